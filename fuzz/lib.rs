@@ -1,0 +1,1 @@
+//! The bodies of the fuzz targets, one function each, so that `make test` replays every corpus on stable.

@@ -1,0 +1,24 @@
+//! The state machines of a broadcast: Input in, Output out, time an argument.
+//!
+//! **The one usage law**: push one input (or call `expire` once `deadline` has come), then drain `poll` until it
+//! returns `None`, carrying out each output in order.
+//!
+//! | machine | in | out |
+//! |-|-|-|
+//! | [`publish`] | RTMP bytes, a verdict | bytes to send, a publish request, frames |
+//! | [`timeline`] | frames on the publisher's clock | samples on the epoch's media time |
+//! | [`probe`] | the first samples of an epoch | the constants that never change in it |
+//! | [`segmenter`] | samples | the same samples, marked where segments and parts begin and end |
+//! | [`packager`] | marked samples of one rendition | parts |
+//! | [`window`] | parts | immutable snapshots of a sliding list |
+//! | [`gate`] | a snapshot and a directive | serve, wait or reject |
+//! | [`stream`] | what one publisher after another sends | the snapshots of every rendition |
+
+pub mod gate;
+pub mod packager;
+pub mod probe;
+pub mod publish;
+pub mod segmenter;
+pub mod stream;
+pub mod timeline;
+pub mod window;

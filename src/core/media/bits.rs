@@ -1,0 +1,1 @@
+//! A bit reader over parameter sets (Exp-Golomb included).

@@ -1,0 +1,87 @@
+//! A track: what kind it is, and the configuration its decoder needs.
+
+use super::{Timescale, aac, av1, avc, hevc, opus};
+
+/// The two kinds of media a broadcast carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// The decoder configuration of a track: one initialization segment per value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Config {
+    /// AAC-LC, HE-AAC or HE-AAC v2.
+    Aac(aac::Config),
+    /// AV1.
+    Av1(av1::Config),
+    /// H.264.
+    Avc(avc::Config),
+    /// H.265.
+    Hevc(hevc::Config),
+    /// Opus.
+    Opus(opus::Config),
+}
+
+impl Config {
+    /// Whether this configures pictures or sound.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => Kind::Video,
+            Self::Aac(_) | Self::Opus(_) => Kind::Audio,
+        }
+    }
+
+    /// The clock the track's samples are counted on: 90 kHz for video, the sampling rate for audio (48 kHz for Opus,
+    /// the output rate for HE-AAC).
+    pub fn timescale(&self) -> Timescale {
+        match self {
+            Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => Timescale::VIDEO,
+            Self::Aac(config) => config.timescale(),
+            Self::Opus(_) => opus::TIMESCALE,
+        }
+    }
+
+    /// The RFC 6381 codecs parameter, as it stands in `CODECS`.
+    pub fn codecs(&self) -> String {
+        match self {
+            Self::Aac(config) => config.codecs(),
+            Self::Av1(config) => config.codecs(),
+            Self::Avc(config) => config.codecs(),
+            Self::Hevc(config) => config.codecs(),
+            Self::Opus(_) => "opus".to_owned(),
+        }
+    }
+
+    /// Coded width and height in pixels, after cropping; `None` for audio.
+    pub fn resolution(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Av1(config) => Some(config.resolution()),
+            Self::Avc(config) => Some(config.resolution()),
+            Self::Hevc(config) => Some(config.resolution()),
+            Self::Aac(_) | Self::Opus(_) => None,
+        }
+    }
+
+    /// Frames per second as the bitstream itself declares it, as numerator and denominator; `None` where it does not.
+    pub fn frame_rate(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Av1(config) => config.frame_rate(),
+            Self::Avc(config) => config.frame_rate(),
+            Self::Hevc(config) => config.frame_rate(),
+            Self::Aac(_) | Self::Opus(_) => None,
+        }
+    }
+
+    /// Output channels, as players hear them; `None` for video.
+    pub fn channels(&self) -> Option<u8> {
+        match self {
+            Self::Aac(config) => Some(config.channels()),
+            Self::Opus(config) => Some(config.channels()),
+            Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => None,
+        }
+    }
+}

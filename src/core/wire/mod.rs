@@ -1,0 +1,8 @@
+//! Bytes to nouns and back. Every parser here meets a stranger's bytes: bounded, total, fuzzed.
+
+pub mod amf0;
+pub mod bmff;
+pub mod chunk;
+pub mod directive;
+pub mod flv;
+pub mod m3u8;
