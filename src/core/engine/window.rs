@@ -66,3 +66,51 @@ impl Snapshot {
         todo!()
     }
 }
+
+/// The mutable list of one rendition.
+#[derive(Debug)]
+pub struct Window {}
+
+#[allow(missing_docs, clippy::todo)]
+impl Window {
+    pub fn new(
+        _constants: Constants,
+        _timescale: Timescale,
+        _length: crate::media::MediaTime,
+    ) -> Self {
+        todo!()
+    }
+    pub fn add_init(&mut self, _bytes: Bytes) -> u32 {
+        todo!()
+    }
+    pub fn begin_segment(
+        &mut self,
+        _start: i64,
+        _program_date_time: crate::media::WallTime,
+        _discontinuity: bool,
+        _init: u32,
+    ) {
+        todo!()
+    }
+    pub fn add_part(&mut self, _duration: u32, _independent: bool, _data: Option<Bytes>) {
+        todo!()
+    }
+    pub fn end_segment(&mut self, _next_start: i64) {
+        todo!()
+    }
+    pub fn end(&mut self) {
+        todo!()
+    }
+    pub fn edge(&self) -> Option<(u64, u64)> {
+        todo!()
+    }
+    pub fn end_time(&self) -> i64 {
+        todo!()
+    }
+    pub fn snapshot(&self, _reports: Vec<Report>) -> Snapshot {
+        todo!()
+    }
+    pub fn check_invariants(&self) {
+        todo!()
+    }
+}

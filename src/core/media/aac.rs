@@ -34,4 +34,9 @@ impl Config {
     pub fn channels(&self) -> u8 {
         todo!()
     }
+
+    /// Channels of the core coder: one below [`Self::channels`] when parametric stereo adds the second.
+    pub fn core_channels(&self) -> u8 {
+        todo!()
+    }
 }

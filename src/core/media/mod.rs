@@ -9,6 +9,7 @@ pub mod nal;
 pub mod opus;
 mod sample;
 mod segment;
+pub mod silence;
 mod time;
 mod track;
 
