@@ -467,3 +467,14 @@ impl Stream {
         );
     }
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod source;
+#[cfg(test)]
+mod tests;
