@@ -223,17 +223,16 @@ impl Epoch {
 
     /// Appends what changed since it was last called.
     pub fn publish(&mut self, outputs: &mut VecDeque<Output>) {
-        if !std::mem::take(&mut self.changed) {
+        // Renditions report on each other, so none is shown before all have something.
+        let ready = self.packagers.iter().all(|packager| packager.window().edge().is_some());
+        if !ready || !std::mem::take(&mut self.changed) {
             return;
         }
         self.promise(outputs);
         for packager in &self.packagers {
             let snapshot = Arc::new(packager.snapshot(self.reports(packager.rendition())));
-            outputs.push_back(Output::Snapshot {
-                epoch: self.number,
-                rendition: packager.rendition(),
-                snapshot,
-            });
+            let rendition = packager.rendition();
+            outputs.push_back(Output::Snapshot { epoch: self.number, rendition, snapshot });
         }
     }
 
@@ -279,11 +278,13 @@ impl Epoch {
         if timeline.audio_end().is_some_and(|end| end >= late) {
             return;
         }
-        timeline.fill_silence(late, samples);
+        let silenced = timeline.fill_silence(late, samples);
         for (kind, sample) in samples.drain(..) {
             self.segmenter.push(kind, sample, &mut self.steps);
         }
-        self.segmenter.starve_sound(late, &mut self.steps);
+        if !silenced {
+            self.segmenter.starve_sound(late, &mut self.steps);
+        }
         self.carry_out();
     }
 
@@ -314,15 +315,8 @@ impl Epoch {
             .collect()
     }
 
-    /// Says what the multivariant playlist must say now, if it changed. It waits for a part in every rendition.
+    /// Says what the multivariant playlist must say now, if it changed.
     fn promise(&mut self, outputs: &mut VecDeque<Output>) {
-        if self
-            .packagers
-            .iter()
-            .any(|packager| packager.window().edge().is_none())
-        {
-            return;
-        }
         self.bitrate.observe(&self.packagers);
         let multivariant = self.multivariant();
         if self.presentation.as_deref() != Some(&multivariant) {

@@ -141,6 +141,7 @@ impl Packager {
     /// `EXT-X-ENDLIST`.
     pub fn end(&mut self) {
         self.flush();
+        self.window.end_segment(self.window.end_time());
         self.window.end();
     }
 

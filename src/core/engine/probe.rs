@@ -140,37 +140,37 @@ impl Probe {
         }
     }
 
-    /// What was found, and what was held, in the order of arrival but for one thing: the first sync sample comes
-    /// first, because it is what everything else is placed against. `None` when nothing can be played.
-    pub fn finish(mut self) -> Option<(Findings, Vec<(Now, Frame)>)> {
-        let first_sync = self
-            .held
-            .iter()
-            .position(|(_, frame)| frame.kind == Kind::Video && frame.sync);
-        let video = self.video.take().filter(|_| first_sync.is_some());
-        let audio = self.audio.take();
-        if video.is_none() && audio.is_none() {
+    /// From now on wait for the second sync sample: the session begins an epoch after all.
+    pub fn measure_gop(&mut self) {
+        self.measure_gop = true;
+    }
+
+    /// What was found so far; `None` when nothing can be played.
+    pub fn findings(&self) -> Option<Findings> {
+        let first_sync = self.first_sync();
+        let video = self.video.clone().filter(|_| first_sync.is_some());
+        if video.is_none() && self.audio.is_none() {
             return None;
         }
-        if let Some(at) = first_sync {
-            self.held[..=at].rotate_right(1);
-        }
-        let arrived = self.held.first()?.0;
-        let frame_rate = video.as_ref().and_then(|config| self.frame_rate(config));
-        let gop_ms = {
-            let mut syncs = self.syncs();
-            let first = syncs.next();
-            first.and_then(|first| syncs.next().map(|second| elapsed_ms(first, second)))
-        };
-        let findings = Findings {
+        let second_sync = self.syncs().nth(1);
+        Some(Findings {
+            frame_rate: video.as_ref().and_then(|config| self.frame_rate(config)),
             video,
-            audio,
-            frame_rate,
-            gop_ms,
+            audio: self.audio.clone(),
+            gop_ms: first_sync.zip(second_sync).map(|(first, second)| elapsed_ms(first, second)),
             audio_lag_ms: self.audio_lag_ms(),
-            arrived,
-        };
-        Some((findings, self.held))
+            arrived: self.held.first()?.0,
+        })
+    }
+
+    /// What was held, in order of arrival but for one thing: the first sync sample leads, because everything else is
+    /// placed against it.
+    pub fn release(mut self) -> Vec<(Now, Frame)> {
+        let sync = |(_, frame): &(Now, Frame)| frame.kind == Kind::Video && frame.sync;
+        if let Some(first) = self.held.iter().position(sync) {
+            self.held[..=first].rotate_right(1);
+        }
+        self.held
     }
 
     /// A changed configuration makes the pictures held so far useless: they need the former one.

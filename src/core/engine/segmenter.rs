@@ -479,36 +479,23 @@ impl Segmenter {
         (pending.and_then(|cut| cut.segment), part)
     }
 
-    /// Gaps in the sound along the cuts of the pictures, up to `until`.
+    /// Gaps in the sound along the cuts of the pictures, whole parts up to `until`.
     fn gap_audio(&mut self, until: MediaTime, out: &mut Vec<Step>) {
-        while let Some(from) = self.audio.next {
-            let (segment, _) = self.follow_cuts(self.audio.scale.at(from), out);
-            let from = self.audio.next.unwrap_or(from);
-            let end = self
-                .cuts
-                .front()
-                .map_or(until, |cut| cut.at.min(until))
-                .ticks_at_ceil(self.audio.scale);
-            if end <= from {
+        while let Some(next) = self.audio.next {
+            let (segment, _) = self.follow_cuts(self.audio.scale.at(next), out);
+            let from = self.audio.next.unwrap_or(next);
+            let Some(cut) = self.cuts.front().filter(|cut| cut.at <= until) else {
                 if segment.is_some() {
                     // The segment begins here whatever fills it: keep the cut for what comes.
-                    self.cuts.push_front(Cut {
-                        at: self.audio.scale.at(from),
-                        segment,
-                    });
+                    let at = self.audio.scale.at(from);
+                    self.cuts.push_front(Cut { at, segment });
                 }
                 return;
-            }
-            self.audio.next = Some(end);
+            };
+            let until = cut.at.ticks_at_ceil(self.audio.scale);
+            self.audio.next = Some(until);
             self.audio.part_open = false;
-            out.push(Step {
-                kind: Kind::Audio,
-                op: Op::Gap {
-                    from,
-                    until: end,
-                    segment,
-                },
-            });
+            out.push(Step { kind: Kind::Audio, op: Op::Gap { from, until, segment } });
         }
     }
 

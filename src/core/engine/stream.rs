@@ -258,7 +258,7 @@ impl Stream {
                 Phase::Live(_) => false,
             });
         if ready {
-            self.settle(now);
+            self.settle(now, false);
         }
         if self.grace_ends.is_some_and(|ends| ends <= now.mono) {
             self.grace_ends = None;
@@ -316,7 +316,7 @@ impl Stream {
             self.session.as_ref().map(|session| &session.phase),
             Some(Phase::Probing(_))
         ) {
-            self.settle(now);
+            self.settle(now, true);
         }
         self.session = None;
         if let Some(epoch) = &mut self.epoch {
@@ -344,7 +344,7 @@ impl Stream {
             (Phase::Probing(probe), _) => {
                 probe.push(now, item);
                 if probe.ready(now.mono) {
-                    self.settle(now);
+                    self.settle(now, false);
                 }
             }
             (Phase::Live(timeline), Some(epoch)) => {
@@ -364,44 +364,30 @@ impl Stream {
 
     /// A track appeared, or became one that the epoch cannot carry: what it is must be known again.
     fn probe_again(&mut self, now: Now, item: Item) {
-        let targets = self.settings.targets();
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let mut probe = Probe::resume(
-            &targets,
-            session.metadata.clone(),
-            session.video.clone(),
-            session.audio.clone(),
-        );
-        probe.push(now, item);
-        session.phase = Phase::Probing(probe);
+        self.probe_anew();
+        if let Some(Session { phase: Phase::Probing(probe), .. }) = &mut self.session {
+            probe.push(now, item);
+        }
     }
 
-    /// The probe has seen enough: joins the running epoch or begins one, and packages what was held.
-    fn settle(&mut self, now: Now) {
+    /// The probe has seen enough, or all it ever will (`last`): the session joins the running epoch or begins one, and
+    /// what was held is packaged.
+    fn settle(&mut self, now: Now, last: bool) {
         let targets = self.settings.targets();
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let fresh = Probe::resume(
-            &targets,
-            session.metadata.clone(),
-            session.video.clone(),
-            session.audio.clone(),
-        );
-        let Phase::Probing(probe) = std::mem::replace(&mut session.phase, Phase::Probing(fresh))
-        else {
-            return;
-        };
-        let Some((findings, held)) = probe.finish() else {
+        let Some(Session { phase: Phase::Probing(probe), .. }) = &mut self.session else { return };
+        let Some(findings) = probe.findings() else {
             self.outputs.push_back(Output::Notice(Notice::Nothing));
+            self.probe_anew();
             return;
         };
-        let joined = self
-            .epoch
-            .as_ref()
-            .and_then(|epoch| epoch.plan().join(&targets, &findings));
+        let joined = self.epoch.as_ref().and_then(|epoch| epoch.plan().join(&targets, &findings));
+        if joined.is_none() {
+            probe.measure_gop();
+            if !last && !probe.ready(now.mono) {
+                return;
+            }
+        }
+        let held = self.probe_anew();
         let timeline = match (joined, &mut self.epoch) {
             (Some(plan), Some(epoch)) => {
                 self.outputs.push_back(Output::Notice(Notice::Joined));
@@ -410,6 +396,18 @@ impl Stream {
             _ => self.begin_epoch(&findings),
         };
         self.replay(now, timeline, held);
+    }
+
+    /// Takes what the session's probe held, leaving one that knows only the session's tracks.
+    fn probe_anew(&mut self) -> Vec<(Now, Frame)> {
+        let targets = self.settings.targets();
+        let Some(session) = &mut self.session else { return Vec::new() };
+        let (video, audio) = (session.video.clone(), session.audio.clone());
+        let fresh = Probe::resume(&targets, session.metadata.clone(), video, audio);
+        match std::mem::replace(&mut session.phase, Phase::Probing(fresh)) {
+            Phase::Probing(probe) => probe.release(),
+            Phase::Live(_) => Vec::new(),
+        }
     }
 
     fn begin_epoch(&mut self, findings: &Findings) -> Timeline {

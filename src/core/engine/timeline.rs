@@ -73,12 +73,14 @@ impl Timeline {
         }
     }
 
-    /// Appends silence up to the last frame boundary not after `until`, when the sound has fallen behind.
-    pub fn fill_silence(&mut self, until: MediaTime, out: &mut Vec<(Kind, Sample)>) {
+    /// Appends silence up to the last frame boundary not after `until`, when the sound has fallen behind. Whether the
+    /// codec has any.
+    pub fn fill_silence(&mut self, until: MediaTime, out: &mut Vec<(Kind, Sample)>) -> bool {
         let base_ms = self.base_ms;
-        let Some(audio) = &mut self.audio else { return };
+        let Some(audio) = &mut self.audio else { return false };
         let from = audio.next.unwrap_or_else(|| audio.ticks(base_ms));
         audio.fill(from, until.ticks_at_floor(audio.scale), out);
+        silence::frame(&audio.config).is_some()
     }
 
     /// End of the newest sound placed; `None` while there is none.

@@ -141,7 +141,7 @@ impl Rig {
                     let now_ms = self.now_ms;
                     let shown = self.shown_of(epoch);
                     assert!(!shown.ended, "nothing follows the end of an epoch");
-                    shown.player.observe(now_ms, rendition, &snapshot);
+                    shown.player.observe(now_ms as i64, rendition, &snapshot);
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
@@ -157,7 +157,7 @@ impl Rig {
     }
 
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let player = || Player::new(self.frame_ms);
+        let player = || Player::new(self.frame_ms as f64);
         self.epochs.entry(epoch).or_insert_with(|| Shown {
             player: player(),
             multivariant: None,
