@@ -22,7 +22,11 @@ pub fn directive(data: &[u8]) {
     if directive.skip {
         plain += "_HLS_skip=YES";
     }
-    assert_eq!(Directive::parse(&plain), Ok(directive), "{query:?} became {plain:?}");
+    assert_eq!(
+        Directive::parse(&plain),
+        Ok(directive),
+        "{query:?} became {plain:?}"
+    );
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use self::{
-    playlist::{Playlist, Segment},
+    playlist::Playlist,
     rules::{delta_update, header, part_lengths, permitted},
 };
 use super::{gate, window::Snapshot};
@@ -56,8 +56,6 @@ const ROUNDING_MICROS: i64 = 100;
 #[derive(Debug, Default)]
 struct View {
     playlist: Playlist,
-    /// First number ever listed.
-    first_msn: u64,
     /// When a part was last added.
     grew_at_ms: i64,
     /// Every URI ever listed, with the bytes it stood for; `None` for missing media.
@@ -164,10 +162,7 @@ impl Player {
             permitted(old, &new)?;
         }
         delta_update(old, &new, full, delta)?;
-        let view = self.views.entry(rendition).or_insert_with(|| View {
-            first_msn: new.media_sequence,
-            ..View::default()
-        });
+        let view = self.views.entry(rendition).or_default();
         view.available(now_ms, &new, fetch)?;
         view.adopt(now_ms, new);
         self.across(rendition)

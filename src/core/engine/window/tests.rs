@@ -217,6 +217,9 @@ proptest! {
             window.end();
         }
         publish(&mut player, &windows);
+        if windows[0].1.edge().is_some() {
+            player.finish();
+        }
     }
 }
 
