@@ -396,15 +396,12 @@ impl Bitrate {
     }
 }
 
-/// Bits per second of segment `msn` of one rendition; of everything there is before a first one is complete.
+/// Bits per second of segment `msn` of one rendition; of all media held before a first one is complete.
 fn rate(packager: &Packager, msn: Option<u64>) -> u64 {
     let window = packager.window();
     let (bytes, length) = match msn.and_then(|msn| window.segment(msn)) {
         Some(segment) => (segment.bytes(), segment.duration),
-        None => (
-            window.retained_bytes(),
-            window.end_time() - window.start_time(),
-        ),
+        None => (window.retained_bytes(), window.end_time()),
     };
     let seconds = packager.config().timescale().at(length.max(1)).seconds();
     (bytes as f64 * 8.0 / seconds) as u64

@@ -17,6 +17,8 @@
 mod epoch;
 pub mod gate;
 pub mod packager;
+#[cfg(test)]
+pub(crate) mod player;
 pub mod probe;
 pub mod publish;
 pub mod segmenter;
