@@ -76,7 +76,7 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// Who presents `authorization`, the value of that header. All tokens are compared, whichever matches.
+    /// Who presents `authorization`, the value of that header.
     ///
     /// # Errors
     /// [`Error`] says what to answer with 401.
@@ -90,8 +90,11 @@ impl Tokens {
             return Err(Error::Malformed);
         }
         let presented = Digest::of(token);
-        let known = self.0.iter().filter(|(_, digest)| *digest == presented);
-        known.last().map(|(name, _)| Bearer::Named(name)).ok_or(Error::Unknown)
+        let mut known = self.0.iter();
+        let holder = known.find(|(_, digest)| *digest == presented);
+        holder
+            .map(|(name, _)| Bearer::Named(name))
+            .ok_or(Error::Unknown)
     }
 }
 
@@ -120,6 +123,8 @@ pub enum Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -139,7 +144,11 @@ mod tests {
             (Some("abc"), Err(Error::Malformed)),
             (None, Err(Error::Missing)),
         ] {
-            assert_eq!(tokens.verify(header.map(str::as_bytes)), expect, "{header:?}");
+            assert_eq!(
+                tokens.verify(header.map(str::as_bytes)),
+                expect,
+                "{header:?}"
+            );
         }
         assert_eq!(Tokens::default().verify(None), Ok(Bearer::Anyone));
     }
@@ -148,7 +157,15 @@ mod tests {
     fn a_digest_is_64_hexadecimal_digits_and_never_shown() {
         let right = "0".repeat(64);
         assert_eq!(format!("{:?}", Digest::parse(&right).unwrap()), "(secret)");
-        for wrong in ["", "00", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32), &"+1".repeat(32)] {
+        for wrong in [
+            "",
+            "00",
+            &"0".repeat(63),
+            &"0".repeat(65),
+            &"g".repeat(64),
+            &"é".repeat(32),
+            &"+1".repeat(32),
+        ] {
             assert!(Digest::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -16,12 +16,14 @@ mod value;
 
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
+pub use toml;
+
+use self::tree::{Leaf, Tree};
 pub use self::{
     fault::{Error, Fault},
     tree::Origin,
     value::{Size, Value},
 };
-use self::tree::{Leaf, Tree};
 
 /// Reads the settings of a program: `file` when one is given, overlaid by `environment`, through `read`.
 ///
@@ -74,7 +76,10 @@ impl Environment {
     pub fn of_process(prefix: &'static str, others: &[&str]) -> Self {
         let text = |word: std::ffi::OsString| word.to_string_lossy().into_owned();
         let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        Self::of(prefix, all.filter(|(name, _)| !others.iter().any(|other| name.starts_with(other))))
+        Self::of(
+            prefix,
+            all.filter(|(name, _)| !others.iter().any(|other| name.starts_with(other))),
+        )
     }
 
     /// Those of `variables` that begin with `prefix`.
@@ -82,7 +87,9 @@ impl Environment {
         let variables = variables.into_iter();
         Self {
             prefix,
-            variables: variables.filter(|(name, _)| name.starts_with(prefix)).collect(),
+            variables: variables
+                .filter(|(name, _)| name.starts_with(prefix))
+                .collect(),
         }
     }
 
@@ -126,12 +133,18 @@ impl Reader<'_> {
     /// The value of `key`; `None` when it is absent or the empty string.
     pub fn optional<T: Value>(&mut self, key: &str) -> Option<T> {
         let key = self.full(key);
-        if self.state.leaf(&key).is_some_and(|leaf| leaf.value.as_str() != Some("")) {
+        if self
+            .state
+            .leaf(&key)
+            .is_some_and(|leaf| leaf.value.as_str() != Some(""))
+        {
             let (value, origin) = self.state.take::<T>(&key)?;
             return Some(self.state.effective(&key, value, origin));
         }
         self.state.know(&key);
-        self.state.report.push(key, "(unset)".to_owned(), Origin::Default);
+        self.state
+            .report
+            .push(key, UNSET.to_owned(), Origin::Default);
         None
     }
 
@@ -146,7 +159,11 @@ impl Reader<'_> {
         self.state.know(&full);
         let origin = self.state.tree.table(self.scope.trim_end_matches('.'));
         let expected = T::EXPECTED.to_owned();
-        self.state.fault(Fault::Missing { key: full, expected, origin });
+        self.state.fault(Fault::Missing {
+            key: full,
+            expected,
+            origin,
+        });
         None
     }
 
@@ -171,17 +188,46 @@ impl Reader<'_> {
         entries
     }
 
-    /// Whether anything of the optional section `key` is written down, be it only its header.
+    /// The optional section `name`, read by `read` with keys of its own; `None` unless anything of it is written down,
+    /// be it only its header.
+    pub fn section<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let scope = self.full(name) + ".";
+        if self.has(name) {
+            let state = &mut *self.state;
+            return read(&mut Reader { scope, state });
+        }
+        for key in self.state.learn(&scope, &read) {
+            self.state
+                .report
+                .push(key, UNSET.to_owned(), Origin::Default);
+        }
+        None
+    }
+
+    /// Whether anything at or below `key` is written down.
     pub fn has(&self, key: &str) -> bool {
-        self.state.tree.has(key) || self.state.environment.below(key).next().is_some()
+        let key = self.full(key);
+        self.state.tree.has(&key) || self.state.environment.below(&key).next().is_some()
     }
 
     /// Notes that the value of `key` cannot be used unless `ok`; `expected` completes "expected ...".
     pub fn require(&mut self, ok: bool, key: &str, expected: impl fmt::Display) {
         if !ok {
             let (key, expected) = (self.full(key), expected.to_string());
-            let (value, origin) = self.state.report.find(&key);
-            self.state.fault(Fault::Value { key, value, expected, origin });
+            let (value, mut origin) = self.state.report.find(&key);
+            if origin == Origin::Default {
+                origin = self.state.tree.table(self.scope.trim_end_matches('.'));
+            }
+            self.state.fault(Fault::Value {
+                key,
+                value,
+                expected,
+                origin,
+            });
         }
     }
 
@@ -199,7 +245,8 @@ impl Reader<'_> {
         let leaves = self.state.tree.below(key);
         let leaves = leaves.map(|(key, leaf)| (key.clone(), leaf.origin.clone()));
         let variables = self.state.environment.below(key);
-        let variables = variables.map(|name| (key.to_owned(), Origin::Environment { name: name.clone() }));
+        let variables =
+            variables.map(|name| (key.to_owned(), Origin::Environment { name: name.clone() }));
         let found: Vec<_> = leaves.chain(variables).collect();
         self.state.unsupported.push(key.to_owned());
         for (key, origin) in found {
@@ -227,7 +274,9 @@ impl Report {
 
     /// Key, value as TOML (or `(secret)`, `(unset)`) and origin of every setting.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
-        self.settings.iter().map(|(key, value, origin)| (key.as_str(), value.as_str(), origin))
+        self.settings
+            .iter()
+            .map(|(key, value, origin)| (key.as_str(), value.as_str(), origin))
     }
 
     fn push(&mut self, key: String, value: String, origin: Origin) {
@@ -237,7 +286,7 @@ impl Report {
     fn find(&self, key: &str) -> (String, Origin) {
         let found = self.settings.iter().find(|(name, ..)| name == key);
         found.map_or_else(
-            || ("(unset)".to_owned(), Origin::Default),
+            || (UNSET.to_owned(), Origin::Default),
             |(_, value, origin)| (value.clone(), origin.clone()),
         )
     }
@@ -245,7 +294,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |of: fn(&(String, String, Origin)) -> usize| self.settings.iter().map(of).max().unwrap_or(0);
+        let width = |of: fn(&(String, String, Origin)) -> usize| {
+            self.settings.iter().map(of).max().unwrap_or(0)
+        };
         let (keys, values) = (width(|it| it.0.len()), width(|it| it.1.len()));
         for (key, value, origin) in &self.settings {
             writeln!(f, "{key:keys$} = {value:values$}   {origin}")?;
@@ -275,14 +326,27 @@ impl State {
         if let Some(typed) = typed(&value, &origin) {
             return Some((typed, origin));
         }
-        let value = if T::SECRET { "(secret)".to_owned() } else { value.to_string() };
+        let value = if T::SECRET {
+            SECRET.to_owned()
+        } else {
+            value.to_string()
+        };
         let (key, expected) = (key.to_owned(), T::EXPECTED.to_owned());
-        self.fault(Fault::Value { key, value, expected, origin });
+        self.fault(Fault::Value {
+            key,
+            value,
+            expected,
+            origin,
+        });
         None
     }
 
     fn effective<T: Value>(&mut self, key: &str, value: T, origin: Origin) -> T {
-        let shown = if T::SECRET { "(secret)".to_owned() } else { value.show() };
+        let shown = if T::SECRET {
+            SECRET.to_owned()
+        } else {
+            value.show()
+        };
         self.report.push(key.to_owned(), shown, origin);
         value
     }
@@ -298,16 +362,21 @@ impl State {
         }
     }
 
-    /// Learns the keys of an entry by reading one that is not there, so that they are known while the array is empty.
-    fn learn<T>(&mut self, scope: &str, read: &impl Fn(&mut Reader<'_>) -> Option<T>) {
+    /// Learns the keys of a section or entry by reading one that is not there, so that they are known while it is not.
+    fn learn<T>(
+        &mut self,
+        scope: &str,
+        read: &impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Vec<String> {
         let mut ghost = Self::default();
         read(&mut Reader {
             scope: scope.to_owned(),
             state: &mut ghost,
         });
-        for key in ghost.report.known {
-            self.know(&key);
+        for key in &ghost.report.known {
+            self.know(key);
         }
+        ghost.report.known
     }
 
     fn overlay_entries(&mut self, key: &str) {
@@ -316,10 +385,19 @@ impl State {
             self.tree.replace(key, value, &leaf.origin);
         }
         // An array of tables has been flattened away; what still stands under its own name is something else.
-        if self.tree.leaf(key).is_some_and(|leaf| leaf.value.as_array().is_none_or(|array| !array.is_empty())) {
+        if self
+            .tree
+            .leaf(key)
+            .is_some_and(|leaf| leaf.value.as_array().is_none_or(|array| !array.is_empty()))
+        {
             let origin = self.tree.table(key);
-            let (value, expected) = ("(secret)".to_owned(), "an array of tables".to_owned());
-            self.fault(Fault::Value { key: key.to_owned(), value, expected, origin });
+            let (value, expected) = (SECRET.to_owned(), "an array of tables".to_owned());
+            self.fault(Fault::Value {
+                key: key.to_owned(),
+                value,
+                expected,
+                origin,
+            });
         }
     }
 
@@ -335,10 +413,18 @@ impl State {
             }
         }
         let variables: Vec<_> = known.iter().map(|key| self.environment.name(key)).collect();
-        let refused: Vec<_> = self.unsupported.iter().flat_map(|key| self.environment.below(key)).collect();
+        let refused: Vec<_> = self
+            .unsupported
+            .iter()
+            .flat_map(|key| self.environment.below(key))
+            .collect();
         for name in self.environment.variables.keys() {
             if !variables.contains(name) && !refused.contains(&name) {
-                let settable: Vec<_> = variables.iter().filter(|it| !it.contains('[')).cloned().collect();
+                let settable: Vec<_> = variables
+                    .iter()
+                    .filter(|it| !it.contains('['))
+                    .cloned()
+                    .collect();
                 let origin = Origin::Environment { name: name.clone() };
                 faults.push(Fault::unknown(name, &settable, origin));
             }
@@ -356,6 +442,12 @@ fn typed<T: Value>(value: &toml::Value, origin: &Origin) -> Option<T> {
         _ => None,
     })
 }
+
+/// Stands for the value of a setting that has none.
+const UNSET: &str = "(unset)";
+
+/// Stands for every secret.
+const SECRET: &str = "(secret)";
 
 #[cfg(test)]
 mod tests;
