@@ -22,7 +22,7 @@ use crate::{
 
 /// A running epoch.
 #[derive(Debug)]
-pub struct Epoch {
+pub(super) struct Epoch {
     number: u64,
     plan: Plan,
     segmenter: Segmenter,
@@ -42,7 +42,7 @@ pub struct Epoch {
 
 impl Epoch {
     /// An epoch that begins with `plan`, whose first media arrived at `arrived`; `length` is the wanted list.
-    pub fn new(number: u64, plan: Plan, length: MediaTime, arrived: Now) -> (Self, Timeline) {
+    pub(super) fn new(number: u64, plan: Plan, length: MediaTime, arrived: Now) -> (Self, Timeline) {
         let timeline = Timeline::new(
             MediaTime::ZERO,
             plan.video.as_ref(),
@@ -80,36 +80,36 @@ impl Epoch {
     }
 
     /// Its number: the first path segment of its URIs.
-    pub fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.number
     }
 
     /// What it promises.
-    pub fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &Plan {
         &self.plan
     }
 
     /// End of its longest rendition.
-    pub fn end(&self) -> MediaTime {
+    pub(super) fn end(&self) -> MediaTime {
         self.segmenter.end()
     }
 
     /// Whether it carries a track of this kind.
-    pub fn has(&self, kind: Kind) -> bool {
+    pub(super) fn has(&self, kind: Kind) -> bool {
         self.packagers
             .iter()
             .any(|packager| packager.kind() == kind)
     }
 
     /// Whether a track of the epoch can go on with `config`, at a discontinuity at worst.
-    pub fn fits(&self, config: &Config) -> bool {
+    pub(super) fn fits(&self, config: &Config) -> bool {
         self.packagers.iter().any(|packager| {
             packager.kind() == config.kind() && same_shape(Some(packager.config()), Some(config))
         })
     }
 
     /// A new session, with `plan`, whose first media arrived at `arrived`, goes on where the last one ended.
-    pub fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
+    pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         self.flush();
         self.segmenter.restart(plan.clone());
         let base = self.segmenter.end();
@@ -128,7 +128,7 @@ impl Epoch {
     }
 
     /// The track goes on with `config` from the next segment, which begins as soon as one can.
-    pub fn reconfigure(&mut self, config: Config) {
+    pub(super) fn reconfigure(&mut self, config: Config) {
         self.pending
             .retain(|pending| pending.kind() != config.kind());
         if self
@@ -143,7 +143,7 @@ impl Epoch {
     }
 
     /// Takes a frame of the session that `timeline` follows.
-    pub fn frame(&mut self, now: Now, timeline: &mut Timeline, frame: Frame) {
+    pub(super) fn frame(&mut self, now: Now, timeline: &mut Timeline, frame: Frame) {
         self.touch(now);
         if !self.pending.is_empty() {
             let leads = frame.sync && (frame.kind == Kind::Video || !self.has(Kind::Video));
@@ -165,13 +165,13 @@ impl Epoch {
     }
 
     /// Media arrived at `now`: nothing starves.
-    pub fn touch(&mut self, now: Now) {
+    pub(super) fn touch(&mut self, now: Now) {
         self.last_arrival = now.mono;
         self.starving_since = None;
     }
 
     /// The publish ended: everything received is in the list.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.segmenter.flush(&mut self.steps);
         self.carry_out();
         for packager in &mut self.packagers {
@@ -180,7 +180,7 @@ impl Epoch {
     }
 
     /// `EXT-X-ENDLIST` everywhere.
-    pub fn end_lists(&mut self) {
+    pub(super) fn end_lists(&mut self) {
         self.flush();
         for packager in &mut self.packagers {
             packager.end();
@@ -189,7 +189,7 @@ impl Epoch {
     }
 
     /// When [`Self::starve`] must be called next.
-    pub fn starvation_deadline(&self) -> Option<Duration> {
+    pub(super) fn starvation_deadline(&self) -> Option<Duration> {
         match self.starving_since {
             None => Some(self.last_arrival + self.patience()),
             Some((since, from)) => {
@@ -202,7 +202,7 @@ impl Epoch {
 
     /// Grows every rendition with gaps as far as time has gone, once nothing arrived for a target duration. Answers how
     /// long that is, when starvation begins.
-    pub fn starve(&mut self, now: Now) -> Option<Duration> {
+    pub(super) fn starve(&mut self, now: Now) -> Option<Duration> {
         let silent = now.mono.saturating_sub(self.last_arrival);
         if silent < self.patience() {
             return None;
@@ -222,7 +222,7 @@ impl Epoch {
     }
 
     /// Appends what changed since it was last called.
-    pub fn publish(&mut self, outputs: &mut VecDeque<Output>) {
+    pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
         // Renditions report on each other, so none is shown before all have something.
         let ready = self.packagers.iter().all(|packager| packager.window().edge().is_some());
         if !ready || !std::mem::take(&mut self.changed) {
@@ -237,7 +237,7 @@ impl Epoch {
     }
 
     /// Asserts what must always hold; for tests and fuzzing.
-    pub fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         for packager in &self.packagers {
             packager.window().check_invariants();
         }
