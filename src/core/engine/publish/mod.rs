@@ -48,9 +48,13 @@ pub struct Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| match self.stream_key.as_str() {
+            "" => text.to_owned(),
+            key => text.replace(key, "[key]"),
+        };
         f.debug_struct("Request")
-            .field("app", &self.app)
-            .field("tc_url", &self.tc_url)
+            .field("app", &shown(&self.app))
+            .field("tc_url", &shown(&self.tc_url))
             .field("encoder", &self.encoder)
             .finish_non_exhaustive()
     }

@@ -47,13 +47,11 @@ impl Target {
         let (name, query) = split_query(unquote(name));
         let queries = [query, &self.tc_query, &self.app_query];
         let mut request = Request {
-            app: self.app.clone(),
             query: queries
                 .into_iter()
                 .find(|query| !query.is_empty())
                 .unwrap_or("")
                 .to_owned(),
-            tc_url: self.tc_url.clone(),
             encoder: self.encoder.clone(),
             ..Request::default()
         };
@@ -64,15 +62,12 @@ impl Target {
             (Some(key), _) => key,
             (None, "") => {
                 let whole = Some(self.app.as_str()).filter(|app| app.contains('/'));
-                let (app, key) = whole.unwrap_or(path(&self.tc_url)).split_once('/')?;
-                request.app = app.to_owned();
-                if let Some(rest) = self.tc_url.trim_end_matches('/').strip_suffix(key) {
-                    request.tc_url = rest.trim_end_matches('/').to_owned();
-                }
-                key
+                whole.unwrap_or(path(&self.tc_url)).split_once('/')?.1
             }
             (None, name) => name,
         };
+        request.app = without_key(&self.app, key);
+        request.tc_url = without_key(&self.tc_url, key);
         request.stream_key = percent_decode(key);
         (!request.stream_key.is_empty()).then_some(request)
     }
@@ -92,6 +87,14 @@ fn path(url: &str) -> &str {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = after_scheme.split_once('/').map_or("", |(_, path)| path);
     path.trim_matches('/')
+}
+
+/// An application or URL without the key as its last component, where a user pasted it.
+fn without_key(text: &str, key: &str) -> String {
+    let rest = text.trim_end_matches('/').strip_suffix(key);
+    rest.and_then(|rest| rest.strip_suffix('/'))
+        .unwrap_or(text)
+        .to_owned()
 }
 
 /// A URL without `user:password@`.

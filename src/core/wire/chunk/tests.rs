@@ -657,7 +657,7 @@ fn write(drafts: &[Draft], schedule: &[(usize, Option<u32>)]) -> (Vec<u8>, Vec<M
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_messages_in_any_chunks_split_anywhere_read_back_equal(
