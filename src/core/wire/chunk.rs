@@ -91,7 +91,7 @@ pub struct Reader {
     chunk_size: usize,
     /// The chunk whose payload is being read: index into `streams`, bytes still to come.
     open: Option<(usize, usize)>,
-    /// The beginning of a header whose end has not arrived.
+    /// Bytes kept aside: the beginning of a header whose end has not arrived.
     head: [u8; HEADER_MAX],
     head_len: usize,
     buffered: usize,
@@ -208,20 +208,26 @@ impl Reader {
         input: &mut &[u8],
         at: u64,
     ) -> Result<bool, Error> {
-        let (bytes, rest) = input.split_at(missing.min(input.len()));
-        if self.buffered + bytes.len() > self.buffered_max {
+        let kept = missing.min(self.head_len);
+        let (bytes, rest) = input.split_at((missing - kept).min(input.len()));
+        let filled = kept + bytes.len();
+        if self.buffered + filled > self.buffered_max {
             return Err(Error::Limit {
                 which: "bytes of unfinished messages",
                 max: self.buffered_max as u64,
                 at,
             });
         }
+        if kept > 0 {
+            self.streams[stream].append(&self.head[..kept]);
+            self.shift(kept);
+        }
         self.streams[stream].append(bytes);
-        self.buffered += bytes.len();
+        self.buffered += filled;
         self.received += bytes.len() as u64;
         *input = rest;
-        self.open = Some((stream, missing - bytes.len()));
-        Ok(missing == bytes.len())
+        self.open = Some((stream, missing - filled));
+        Ok(missing == filled)
     }
 
     /// The next chunk header, or `None` with all of `input` kept aside when its end has not arrived.
@@ -235,6 +241,11 @@ impl Reader {
             self.parse(&self.head[..kept + taken])
         };
         let used = match &parsed {
+            // Bytes kept as a likely extended timestamp have turned out to be payload, and stay kept.
+            Some((_, length)) if *length < kept => {
+                self.shift(*length);
+                0
+            }
             Some((_, length)) => {
                 self.head_len = 0;
                 length - kept
@@ -250,7 +261,13 @@ impl Reader {
         parsed.map(|(header, _)| header)
     }
 
-    /// Reads a chunk header (5.3.1) at the start of `bytes`; with its length, at least that of any true prefix of it.
+    /// Drops the first `count` of the bytes kept aside.
+    fn shift(&mut self, count: usize) {
+        self.head.copy_within(count..self.head_len, 0);
+        self.head_len -= count;
+    }
+
+    /// Reads a chunk header (5.3.1) at the start of `bytes`; with its length.
     fn parse(&self, bytes: &[u8]) -> Option<(Header, usize)> {
         let first = *bytes.first()?;
         let (id, mut length) = match first & 0x3F {

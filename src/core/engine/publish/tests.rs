@@ -1,5 +1,7 @@
 //! The command and metadata items of the RTMP survival list, against a scripted client and `rml_rtmp`'s.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use rml_rtmp::sessions::{
     ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult, PublishRequestType,

@@ -1,5 +1,7 @@
 //! Every marker, every bound, and a round trip with `rml_amf0` as witness.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 
 use super::*;

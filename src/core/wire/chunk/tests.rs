@@ -1,5 +1,7 @@
 //! The chunk items of the RTMP survival list, and a round trip against a writer that takes every liberty.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
@@ -329,6 +331,43 @@ fn s06_a_format_3_chunk_shorter_than_the_field_does_not_wait_for_the_next_messag
     ]
     .concat();
     assert_eq!(read(&mut Reader::new(), &bytes).unwrap().len(), 1);
+}
+
+#[test]
+fn s06_payload_that_begins_like_the_repeated_field_is_payload_however_it_is_cut() {
+    let time = 0x0123_4567;
+    let mut body = [9; 300];
+    body[128..131].copy_from_slice(&[0x01, 0x23, 0x45]);
+    check(
+        &[
+            &header(0, 4, time, 300, kind::VIDEO, 1),
+            &body[..128],
+            &[0xC4],
+            &body[128..256],
+            &[0xC4],
+            &body[256..],
+        ],
+        &[message(kind::VIDEO, 1, time, &body)],
+    );
+    // One byte of payload, then the header of another message, look like the field up to its third byte.
+    let (last, audio) = (
+        [&[9; 128][..], &[0x01]].concat(),
+        header(0, 0x23, 5, 1, kind::AUDIO, 1),
+    );
+    check(
+        &[
+            &header(0, 4, time, 129, kind::VIDEO, 1),
+            &last[..128],
+            &[0xC4],
+            &last[128..],
+            &audio,
+            b"a",
+        ],
+        &[
+            message(kind::VIDEO, 1, time, &last),
+            message(kind::AUDIO, 1, 5, b"a"),
+        ],
+    );
 }
 
 #[test]
