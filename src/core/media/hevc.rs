@@ -36,6 +36,10 @@ impl Config {
     pub fn resolution(&self) -> (u32, u32) {
         todo!()
     }
+    /// Width and height of one sample of the picture: (1, 1) unless declared otherwise.
+    pub fn sample_aspect_ratio(&self) -> (u32, u32) {
+        todo!()
+    }
     /// Declared frames per second.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         todo!()
