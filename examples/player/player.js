@@ -54,6 +54,7 @@ function explain(status) {
   if (status === 404) return { state: "waiting", title: "Not live yet", detail: "The picture appears here as soon as the broadcast starts." };
   if (status === 410) return { state: "failed", title: "This broadcast was taken down" };
   if (status === 401 || status === 403) return { state: "failed", title: "You may not watch this stream", detail: `The server answered ${status}.` };
+  if (status >= 200 && status < 300) return { state: "failed", title: "The server's answer is not a playlist" };
   if (status) return { state: "reconnecting", title: "The server has a problem", detail: `It answered ${status}; asking again.` };
   return { state: "reconnecting", title: "No connection to the server", detail: "Asking again." };
 }
@@ -200,7 +201,7 @@ function stats() {
     .find((i) => video.buffered.start(i) <= video.currentTime + 0.1 && video.currentTime <= video.buffered.end(i));
   return {
     state: document.body.dataset.state,
-    engine: hls ? `hls.js ${Hls.version}` : "native",
+    engine: hls ? `hls.js ${Hls.version}` : video.src ? "native" : "none",
     currentTime: video.currentTime,
     width: video.videoWidth,
     height: video.videoHeight,
@@ -233,7 +234,7 @@ const ROWS = {
   "Frames per second": (s) => (s.fps ? s.fps.toFixed(1) : "–"),
   "Dropped frames": (s) => `${s.dropped} of ${s.frames}`,
   "Behind the server's clock": (s) => seconds(s.clockLatencyS),
-  "Behind the live edge": (s) => `${seconds(s.edgeLatencyS)} (aims at ${seconds(s.targetLatencyS)})`,
+  "Behind the live edge": (s) => `${seconds(s.edgeLatencyS)} (goal ${seconds(s.targetLatencyS)})`,
   Buffer: (s) => seconds(s.bufferS),
   "Part target, hold-back": (s) => `${seconds(s.partTargetS)}, ${seconds(s.holdBackS)}`,
   Level: (s) => (s.level < 0 ? "–" : `${s.level + 1} of ${s.levels}, ${megabits(s.levelBps)}`),
