@@ -82,11 +82,18 @@ test-build:
 test-lint: lint
 
 test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and our own publisher
-	cargo test --workspace --locked -- --skip browser:: --skip corpora::
+	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser::
 
-test-browser test-corpora: test-%: # modules of the integration tests; none found is a failure, not a success
-	@cargo test --locked --test it $*:: -- --list 2>/dev/null | grep -q ': test$$' || { echo "no test in group $*" >&2; exit 1; }
-	cargo test --locked --test it $*::
+test-browser: # a module of the integration tests
+	@$(call need_tests,--test it browser::)
+	cargo test --locked --test it browser::
+
+test-corpora: # the fuzz targets' bodies over every committed input, on stable
+	@$(call need_tests,--package vitrine-fuzz)
+	cargo test --locked --package vitrine-fuzz
+
+# A group without a single test is a failure, not a success.
+need_tests = cargo test --locked $(1) -- --list 2>/dev/null | grep ': test$$' >/dev/null || { echo "no test: $(1)" >&2; exit 1; }
 
 .PHONY: lint
 lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts

@@ -1,6 +1,10 @@
-// Starts Debian's Chromium for a test or a proof; CHROMIUM names another one.
+// Starts the system's Chromium for a test or a proof; CHROMIUM names another one. Nothing is downloaded.
+
+import { existsSync } from "node:fs";
 
 import { chromium } from "playwright-core";
+
+const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
 const FLAGS = [
   "--no-sandbox", // containers and root have no user namespace for it
@@ -16,11 +20,9 @@ const FLAGS = [
 
 /** A fresh browser with an empty profile, and one page of `viewport` pixels in it. */
 export async function openPage(viewport = { width: 1280, height: 860 }) {
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    args: FLAGS,
-  });
+  const executablePath = PLACES.find((place) => place && existsSync(place));
+  if (!executablePath) throw new Error("no Chromium found: run conf/install.sh test, or set CHROMIUM");
+  const browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
   const page = await browser.newPage({ viewport, ignoreHTTPSErrors: true });
   return { browser, page };
 }
