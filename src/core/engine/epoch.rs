@@ -42,7 +42,12 @@ pub(super) struct Epoch {
 
 impl Epoch {
     /// An epoch that begins with `plan`, whose first media arrived at `arrived`; `length` is the wanted list.
-    pub(super) fn new(number: u64, plan: Plan, length: MediaTime, arrived: Now) -> (Self, Timeline) {
+    pub(super) fn new(
+        number: u64,
+        plan: Plan,
+        length: MediaTime,
+        arrived: Now,
+    ) -> (Self, Timeline) {
         let timeline = Timeline::new(
             MediaTime::ZERO,
             plan.video.as_ref(),
@@ -149,7 +154,11 @@ impl Epoch {
             let leads = frame.sync && (frame.kind == Kind::Video || !self.has(Kind::Video));
             if leads {
                 self.apply_pending(timeline);
-            } else if self.pending.iter().any(|config| config.kind() == frame.kind) {
+            } else if self
+                .pending
+                .iter()
+                .any(|config| config.kind() == frame.kind)
+            {
                 // Media of another configuration must not stand in a segment that began with the former one.
                 return;
             }
@@ -224,7 +233,10 @@ impl Epoch {
     /// Appends what changed since it was last called.
     pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
         // Renditions report on each other, so none is shown before all have something.
-        let ready = self.packagers.iter().all(|packager| packager.window().edge().is_some());
+        let ready = self
+            .packagers
+            .iter()
+            .all(|packager| packager.window().edge().is_some());
         if !ready || !std::mem::take(&mut self.changed) {
             return;
         }
@@ -232,7 +244,11 @@ impl Epoch {
         for packager in &self.packagers {
             let snapshot = Arc::new(packager.snapshot(self.reports(packager.rendition())));
             let rendition = packager.rendition();
-            outputs.push_back(Output::Snapshot { epoch: self.number, rendition, snapshot });
+            outputs.push_back(Output::Snapshot {
+                epoch: self.number,
+                rendition,
+                snapshot,
+            });
         }
     }
 
@@ -250,7 +266,11 @@ impl Epoch {
     /// A segment begins here: every track takes its pending configuration.
     fn apply_pending(&mut self, timeline: &mut Timeline) {
         for config in std::mem::take(&mut self.pending) {
-            let Some(packager) = self.packagers.iter_mut().find(|packager| packager.kind() == config.kind()) else {
+            let Some(packager) = self
+                .packagers
+                .iter_mut()
+                .find(|packager| packager.kind() == config.kind())
+            else {
                 continue;
             };
             if *packager.config() == config {

@@ -157,7 +157,9 @@ impl Probe {
             frame_rate: video.as_ref().and_then(|config| self.frame_rate(config)),
             video,
             audio: self.audio.clone(),
-            gop_ms: first_sync.zip(second_sync).map(|(first, second)| elapsed_ms(first, second)),
+            gop_ms: first_sync
+                .zip(second_sync)
+                .map(|(first, second)| elapsed_ms(first, second)),
             audio_lag_ms: self.audio_lag_ms(),
             arrived: self.held.first()?.0,
         })

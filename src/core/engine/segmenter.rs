@@ -495,7 +495,14 @@ impl Segmenter {
             let until = cut.at.ticks_at_ceil(self.audio.scale);
             self.audio.next = Some(until);
             self.audio.part_open = false;
-            out.push(Step { kind: Kind::Audio, op: Op::Gap { from, until, segment } });
+            out.push(Step {
+                kind: Kind::Audio,
+                op: Op::Gap {
+                    from,
+                    until,
+                    segment,
+                },
+            });
         }
     }
 

@@ -365,7 +365,11 @@ impl Stream {
     /// A track appeared, or became one that the epoch cannot carry: what it is must be known again.
     fn probe_again(&mut self, now: Now, item: Item) {
         self.probe_anew();
-        if let Some(Session { phase: Phase::Probing(probe), .. }) = &mut self.session {
+        if let Some(Session {
+            phase: Phase::Probing(probe),
+            ..
+        }) = &mut self.session
+        {
             probe.push(now, item);
         }
     }
@@ -374,13 +378,22 @@ impl Stream {
     /// what was held is packaged.
     fn settle(&mut self, now: Now, last: bool) {
         let targets = self.settings.targets();
-        let Some(Session { phase: Phase::Probing(probe), .. }) = &mut self.session else { return };
+        let Some(Session {
+            phase: Phase::Probing(probe),
+            ..
+        }) = &mut self.session
+        else {
+            return;
+        };
         let Some(findings) = probe.findings() else {
             self.outputs.push_back(Output::Notice(Notice::Nothing));
             self.probe_anew();
             return;
         };
-        let joined = self.epoch.as_ref().and_then(|epoch| epoch.plan().join(&targets, &findings));
+        let joined = self
+            .epoch
+            .as_ref()
+            .and_then(|epoch| epoch.plan().join(&targets, &findings));
         if joined.is_none() {
             probe.measure_gop();
             if !last && !probe.ready(now.mono) {
@@ -401,7 +414,9 @@ impl Stream {
     /// Takes what the session's probe held, leaving one that knows only the session's tracks.
     fn probe_anew(&mut self) -> Vec<(Now, Frame)> {
         let targets = self.settings.targets();
-        let Some(session) = &mut self.session else { return Vec::new() };
+        let Some(session) = &mut self.session else {
+            return Vec::new();
+        };
         let (video, audio) = (session.video.clone(), session.audio.clone());
         let fresh = Probe::resume(&targets, session.metadata.clone(), video, audio);
         match std::mem::replace(&mut session.phase, Phase::Probing(fresh)) {

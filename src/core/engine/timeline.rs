@@ -77,7 +77,9 @@ impl Timeline {
     /// codec has any.
     pub fn fill_silence(&mut self, until: MediaTime, out: &mut Vec<(Kind, Sample)>) -> bool {
         let base_ms = self.base_ms;
-        let Some(audio) = &mut self.audio else { return false };
+        let Some(audio) = &mut self.audio else {
+            return false;
+        };
         let from = audio.next.unwrap_or_else(|| audio.ticks(base_ms));
         audio.fill(from, until.ticks_at_floor(audio.scale), out);
         silence::frame(&audio.config).is_some()

@@ -259,7 +259,9 @@ impl Window {
     /// The listed or open segment `msn`.
     pub fn segment(&self, msn: u64) -> Option<&Segment> {
         let mut newest_first = self.open.iter().chain(self.listed.iter().rev());
-        newest_first.find(|segment| segment.msn == msn).map(|segment| &**segment)
+        newest_first
+            .find(|segment| segment.msn == msn)
+            .map(|segment| &**segment)
     }
 
     /// Bytes of media held, each counted once; initialization segments are not media.

@@ -103,7 +103,11 @@ impl Config {
 
     /// Channels of the core coder: one when parametric stereo adds the second.
     pub fn core_channels(&self) -> u8 {
-        if self.object_type == PS { 1 } else { self.channels }
+        if self.object_type == PS {
+            1
+        } else {
+            self.channels
+        }
     }
 
     /// Output channels.

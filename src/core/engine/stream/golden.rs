@@ -37,7 +37,9 @@ fn sounds() -> [(&'static str, Config); 5] {
 
 /// Compares `text` with the golden file `name`, or writes it when asked to.
 fn check(name: &str, text: &str, wrong: &mut Vec<String>) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden")
+        .join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, text).expect("the golden folder is writable");
     } else if fs::read_to_string(&path).unwrap_or_default() != text {
@@ -47,20 +49,30 @@ fn check(name: &str, text: &str, wrong: &mut Vec<String>) {
 
 /// A box tree: one line per box with its size, and the payload of small leaves in hexadecimal.
 fn boxes(data: &[u8], depth: usize, out: &mut String) {
-    const CONTAINERS: [&[u8]; 8] = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf"];
+    const CONTAINERS: [&[u8]; 8] = [
+        b"moov", b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf",
+    ];
     let mut rest = data;
     while rest.len() >= 8 {
         let size = u32::from_be_bytes(rest[..4].try_into().expect("four bytes")) as usize;
         let name = &rest[4..8];
         let body = &rest[8..size];
-        write!(out, "{:indent$}{} {size}", "", String::from_utf8_lossy(name), indent = depth * 2).expect("memory");
+        write!(
+            out,
+            "{:indent$}{} {size}",
+            "",
+            String::from_utf8_lossy(name),
+            indent = depth * 2
+        )
+        .expect("memory");
         if CONTAINERS.contains(&name) {
             out.push('\n');
             boxes(body, depth + 1, out);
         } else {
             if name != b"mdat" {
                 out.push(' ');
-                body.iter().for_each(|byte| write!(out, "{byte:02x}").expect("memory"));
+                body.iter()
+                    .for_each(|byte| write!(out, "{byte:02x}").expect("memory"));
             }
             out.push('\n');
         }
@@ -84,7 +96,12 @@ fn playlists_and_boxes_of_every_rhythm_are_as_expected() {
             let mut text = format!("== index.m3u8\n{}", rig.multivariant().write());
             let mut tree = String::new();
             for rendition in [Rendition::High, Rendition::Audio] {
-                write!(text, "== {rendition}/index.m3u8\n{}", rig.playlist(rendition)).expect("memory");
+                write!(
+                    text,
+                    "== {rendition}/index.m3u8\n{}",
+                    rig.playlist(rendition)
+                )
+                .expect("memory");
                 let snapshot = &rig.shown().snapshots[&rendition];
                 writeln!(tree, "== {rendition}/init0.mp4").expect("memory");
                 boxes(snapshot.init(0).expect("an init"), 0, &mut tree);
@@ -97,5 +114,8 @@ fn playlists_and_boxes_of_every_rhythm_are_as_expected() {
             check(&format!("{case}.boxes"), &tree, &mut wrong);
         }
     }
-    assert!(wrong.is_empty(), "not as expected (UPDATE_GOLDEN=1 accepts): {wrong:?}");
+    assert!(
+        wrong.is_empty(),
+        "not as expected (UPDATE_GOLDEN=1 accepts): {wrong:?}"
+    );
 }

@@ -40,8 +40,19 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn source() -> impl Strategy<Value = Source> {
     let rate = prop_oneof![
-        Just((10, 1)), Just((12, 1)), Just((25, 2)), Just((15, 1)), Just((20, 1)), Just((24_000, 1001)), Just((24, 1)),
-        Just((25, 1)), Just((30_000, 1001)), Just((30, 1)), Just((50, 1)), Just((60_000, 1001)), Just((60, 1)),
+        Just((10, 1)),
+        Just((12, 1)),
+        Just((25, 2)),
+        Just((15, 1)),
+        Just((20, 1)),
+        Just((24_000, 1001)),
+        Just((24, 1)),
+        Just((25, 1)),
+        Just((30_000, 1001)),
+        Just((30, 1)),
+        Just((50, 1)),
+        Just((60_000, 1001)),
+        Just((60, 1)),
     ];
     let sound = prop_oneof![
         Just(None),
@@ -51,19 +62,30 @@ fn source() -> impl Strategy<Value = Source> {
         Just(Some(aac(44_100, true))),
         Just(Some(aac(48_000, true))),
     ];
-    (rate, 200..4_000u64, sound, any::<bool>(), any::<u32>(), 0..10u8).prop_map(
-        |((num, den), gop_ms, sound, b_frames, first_timestamp, alone)| {
-            let gop = (gop_ms * u64::from(num) / u64::from(den) / 1000).max(1);
-            let mut source = Source { first_timestamp, ..Source::new((num, den), gop, sound) };
-            if let Some(pictures) = &mut source.pictures {
-                pictures.b_frames = b_frames;
-            }
-            if alone == 0 && source.sound.is_some() {
-                source.pictures = None;
-            }
-            source
-        },
+    (
+        rate,
+        200..4_000u64,
+        sound,
+        any::<bool>(),
+        any::<u32>(),
+        0..10u8,
     )
+        .prop_map(
+            |((num, den), gop_ms, sound, b_frames, first_timestamp, alone)| {
+                let gop = (gop_ms * u64::from(num) / u64::from(den) / 1000).max(1);
+                let mut source = Source {
+                    first_timestamp,
+                    ..Source::new((num, den), gop, sound)
+                };
+                if let Some(pictures) = &mut source.pictures {
+                    pictures.b_frames = b_frames;
+                }
+                if alone == 0 && source.sound.is_some() {
+                    source.pictures = None;
+                }
+                source
+            },
+        )
 }
 
 /// Plays `acts` of `source`, in an order of arrival that `seed` jitters.
@@ -82,7 +104,9 @@ fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
     for act in acts {
         let (ms, jitter_ms) = match *act {
             Act::Send { ms, jitter_ms } => (ms, jitter_ms),
-            Act::Freeze { ms } | Act::Mute { ms } | Act::Stall { ms } | Act::Drought { ms } => (ms, 0),
+            Act::Freeze { ms } | Act::Mute { ms } | Act::Stall { ms } | Act::Drought { ms } => {
+                (ms, 0)
+            }
             Act::Reconnect { ms } => {
                 rig.close(End::Lost);
                 rig.pass(ms);
@@ -99,7 +123,9 @@ fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
                 (Item::Config(_), _) if configured => continue,
                 (Item::Frame(frame), Act::Freeze { .. }) if frame.kind == Kind::Video => continue,
                 (Item::Frame(frame), Act::Mute { .. }) if frame.kind == Kind::Audio => continue,
-                (Item::Frame(frame), Act::Drought { .. }) if frame.kind == Kind::Video => frame.sync = false,
+                (Item::Frame(frame), Act::Drought { .. }) if frame.kind == Kind::Video => {
+                    frame.sync = false
+                }
                 _ => {}
             }
             let due_ms = match act {
@@ -139,11 +165,18 @@ proptest! {
 
 #[test]
 fn an_hour_of_regular_broadcast_keeps_every_rule_and_its_memory() {
-    let source = Source { first_timestamp: u32::MAX - 600_000, ..Source::usual() };
+    let source = Source {
+        first_timestamp: u32::MAX - 600_000,
+        ..Source::usual()
+    };
     let mut rig = Rig::new(50);
     rig.broadcast(&source, 1_200);
     let held = |rig: &Rig| -> usize {
-        rig.shown().snapshots.values().map(|snapshot| snapshot.retained.len() + snapshot.listed.len()).sum()
+        rig.shown()
+            .snapshots
+            .values()
+            .map(|snapshot| snapshot.retained.len() + snapshot.listed.len())
+            .sum()
     };
     let before = held(&rig);
     let start_ms = rig.now_ms;
@@ -152,5 +185,8 @@ fn an_hour_of_regular_broadcast_keeps_every_rule_and_its_memory() {
         rig.item(item);
     }
     let after = held(&rig);
-    assert!(after.abs_diff(before) <= 4, "segments held: {before} after twenty minutes, {after} after sixty");
+    assert!(
+        after.abs_diff(before) <= 4,
+        "segments held: {before} after twenty minutes, {after} after sixty"
+    );
 }

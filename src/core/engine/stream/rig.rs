@@ -62,11 +62,17 @@ impl Rig {
 
     pub(super) fn open(&mut self) {
         self.sessions += 1;
-        self.push(Input::Open { session: self.sessions, epoch: EPOCH + self.now_ms / 1000 });
+        self.push(Input::Open {
+            session: self.sessions,
+            epoch: EPOCH + self.now_ms / 1000,
+        });
     }
 
     pub(super) fn close(&mut self, end: End) {
-        self.push(Input::Close { session: self.sessions, end });
+        self.push(Input::Close {
+            session: self.sessions,
+            end,
+        });
     }
 
     /// Sends `items`, each at its own time after now.
@@ -80,7 +86,10 @@ impl Rig {
 
     /// Sends one item now.
     pub(super) fn item(&mut self, item: Item) {
-        self.push(Input::Media { session: self.sessions, item });
+        self.push(Input::Media {
+            session: self.sessions,
+            item,
+        });
     }
 
     /// A whole publish of `seconds`, from connect to the last frame; the session stays open.
@@ -99,7 +108,10 @@ impl Rig {
             self.now_ms = self.now_ms.max(due_ms);
             self.stream.expire(self.now());
             self.drain();
-            assert!(self.stream.deadline() != Some(deadline), "a timer that has come must move");
+            assert!(
+                self.stream.deadline() != Some(deadline),
+                "a timer that has come must move"
+            );
         }
         self.now_ms = self.now_ms.max(ms);
     }
@@ -122,12 +134,18 @@ impl Rig {
     }
 
     pub(super) fn multivariant(&self) -> &Multivariant {
-        self.shown().multivariant.as_ref().expect("an epoch presents itself")
+        self.shown()
+            .multivariant
+            .as_ref()
+            .expect("an epoch presents itself")
     }
 
     fn now(&self) -> Now {
         let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
-        Now { mono: Duration::from_millis(self.now_ms), wall }
+        Now {
+            mono: Duration::from_millis(self.now_ms),
+            wall,
+        }
     }
 
     fn drain(&mut self) {
@@ -137,7 +155,11 @@ impl Rig {
                     let epoch = multivariant.epoch;
                     self.shown_of(epoch).multivariant = Some(multivariant);
                 }
-                Output::Snapshot { epoch, rendition, snapshot } => {
+                Output::Snapshot {
+                    epoch,
+                    rendition,
+                    snapshot,
+                } => {
                     let now_ms = self.now_ms;
                     let shown = self.shown_of(epoch);
                     assert!(!shown.ended, "nothing follows the end of an epoch");

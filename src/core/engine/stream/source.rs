@@ -10,7 +10,8 @@ use crate::{
 /// 320x180, High, as ffmpeg's libx264 writes it with B-frames.
 const AVC_SMALL: &str = "0164000dffe1001a6764000dacd941419f9f0110000003001000000303c0f142996001000668ebe3cb22c0fdf8f800";
 /// 640x360, Constrained Baseline.
-const AVC_LARGE: &str = "0142c01effe100196742c01eda0280bfe5c044000003000400000300f03c58ba8001000468ce0fc8";
+const AVC_LARGE: &str =
+    "0142c01effe100196742c01eda0280bfe5c044000003000400000300f03c58ba8001000468ce0fc8";
 
 fn bytes(hex: &str) -> Bytes {
     let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
@@ -27,8 +28,16 @@ pub(super) fn avc_large() -> Config {
 
 /// Stereo AAC: object type (2 LC, 5 explicit SBR over an LC core of half the rate) at an output rate.
 pub(super) fn aac(rate: u32, sbr: bool) -> Config {
-    const RATES: [u32; 12] = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000];
-    let index = |rate: u32| RATES.iter().position(|&known| known == rate).expect("a customary rate") as u32;
+    const RATES: [u32; 12] = [
+        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
+        8_000,
+    ];
+    let index = |rate: u32| {
+        RATES
+            .iter()
+            .position(|&known| known == rate)
+            .expect("a customary rate") as u32
+    };
     let asc = if sbr {
         // 5 bits AOT 5, 4 bits core rate, 4 bits channels, 4 bits output rate, 5 bits AOT 2, 3 bits of GASpecificConfig.
         (5 << 27) | (index(rate / 2) << 23) | (2 << 19) | (index(rate) << 15) | (2 << 10)
@@ -64,8 +73,17 @@ impl Source {
     }
 
     pub(super) fn new(rate: (u32, u32), gop: u64, sound: Option<Config>) -> Self {
-        let pictures = Pictures { config: avc_small(), rate, gop, b_frames: false };
-        Self { pictures: Some(pictures), sound, first_timestamp: 0 }
+        let pictures = Pictures {
+            config: avc_small(),
+            rate,
+            gop,
+            b_frames: false,
+        };
+        Self {
+            pictures: Some(pictures),
+            sound,
+            first_timestamp: 0,
+        }
     }
 
     /// Everything from `from_ms` to `until_ms` of the source's own time, in order, with its time in milliseconds:
@@ -73,15 +91,29 @@ impl Source {
     pub(super) fn items(&self, from_ms: u64, until_ms: u64) -> Vec<(u64, Item)> {
         let mut items: Vec<(u64, Item)> = Vec::new();
         if let Some(pictures) = &self.pictures {
-            items.extend((0..).map(|n| self.picture(pictures, n)).take_while(|(ms, _)| *ms < until_ms));
+            items.extend(
+                (0..)
+                    .map(|n| self.picture(pictures, n))
+                    .take_while(|(ms, _)| *ms < until_ms),
+            );
         }
         if let Some(sound) = &self.sound {
-            items.extend((0..).map(|n| self.sound(sound, n)).take_while(|(ms, _)| *ms < until_ms));
+            items.extend(
+                (0..)
+                    .map(|n| self.sound(sound, n))
+                    .take_while(|(ms, _)| *ms < until_ms),
+            );
         }
         items.retain(|(ms, _)| *ms >= from_ms);
         items.sort_by_key(|(ms, _)| *ms);
-        let configs = self.pictures.iter().map(|pictures| &pictures.config).chain(&self.sound);
-        let mut all: Vec<_> = configs.map(|config| (from_ms, Item::Config(config.clone()))).collect();
+        let configs = self
+            .pictures
+            .iter()
+            .map(|pictures| &pictures.config)
+            .chain(&self.sound);
+        let mut all: Vec<_> = configs
+            .map(|config| (from_ms, Item::Config(config.clone())))
+            .collect();
         all.append(&mut items);
         all
     }
@@ -104,13 +136,21 @@ impl Source {
             nanos: 0,
             composition_ms: (ms(n + reorder) - ms(n)) as i32,
             sync,
-            data: payload(if sync { 0x65 } else { 0x41 }, n, if sync { 900 } else { 180 }),
+            data: payload(
+                if sync { 0x65 } else { 0x41 },
+                n,
+                if sync { 900 } else { 180 },
+            ),
         };
         (ms(n), Item::Frame(frame))
     }
 
     fn sound(&self, config: &Config, n: u64) -> (u64, Item) {
-        let samples = u64::from(config.frame_samples(&[]).expect("AAC frames have one length"));
+        let samples = u64::from(
+            config
+                .frame_samples(&[])
+                .expect("AAC frames have one length"),
+        );
         let ms = n * samples * 1000 / u64::from(config.timescale().hz());
         let frame = Frame {
             kind: Kind::Audio,

@@ -15,13 +15,20 @@ const FRAME_MS: u64 = 50;
 
 fn segments(rig: &Rig, rendition: Rendition) -> Vec<Segment> {
     let snapshot = &rig.shown().snapshots[&rendition];
-    let all = snapshot.retained.iter().chain(&snapshot.listed).chain(&snapshot.open);
+    let all = snapshot
+        .retained
+        .iter()
+        .chain(&snapshot.listed)
+        .chain(&snapshot.open);
     all.map(|segment| (**segment).clone()).collect()
 }
 
 /// Samples of every part: their number by segment.
 fn seconds(segment: &Segment, rig: &Rig, rendition: Rendition) -> f64 {
-    rig.shown().snapshots[&rendition].timescale.at(segment.duration).seconds()
+    rig.shown().snapshots[&rendition]
+        .timescale
+        .at(segment.duration)
+        .seconds()
 }
 
 fn frames(items: &mut [(u64, Item)], kind: Kind) -> impl Iterator<Item = (u64, &mut Frame)> {
@@ -36,7 +43,14 @@ fn a_usual_broadcast_has_one_second_segments_of_five_parts() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 30);
     let constants = rig.shown().snapshots[&Rendition::High].constants;
-    assert_eq!((constants.target_duration, constants.part_target_ms, constants.part_hold_back_ms), (2, 215, 645));
+    assert_eq!(
+        (
+            constants.target_duration,
+            constants.part_target_ms,
+            constants.part_hold_back_ms
+        ),
+        (2, 215, 645)
+    );
     for segment in &segments(&rig, Rendition::High)[..20] {
         assert_eq!(segment.parts.len(), 5, "segment {}", segment.msn);
         assert!((seconds(segment, &rig, Rendition::High) - 1.0).abs() < 0.002);
@@ -55,13 +69,25 @@ fn a_part_is_published_with_its_last_frame_not_with_the_next() {
     let mut rig = Rig::new(FRAME_MS);
     let items = Source::usual().items(0, 10_000);
     let (before, last) = items.split_at(
-        items.iter().position(|(ms, item)| *ms == 5_166 && matches!(item, Item::Frame(frame) if frame.kind == Kind::Video)).expect("frame 155"),
+        items
+            .iter()
+            .position(|(ms, item)| {
+                *ms == 5_166 && matches!(item, Item::Frame(frame) if frame.kind == Kind::Video)
+            })
+            .expect("frame 155"),
     );
     rig.open();
     rig.send(before.to_vec());
     let edge = rig.shown().snapshots[&Rendition::High].next_part;
-    rig.push(Input::Media { session: 1, item: last[0].1.clone() });
-    assert_eq!(rig.shown().snapshots[&Rendition::High].next_part, edge + 1, "frame 155 ends part 26 of six frames");
+    rig.push(Input::Media {
+        session: 1,
+        item: last[0].1.clone(),
+    });
+    assert_eq!(
+        rig.shown().snapshots[&Rendition::High].next_part,
+        edge + 1,
+        "frame 155 ends part 26 of six frames"
+    );
 }
 
 #[test]
@@ -70,16 +96,29 @@ fn b_frames_shift_decode_times_so_that_sync_samples_have_no_offset() {
     source.pictures.as_mut().expect("pictures").b_frames = true;
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&source, 6);
-    assert_eq!(segments(&rig, Rendition::High)[0].start, 0, "the first picture stands at the epoch's zero");
+    assert_eq!(
+        segments(&rig, Rendition::High)[0].start,
+        0,
+        "the first picture stands at the epoch's zero"
+    );
     for segment in segments(&rig, Rendition::High) {
-        assert!((segment.start - segment.msn as i64 * 90_000).abs() <= 90, "{segment:?}");
+        assert!(
+            (segment.start - segment.msn as i64 * 90_000).abs() <= 90,
+            "{segment:?}"
+        );
     }
 }
 
 #[test]
 fn timestamps_may_wrap_at_32_bits_and_at_24_bits() {
-    for (first_timestamp, mask) in [(u32::MAX - 5_000, u32::MAX), ((1 << 24) - 5_000, (1 << 24) - 1)] {
-        let source = Source { first_timestamp, ..Source::usual() };
+    for (first_timestamp, mask) in [
+        (u32::MAX - 5_000, u32::MAX),
+        ((1 << 24) - 5_000, (1 << 24) - 1),
+    ] {
+        let source = Source {
+            first_timestamp,
+            ..Source::usual()
+        };
         let mut items = source.items(0, 20_000);
         for kind in [Kind::Video, Kind::Audio] {
             frames(&mut items, kind).for_each(|(_, frame)| frame.timestamp &= mask);
@@ -88,7 +127,10 @@ fn timestamps_may_wrap_at_32_bits_and_at_24_bits() {
         rig.open();
         rig.send(items);
         for segment in segments(&rig, Rendition::High) {
-            assert!((segment.start - segment.msn as i64 * 90_000).abs() <= 90, "mask {mask:x}: {segment:?}");
+            assert!(
+                (segment.start - segment.msn as i64 * 90_000).abs() <= 90,
+                "mask {mask:x}: {segment:?}"
+            );
             assert!(!segment.discontinuity);
         }
     }
@@ -97,11 +139,17 @@ fn timestamps_may_wrap_at_32_bits_and_at_24_bits() {
 #[test]
 fn a_jump_of_hours_keeps_the_timeline_and_lip_sync() {
     for jump in [4 * 3_600_000_i64, -3_600_000, -8_000] {
-        let mut items = Source { first_timestamp: 8_000_000, ..Source::usual() }.items(0, 20_000);
+        let mut items = Source {
+            first_timestamp: 8_000_000,
+            ..Source::usual()
+        }
+        .items(0, 20_000);
         for kind in [Kind::Video, Kind::Audio] {
             frames(&mut items, kind)
                 .filter(|(ms, _)| *ms >= 8_000)
-                .for_each(|(_, frame)| frame.timestamp = (i64::from(frame.timestamp) + jump) as u32);
+                .for_each(|(_, frame)| {
+                    frame.timestamp = (i64::from(frame.timestamp) + jump) as u32
+                });
         }
         let mut rig = Rig::new(FRAME_MS);
         rig.open();
@@ -109,9 +157,17 @@ fn a_jump_of_hours_keeps_the_timeline_and_lip_sync() {
         let video = segments(&rig, Rendition::High);
         let audio = segments(&rig, Rendition::Audio);
         for (video, audio) in video.iter().zip(&audio) {
-            assert!((video.start - video.msn as i64 * 90_000).abs() <= 9_000, "jump {jump}: {}", video.start);
+            assert!(
+                (video.start - video.msn as i64 * 90_000).abs() <= 9_000,
+                "jump {jump}: {}",
+                video.start
+            );
             let apart = video.start as f64 / 90_000.0 - audio.start as f64 / 48_000.0;
-            assert!(apart.abs() < 0.025, "jump {jump}: sound {apart} s from the picture in {}", video.msn);
+            assert!(
+                apart.abs() < 0.025,
+                "jump {jump}: sound {apart} s from the picture in {}",
+                video.msn
+            );
         }
     }
 }
@@ -138,9 +194,24 @@ fn a_gop_of_eight_seconds_is_cut_at_max_gop_and_promises_nothing() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::new((30, 1), 240, Some(aac(48_000, false))), 30);
     assert!(!rig.multivariant().independent_segments);
-    assert!(matches!(rig.notices[..], [Notice::LongGop { gop_ms: None, max_ms: 2_000 }]), "{:?}", rig.notices);
+    assert!(
+        matches!(
+            rig.notices[..],
+            [Notice::LongGop {
+                gop_ms: None,
+                max_ms: 2_000
+            }]
+        ),
+        "{:?}",
+        rig.notices
+    );
     for segment in segments(&rig, Rendition::High) {
-        assert_eq!(segment.parts[0].independent, segment.msn % 4 == 0, "segment {}", segment.msn);
+        assert_eq!(
+            segment.parts[0].independent,
+            segment.msn % 4 == 0,
+            "segment {}",
+            segment.msn
+        );
     }
 }
 
@@ -154,8 +225,14 @@ fn a_key_frame_drought_withdraws_the_promise_of_independent_segments() {
     rig.open();
     rig.send(items);
     assert!(!rig.multivariant().independent_segments);
-    let dependent = segments(&rig, Rendition::High).iter().filter(|segment| !segment.parts[0].independent).count();
-    assert!((1..=2).contains(&dependent), "{dependent} segments without a sync sample");
+    let dependent = segments(&rig, Rendition::High)
+        .iter()
+        .filter(|segment| !segment.parts[0].independent)
+        .count();
+    assert!(
+        (1..=2).contains(&dependent),
+        "{dependent} segments without a sync sample"
+    );
 }
 
 #[test]
@@ -168,9 +245,21 @@ fn late_sound_is_preceded_by_silence_and_absent_sound_is_silence() {
         let mut rig = Rig::new(FRAME_MS);
         rig.open();
         rig.send(items);
-        let (video, audio) = (segments(&rig, Rendition::High), segments(&rig, Rendition::Audio));
-        assert!(audio.len() + 1 >= video.len(), "{} segments of sound, {} of pictures", audio.len(), video.len());
-        assert!(audio.iter().all(|segment| segment.parts.iter().all(|part| part.data.is_some())));
+        let (video, audio) = (
+            segments(&rig, Rendition::High),
+            segments(&rig, Rendition::Audio),
+        );
+        assert!(
+            audio.len() + 1 >= video.len(),
+            "{} segments of sound, {} of pictures",
+            audio.len(),
+            video.len()
+        );
+        assert!(
+            audio
+                .iter()
+                .all(|segment| segment.parts.iter().all(|part| part.data.is_some()))
+        );
     }
 }
 
@@ -178,17 +267,32 @@ fn late_sound_is_preceded_by_silence_and_absent_sound_is_silence() {
 fn sound_that_was_never_configured_is_not_listed() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::new((25, 1), 25, None), 10);
-    assert_eq!(rig.shown().snapshots.keys().collect::<Vec<_>>(), [&Rendition::High]);
+    assert_eq!(
+        rig.shown().snapshots.keys().collect::<Vec<_>>(),
+        [&Rendition::High]
+    );
     assert_eq!(rig.multivariant().audio_channels, None);
 }
 
 #[test]
 fn sound_alone_is_the_variant() {
     let mut rig = Rig::new(FRAME_MS);
-    rig.broadcast(&Source { pictures: None, ..Source::usual() }, 20);
-    assert_eq!(rig.shown().snapshots.keys().collect::<Vec<_>>(), [&Rendition::Audio]);
+    rig.broadcast(
+        &Source {
+            pictures: None,
+            ..Source::usual()
+        },
+        20,
+    );
+    assert_eq!(
+        rig.shown().snapshots.keys().collect::<Vec<_>>(),
+        [&Rendition::Audio]
+    );
     let constants = rig.shown().snapshots[&Rendition::Audio].constants;
-    assert_eq!((constants.target_duration, constants.part_target_ms), (1, 215));
+    assert_eq!(
+        (constants.target_duration, constants.part_target_ms),
+        (1, 215)
+    );
     assert_eq!(rig.multivariant().variants[0].rendition, Rendition::Audio);
 }
 
@@ -198,11 +302,20 @@ fn a_publisher_that_returns_within_grace_joins_the_epoch_at_one_discontinuity() 
     rig.broadcast(&Source::usual(), 10);
     rig.close(End::Lost);
     rig.pass(700);
-    rig.broadcast(&Source { first_timestamp: 77, ..Source::usual() }, 10);
+    rig.broadcast(
+        &Source {
+            first_timestamp: 77,
+            ..Source::usual()
+        },
+        10,
+    );
     assert_eq!(rig.epochs.len(), 1);
     let at = |rendition| {
         let all = segments(&rig, rendition);
-        all.iter().filter(|segment| segment.discontinuity).map(|segment| segment.msn).collect::<Vec<_>>()
+        all.iter()
+            .filter(|segment| segment.discontinuity)
+            .map(|segment| segment.msn)
+            .collect::<Vec<_>>()
     };
     assert_eq!(at(Rendition::High).len(), 1);
     assert_eq!(at(Rendition::High), at(Rendition::Audio));
@@ -216,15 +329,29 @@ fn an_outage_grows_every_rendition_with_gaps_and_ends_with_grace() {
     rig.close(End::Lost);
     rig.pass(15_000);
     for rendition in [Rendition::High, Rendition::Audio] {
-        assert!(segments(&rig, rendition).iter().filter(|segment| segment.gap()).count() >= 10, "{rendition}");
-        assert!(rig.playlist(rendition).contains("#EXT-X-GAP"), "{rendition}");
+        assert!(
+            segments(&rig, rendition)
+                .iter()
+                .filter(|segment| segment.gap())
+                .count()
+                >= 10,
+            "{rendition}"
+        );
+        assert!(
+            rig.playlist(rendition).contains("#EXT-X-GAP"),
+            "{rendition}"
+        );
     }
     rig.broadcast(&Source::usual(), 5);
     assert_eq!(rig.epochs.len(), 1);
     rig.close(End::Lost);
     rig.pass(20_000);
     assert!(rig.closed && rig.shown().ended);
-    assert!(rig.playlist(Rendition::High).trim_end().ends_with("#EXT-X-ENDLIST"));
+    assert!(
+        rig.playlist(Rendition::High)
+            .trim_end()
+            .ends_with("#EXT-X-ENDLIST")
+    );
 }
 
 #[test]
@@ -243,9 +370,18 @@ fn other_tracks_begin_another_epoch() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 5);
     rig.close(End::Lost);
-    rig.broadcast(&Source { sound: Some(aac(44_100, false)), ..Source::usual() }, 5);
+    rig.broadcast(
+        &Source {
+            sound: Some(aac(44_100, false)),
+            ..Source::usual()
+        },
+        5,
+    );
     assert_eq!(rig.epochs.len(), 2);
-    assert!(rig.epochs[&EPOCH].ended, "players of the old epoch must not wait");
+    assert!(
+        rig.epochs[&EPOCH].ended,
+        "players of the old epoch must not wait"
+    );
     assert!(rig.notices.contains(&Notice::NewEpoch));
 }
 
@@ -255,12 +391,24 @@ fn a_change_of_resolution_is_a_new_init_at_one_discontinuity_in_all_renditions()
     rig.broadcast(&Source::usual(), 5);
     let mut large = Source::usual();
     large.pictures.as_mut().expect("pictures").config = avc_large();
-    rig.send(large.items(5_000, 10_000).into_iter().map(|(ms, item)| (ms - 5_000, item)));
+    rig.send(
+        large
+            .items(5_000, 10_000)
+            .into_iter()
+            .map(|(ms, item)| (ms - 5_000, item)),
+    );
     assert_eq!(rig.multivariant().variants[0].resolution, Some((640, 360)));
-    let (video, audio) = (segments(&rig, Rendition::High), segments(&rig, Rendition::Audio));
+    let (video, audio) = (
+        segments(&rig, Rendition::High),
+        segments(&rig, Rendition::Audio),
+    );
     for (video, audio) in video.iter().zip(&audio) {
         assert_eq!(video.discontinuity, video.msn == 5, "picture {}", video.msn);
-        assert_eq!(audio.discontinuity, video.discontinuity, "sound {}", video.msn);
+        assert_eq!(
+            audio.discontinuity, video.discontinuity,
+            "sound {}",
+            video.msn
+        );
         assert_eq!((video.init, audio.init), (u32::from(video.msn >= 5), 0));
     }
 }
@@ -272,8 +420,14 @@ fn a_fenced_session_changes_nothing() {
     rig.open();
     rig.send(Source::usual().items(0, 3_000));
     let before = rig.playlist(Rendition::High);
-    rig.push(Input::Media { session: 1, item: Item::Config(avc_large()) });
-    rig.push(Input::Close { session: 1, end: End::Stopped });
+    rig.push(Input::Media {
+        session: 1,
+        item: Item::Config(avc_large()),
+    });
+    rig.push(Input::Close {
+        session: 1,
+        end: End::Stopped,
+    });
     assert_eq!(rig.playlist(Rendition::High), before);
     rig.pass(3_500);
     assert!(!rig.closed);
@@ -287,7 +441,10 @@ fn sound_that_joins_later_begins_an_epoch_that_has_it() {
         Item::Config(config) => config.kind() == Kind::Video,
         Item::Frame(frame) => frame.kind == Kind::Video || *ms >= 6_000,
     });
-    let at = items.iter().position(|(ms, _)| *ms >= 6_000).expect("long enough");
+    let at = items
+        .iter()
+        .position(|(ms, _)| *ms >= 6_000)
+        .expect("long enough");
     items.insert(at, (6_000, Item::Config(aac(48_000, false))));
     rig.open();
     rig.send(items);
@@ -299,7 +456,10 @@ fn sound_that_joins_later_begins_an_epoch_that_has_it() {
 fn an_unplayable_session_says_so() {
     let mut rig = Rig::new(FRAME_MS);
     rig.open();
-    rig.push(Input::Media { session: 1, item: Item::Config(avc_small()) });
+    rig.push(Input::Media {
+        session: 1,
+        item: Item::Config(avc_small()),
+    });
     rig.close(End::Stopped);
     assert_eq!(rig.notices, [Notice::Nothing]);
     rig.pass(3_000);
@@ -310,7 +470,10 @@ fn an_unplayable_session_says_so() {
 fn the_same_input_gives_the_same_bytes() {
     let play = || {
         let mut rig = Rig::new(FRAME_MS);
-        rig.broadcast(&Source::new((30_000, 1001), 60, Some(aac(44_100, false))), 20);
+        rig.broadcast(
+            &Source::new((30_000, 1001), 60, Some(aac(44_100, false))),
+            20,
+        );
         rig
     };
     let (first, second) = (play(), play());
