@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn s21_configurations_say_codec_rate_frame_and_channels() {
-        let cases: [(&str, &[u8], &str, u32, u32, u8); 12] = [
+        type Case = (&'static str, &'static [u8], &'static str, u32, u32, u8);
+        let cases: [Case; 12] = [
             (
                 "LC stereo 48 kHz",
                 &[0x11, 0x90],

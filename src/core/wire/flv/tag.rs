@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::media::Error;
+use crate::media::{Error, Kind};
 
 /// A codec that we carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,6 @@ pub(super) enum Content {
     /// One access unit.
     Frame { composition_ms: i32, data: Bytes },
 }
-
-const VIDEO: &str = "video message";
-const AUDIO: &str = "audio message";
 
 // FrameType.
 const COMMAND: u8 = 5;
@@ -67,7 +64,11 @@ pub(super) fn parse_video(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(),
     };
     let frame_type = first >> 4 & 7;
     if first & 0x80 != 0 {
-        return Extended::new(VIDEO, body, first & 0xf)?.parse_video(frame_type, packets);
+        let message = Extended::new(Kind::Video, body, first & 0xf)?;
+        if frame_type == COMMAND && message.packet_type != METADATA {
+            return Ok(());
+        }
+        return message.parse(packets);
     }
     let codec = match first & 0xf {
         0 => return Ok(()),
@@ -76,7 +77,7 @@ pub(super) fn parse_video(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(),
         12 => Codec::Hevc,
         id => return unsupported(legacy_video_name(id)),
     };
-    let packet_type = read(VIDEO, &mut body, 1)? as u8;
+    let packet_type = read(Kind::Video, &mut body, 1)? as u8;
     let composition_ms = composition_time(&mut body)?;
     packets.extend(packet(codec, 0, packet_type, composition_ms, body));
     Ok(())
@@ -92,7 +93,7 @@ pub(super) fn parse_audio(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(),
         return Ok(());
     };
     match first >> 4 {
-        EXTENDED_AUDIO => Extended::new(AUDIO, body, first & 0xf)?.parse_audio(packets),
+        EXTENDED_AUDIO => Extended::new(Kind::Audio, body, first & 0xf)?.parse(packets),
         10 => {
             // A header alone is how some encoders say silence.
             if let Ok(packet_type) = body.try_get_u8() {
@@ -106,7 +107,7 @@ pub(super) fn parse_audio(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(),
 
 /// An extended message behind its first byte and its modifiers.
 struct Extended {
-    what: &'static str,
+    kind: Kind,
     body: Bytes,
     packet_type: u8,
     nanos: u32,
@@ -114,10 +115,10 @@ struct Extended {
 
 impl Extended {
     /// Reads the ModEx loop: each round costs at least three bytes, so the message bounds it.
-    fn new(what: &'static str, body: Bytes, packet_type: u8) -> Result<Self, Error> {
+    fn new(kind: Kind, body: Bytes, packet_type: u8) -> Result<Self, Error> {
         const TIMESTAMP_OFFSET_NANO: u8 = 0;
         let mut this = Self {
-            what,
+            kind,
             body,
             packet_type,
             nanos: 0,
@@ -130,7 +131,7 @@ impl Extended {
             let mut data = this.take(size)?;
             let types = this.read(1)? as u8;
             if types >> 4 == TIMESTAMP_OFFSET_NANO {
-                let nanos = read(what, &mut data, 3)?;
+                let nanos = read(kind, &mut data, 3)?;
                 if nanos > MAX_NANOS {
                     return Err(this.malformed("a nanosecond offset of at most 999999", nanos));
                 }
@@ -141,66 +142,107 @@ impl Extended {
         Ok(this)
     }
 
-    fn parse_video(mut self, frame_type: u8, packets: &mut Vec<Packet>) -> Result<(), Error> {
-        if frame_type == COMMAND && self.packet_type != METADATA {
-            return Ok(());
+    fn parse(mut self, packets: &mut Vec<Packet>) -> Result<(), Error> {
+        if self.packet_type == self.multitrack() {
+            return self.parse_tracks(packets);
         }
-        if self.packet_type == VIDEO_MULTITRACK {
-            return self.parse_tracks(VIDEO_MULTITRACK, packets, video_packet);
-        }
-        let codec = self.four_cc()?;
-        packets.extend(video_packet(&self, codec, self.body.clone())?);
-        Ok(())
-    }
-
-    fn parse_audio(mut self, packets: &mut Vec<Packet>) -> Result<(), Error> {
-        if self.packet_type == AUDIO_MULTITRACK {
-            return self.parse_tracks(AUDIO_MULTITRACK, packets, audio_packet);
-        }
-        let codec = self.four_cc()?;
-        packets.extend(audio_packet(&self, codec, self.body.clone())?);
+        let four_cc = self.four_cc()?;
+        packets.extend(self.packet(four_cc, self.body.clone())?);
         Ok(())
     }
 
     /// The tracks of a multitrack message, to its end.
-    fn parse_tracks(
-        mut self,
-        multitrack: u8,
-        packets: &mut Vec<Packet>,
-        parse: fn(&Self, [u8; 4], Bytes) -> Result<Option<Packet>, Error>,
-    ) -> Result<(), Error> {
+    fn parse_tracks(mut self, packets: &mut Vec<Packet>) -> Result<(), Error> {
         const ONE_TRACK: u8 = 0;
         const MANY_TRACKS_MANY_CODECS: u8 = 2;
         let types = self.read(1)? as u8;
-        let kind = types >> 4;
+        let form = types >> 4;
         self.packet_type = types & 0xf;
-        if kind > MANY_TRACKS_MANY_CODECS {
-            return Err(self.malformed("a multitrack type of at most 2", kind.into()));
+        if form > MANY_TRACKS_MANY_CODECS {
+            return Err(self.malformed("a multitrack type of at most 2", form.into()));
         }
-        if self.packet_type == multitrack || self.packet_type == MOD_EX {
+        if self.packet_type == self.multitrack() || self.packet_type == MOD_EX {
             return Err(self.malformed("a plain packet inside multitrack", self.packet_type.into()));
         }
-        let shared = match kind {
+        let shared = match form {
             MANY_TRACKS_MANY_CODECS => None,
             _ => Some(self.four_cc()?),
         };
         loop {
-            let codec = match shared {
-                Some(codec) => codec,
+            let four_cc = match shared {
+                Some(four_cc) => four_cc,
                 None => self.four_cc()?,
             };
             let track = self.read(1)?;
-            let size = match kind {
+            let size = match form {
                 ONE_TRACK => self.body.len() as u64,
                 _ => self.read(3)?,
             };
             let payload = self.take(size)?;
             if track == 0 {
-                packets.extend(parse(&self, codec, payload)?);
+                packets.extend(self.packet(four_cc, payload)?);
             }
             if self.body.is_empty() {
                 return Ok(());
             }
+        }
+    }
+
+    fn packet(&self, four_cc: [u8; 4], payload: Bytes) -> Result<Option<Packet>, Error> {
+        match self.kind {
+            Kind::Video => self.video_packet(four_cc, payload),
+            Kind::Audio => self.audio_packet(four_cc, payload),
+        }
+    }
+
+    fn video_packet(&self, four_cc: [u8; 4], mut payload: Bytes) -> Result<Option<Packet>, Error> {
+        if self.packet_type == METADATA {
+            return Ok(None);
+        }
+        let codec = match &four_cc {
+            b"av01" => Codec::Av1,
+            b"avc1" => Codec::Avc,
+            b"hvc1" => Codec::Hevc,
+            b"hev1" => return unsupported("hev1 video (hvc1 is supported)"),
+            b"vp08" => return unsupported("VP8 video"),
+            b"vp09" => return unsupported("VP9 video"),
+            b"vvc1" | b"vvi1" => return unsupported("VVC video"),
+            _ => return unsupported("video codec"),
+        };
+        let (packet_type, composition_ms) = match self.packet_type {
+            MPEG2_TS_START => return unsupported("MPEG-2 TS sequence start"),
+            // Only codecs that reorder frames have the field (ExVideoTagBody).
+            CODED if codec != Codec::Av1 => (CODED, composition_time(&mut payload)?),
+            CODED_WITHOUT_OFFSET => (CODED, 0),
+            other => (other, 0),
+        };
+        Ok(packet(
+            codec,
+            self.nanos,
+            packet_type,
+            composition_ms,
+            payload,
+        ))
+    }
+
+    fn audio_packet(&self, four_cc: [u8; 4], payload: Bytes) -> Result<Option<Packet>, Error> {
+        let codec = match &four_cc {
+            b"mp4a" => Codec::Aac,
+            b"Opus" => Codec::Opus,
+            b".mp3" => return unsupported("MP3 audio"),
+            b"ac-3" => return unsupported("AC-3 audio"),
+            b"ec-3" => return unsupported("E-AC-3 audio"),
+            b"fLaC" => return unsupported("FLAC audio"),
+            _ => return unsupported("audio codec"),
+        };
+        Ok(packet(codec, self.nanos, self.packet_type, 0, payload))
+    }
+
+    /// The packet type that means multitrack.
+    fn multitrack(&self) -> u8 {
+        match self.kind {
+            Kind::Video => VIDEO_MULTITRACK,
+            Kind::Audio => AUDIO_MULTITRACK,
         }
     }
 
@@ -209,84 +251,25 @@ impl Extended {
     }
 
     fn read(&mut self, bytes: usize) -> Result<u64, Error> {
-        read(self.what, &mut self.body, bytes)
+        read(self.kind, &mut self.body, bytes)
     }
 
     fn take(&mut self, bytes: u64) -> Result<Bytes, Error> {
         match usize::try_from(bytes) {
             Ok(bytes) if bytes <= self.body.len() => Ok(self.body.split_to(bytes)),
-            _ => Err(Error::Truncated { what: self.what }),
+            _ => Err(Error::Truncated {
+                what: message(self.kind),
+            }),
         }
     }
 
     fn malformed(&self, want: &'static str, got: u64) -> Error {
         Error::Malformed {
-            what: self.what,
+            what: message(self.kind),
             want,
             got,
         }
     }
-}
-
-fn video_packet(
-    message: &Extended,
-    four_cc: [u8; 4],
-    mut payload: Bytes,
-) -> Result<Option<Packet>, Error> {
-    if message.packet_type == METADATA {
-        return Ok(None);
-    }
-    let codec = match &four_cc {
-        b"av01" => Codec::Av1,
-        b"avc1" => Codec::Avc,
-        b"hvc1" => Codec::Hevc,
-        b"hev1" => return unsupported("hev1 video (hvc1 is supported)"),
-        b"vp08" => return unsupported("VP8 video"),
-        b"vp09" => return unsupported("VP9 video"),
-        b"vvc1" | b"vvi1" => return unsupported("VVC video"),
-        _ => return unsupported("video codec"),
-    };
-    let mut composition_ms = 0;
-    let packet_type = match message.packet_type {
-        MPEG2_TS_START => return unsupported("MPEG-2 TS sequence start"),
-        // Only codecs that reorder frames have the field (ExVideoTagBody).
-        CODED if codec != Codec::Av1 => {
-            composition_ms = composition_time(&mut payload)?;
-            CODED
-        }
-        CODED_WITHOUT_OFFSET => CODED,
-        other => other,
-    };
-    Ok(packet(
-        codec,
-        message.nanos,
-        packet_type,
-        composition_ms,
-        payload,
-    ))
-}
-
-fn audio_packet(
-    message: &Extended,
-    four_cc: [u8; 4],
-    payload: Bytes,
-) -> Result<Option<Packet>, Error> {
-    let codec = match &four_cc {
-        b"mp4a" => Codec::Aac,
-        b"Opus" => Codec::Opus,
-        b".mp3" => return unsupported("MP3 audio"),
-        b"ac-3" => return unsupported("AC-3 audio"),
-        b"ec-3" => return unsupported("E-AC-3 audio"),
-        b"fLaC" => return unsupported("FLAC audio"),
-        _ => return unsupported("audio codec"),
-    };
-    Ok(packet(
-        codec,
-        message.nanos,
-        message.packet_type,
-        0,
-        payload,
-    ))
 }
 
 /// A packet when it holds something: ends of sequence, empty frames and types yet unknown hold nothing.
@@ -312,14 +295,22 @@ fn packet(
     })
 }
 
-fn read(what: &'static str, body: &mut Bytes, bytes: usize) -> Result<u64, Error> {
-    body.try_get_uint(bytes)
-        .map_err(|_| Error::Truncated { what })
+fn read(kind: Kind, body: &mut Bytes, bytes: usize) -> Result<u64, Error> {
+    body.try_get_uint(bytes).map_err(|_| Error::Truncated {
+        what: message(kind),
+    })
+}
+
+fn message(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Video => "video message",
+        Kind::Audio => "audio message",
+    }
 }
 
 /// SI24: presentation minus decode time in milliseconds.
 fn composition_time(body: &mut Bytes) -> Result<i32, Error> {
-    let unsigned = read(VIDEO, body, 3)? as i32;
+    let unsigned = read(Kind::Video, body, 3)? as i32;
     Ok(unsigned << 8 >> 8)
 }
 

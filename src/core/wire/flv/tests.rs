@@ -412,3 +412,31 @@ fn s25_modifiers_loop_until_a_plain_type() {
         );
     }
 }
+
+#[test]
+fn s28_h265_as_codec_12_has_the_layout_of_h264() {
+    let record = concat!(
+        "0101600000009000000000003cf000fcfdf8f800000f03",
+        "a00001001840010c01ffff01600000030090000003000003003c959809",
+        "a10001002b42010101600000030090000003000003003ca00a080b9d565959a4932bc05a020000030002000003003c10",
+        "a2000100074401c172b46240",
+    );
+    let key = [0, 0, 0, 3, 0x26, 0x01, 0xaf];
+    let mut demuxer = Demuxer::default();
+    let items = video(&mut demuxer, &[&[0x1c, 0, 0, 0, 0], &hex(record)]).expect("configuration");
+    assert!(matches!(items[..], [Item::Config(Config::Hevc(_))]));
+    let legacy = frame(video(&mut demuxer, &[&[0x1c, 1, 0xff, 0xff, 0xff], &key]));
+    assert_eq!(
+        (legacy.sync, legacy.composition_ms, &legacy.data[..]),
+        (true, -1, &key[..])
+    );
+    // An encoder that changes to the enhanced header keeps its configuration.
+    assert_eq!(
+        video(&mut demuxer, &[&[0x90], b"hvc1", &hex(record)]),
+        Ok(vec![])
+    );
+    assert_eq!(
+        frame(video(&mut demuxer, &[&[0x93], b"hvc1", &key])).data[..],
+        key
+    );
+}
