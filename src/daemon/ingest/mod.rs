@@ -1,0 +1,4 @@
+//! stub
+mod capacity;
+mod handshake;
+mod pace;
