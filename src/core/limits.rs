@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const RTMP_HANDSHAKE: Duration = Duration::from_secs(5);
 /// One write to a publisher. Answers are small, so a peer that cannot take one is not reading at all.
 pub const RTMP_WRITE: Duration = Duration::from_secs(5);
+/// From our last words to the close: long enough for them to cross the world and for the peer to hang up first.
+pub const RTMP_LINGER: Duration = Duration::from_secs(1);
 /// TLS handshake of RTMPS, before the RTMP handshake.
 pub const RTMPS_HANDSHAKE: Duration = Duration::from_secs(5);
 /// A frame waiting for the stream's task. That task never blocks: longer means it is gone.

@@ -8,8 +8,10 @@ use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// The counts, shared by every listener of the door.
 #[derive(Debug)]
@@ -78,9 +80,9 @@ impl Capacity {
     }
 }
 
-/// One admitted connection.
+/// One admitted connection; dropping it makes room.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub struct Permit {
     capacity: Arc<Capacity>,
     address: IpAddr,
 }
@@ -108,20 +110,23 @@ fn site(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Lets one line a second through and counts the rest.
+/// Lets one line a second through for each reason, and counts the rest. Reasons are names in the code: few.
 #[derive(Debug, Default)]
-pub(super) struct OncePerSecond(Mutex<(Option<Instant>, u64)>);
+pub(super) struct OncePerSecond(Mutex<HashMap<&'static str, (Instant, u64)>>);
 
 impl OncePerSecond {
     /// The number of lines held back since the last one, when this one may be written.
-    pub(super) fn pass(&self, now: Instant) -> Option<HeldBack> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, held_back) = &mut *state;
-        if last.is_some_and(|last| now.duration_since(last) < Duration::from_secs(1)) {
+    pub(super) fn pass(&self, reason: &'static str, now: Instant) -> Option<HeldBack> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((last, held_back)) = lines.get_mut(reason) else {
+            lines.insert(reason, (now, 0));
+            return Some(HeldBack(0));
+        };
+        if now.duration_since(*last) < Duration::from_secs(1) {
             *held_back += 1;
             return None;
         }
-        *last = Some(now);
+        *last = now;
         Some(HeldBack(std::mem::take(held_back)))
     }
 }
@@ -176,9 +181,10 @@ mod tests {
     fn lines_beyond_one_a_second_are_counted_not_written() {
         let lines = OncePerSecond::default();
         let start = Instant::now();
-        assert_eq!(lines.pass(start), Some(HeldBack(0)));
-        assert_eq!(lines.pass(start), None);
-        assert_eq!(lines.pass(start + Duration::from_millis(999)), None);
-        assert_eq!(lines.pass(start + Duration::from_secs(1)), Some(HeldBack(2)));
+        assert_eq!(lines.pass("a", start), Some(HeldBack(0)));
+        assert_eq!(lines.pass("b", start), Some(HeldBack(0)), "each reason for itself");
+        assert_eq!(lines.pass("a", start), None);
+        assert_eq!(lines.pass("a", start + Duration::from_millis(999)), None);
+        assert_eq!(lines.pass("a", start + Duration::from_secs(1)), Some(HeldBack(2)));
     }
 }
