@@ -1,2 +1,4 @@
 //! The daemon.
+
 pub mod ingest;
+pub mod live;
