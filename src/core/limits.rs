@@ -54,3 +54,21 @@ pub const WAITERS_PER_STREAM_MAX: usize = 20_000;
 /// Parts whose publish latency the control API summarises: some 25 s of 200 ms parts.
 pub const LATENCIES_KEPT_MAX: usize = 128;
 
+// Codec configurations and access units
+
+/// NAL units or OBUs in one access unit. One slice per macroblock row of 8K is 270; an encoder that sends more than
+/// this is not sending video.
+pub const MAX_UNITS_PER_SAMPLE: usize = 1024;
+
+/// Parameter sets of one type in a configuration: what `numOfSequenceParameterSets` can say (5 bits).
+pub const MAX_PARAMETER_SETS: usize = 31;
+
+/// Bytes of one parameter set or AudioSpecificConfig. Real ones stay under 300; the length field allows 65,535.
+pub const MAX_CONFIG_BYTES: usize = 4096;
+
+/// Width or height of a picture in pixels: 16K, and what a sample entry's 16 bit can hold.
+pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
+
+/// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
+pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
+

@@ -11,11 +11,14 @@ mod sample;
 mod segment;
 mod time;
 mod track;
+mod unit;
+mod vui;
 
 pub use sample::Sample;
 pub use segment::{Part, Rendition, Segment, UnknownRendition};
 pub use time::{MediaTime, Now, Timescale, WallTime};
 pub use track::{Config, Kind};
+pub use unit::Unit;
 
 /// Why a codec configuration or an access unit cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
