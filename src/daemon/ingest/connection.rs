@@ -236,12 +236,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     fn check_cap(&mut self, now: Duration, bytes: usize) -> Result<(), Cause> {
-        match self.publish.as_mut().and_then(|publish| publish.cap.as_mut()) {
-            Some((max_kbps, cap)) if !cap.take(now, bytes) => Err(Cause::Bitrate {
+        let cap = self.publish.as_mut().and_then(|publish| publish.cap.as_mut());
+        if let Some((max_kbps, cap)) = cap
+            && !cap.take(now, bytes)
+        {
+            return Err(Cause::Bitrate {
                 max_kbps: *max_kbps,
-            }),
-            _ => Ok(()),
+            });
         }
+        Ok(())
     }
 
     /// Does what the state machine asks for, in order.
