@@ -72,3 +72,50 @@ pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
 /// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
 pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
 
+// RTMP wire (chunks, AMF0) and publish session.
+
+/// Chunk streams one connection may use, a count. Encoders use 3 to 8; each costs an assembly buffer.
+pub const CHUNK_STREAMS_MAX: usize = 64;
+
+/// Largest chunk size accepted, in bytes: no chunk is longer than a message, whose length has 24 bits.
+pub const CHUNK_SIZE_MAX: u32 = 0xFF_FFFF;
+
+/// Largest audio, video or aggregate message, in bytes: a 4K key frame at 100 Mb/s is below 4 MiB.
+pub const MEDIA_MESSAGE_MAX: u32 = 8 << 20;
+
+/// Largest data message, in bytes: `onMetaData` of a file carries a key frame index.
+pub const DATA_MESSAGE_MAX: u32 = 256 << 10;
+
+/// Largest command, control or unknown message, in bytes: ffmpeg's longest `connect` is about 2 KiB.
+pub const COMMAND_MESSAGE_MAX: u32 = 64 << 10;
+
+/// Bytes of unfinished messages a publisher may leave with us: one of the largest and its neighbours.
+pub const CHUNK_BUFFERED_MAX: usize = 16 << 20;
+
+/// The same before the verdict, when anyone may be at the other end: one key frame of an impatient encoder.
+pub const CHUNK_BUFFERED_STRANGER_MAX: usize = 2 << 20;
+
+/// Bytes reserved when a message begins; from there a buffer grows with what arrived, never with what was announced.
+pub const CHUNK_RESERVE: usize = 16 << 10;
+
+/// Nesting of AMF0 objects and arrays, a count. `onMetaData` with a key frame index needs 3.
+pub const AMF0_DEPTH_MAX: usize = 16;
+
+/// Values in one AMF0 message, a count: about a mebibyte decoded.
+pub const AMF0_VALUES_MAX: usize = 16 << 10;
+
+/// Message streams one connection may create, a count. Encoders create 1.
+pub const MESSAGE_STREAMS_MAX: u32 = 8;
+
+/// Bytes of metadata and codec configurations kept while a publish awaits its verdict.
+pub const PUBLISH_HELD_MAX: usize = 256 << 10;
+
+/// Characters of a reason sent to a publisher, so that every reply fits one chunk.
+pub const REASON_MAX: usize = 512;
+
+/// From the end of the handshake to `publish`, and from the end of one publish to the next on the connection.
+pub const CONNECT_TO_PUBLISH: Duration = Duration::from_secs(10);
+
+/// Without an audio or video message after the verdict: longer than the stalls a mobile network recovers from.
+pub const PUBLISH_IDLE: Duration = Duration::from_secs(15);
+
