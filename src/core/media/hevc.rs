@@ -7,15 +7,7 @@ use bytes::Bytes;
 pub struct Config {}
 
 /// An access unit made fit for `mdat`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
-    /// The bytes for `mdat`.
-    pub data: Bytes,
-    /// Whether decoding can start here, judged from the bitstream, not from the container's flag.
-    pub sync: bool,
-    /// The configuration that in-band parameter sets announce, when it differs from the current one.
-    pub config: Option<Config>,
-}
+pub type Unit = super::Unit<Config>;
 
 impl Config {
     /// Reads a HEVCDecoderConfigurationRecord.

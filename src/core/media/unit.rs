@@ -15,3 +15,15 @@ pub struct Unit<C> {
     /// The configuration that in-band parameter sets announce, when it differs from the current one.
     pub config: Option<C>,
 }
+
+impl<C> Unit<C> {
+    /// The same unit with its configuration seen as a `D`.
+    pub fn map_config<D>(self, config: impl FnOnce(C) -> D) -> Unit<D> {
+        Unit {
+            data: self.data,
+            sync: self.sync,
+            picture: self.picture,
+            config: self.config.map(config),
+        }
+    }
+}
