@@ -4,24 +4,16 @@ use std::time::Duration;
 
 // ingest: the RTMP door
 
-/// From the first byte to the end of C2. Encoders need two round trips; a slow-loris needs patience.
-pub const RTMP_HANDSHAKE: Duration = Duration::from_secs(5);
 /// One write to a publisher. Answers are small, so a peer that cannot take one is not reading at all.
 pub const RTMP_WRITE: Duration = Duration::from_secs(5);
 /// From our last words to the close: long enough for them to cross the world and for the peer to hang up first.
 pub const RTMP_LINGER: Duration = Duration::from_secs(1);
-/// TLS handshake of RTMPS, before the RTMP handshake.
-pub const RTMPS_HANDSHAKE: Duration = Duration::from_secs(5);
 /// A frame waiting for the stream's task. That task never blocks: longer means it is gone.
 pub const RTMP_HAND_OFF: Duration = Duration::from_secs(10);
 /// The answer to a publish request; beyond it the request is denied (hooks: 3 s and a margin).
 pub const RTMP_VERDICT: Duration = Duration::from_secs(5);
 /// Bytes read from a publisher's socket at once: half a second of a 1 Mbit/s broadcast, one read of a 4K key frame's part.
 pub const RTMP_READ_BYTES: usize = 64 * 1024;
-/// Connections per address (IPv4) or per /64 (IPv6): a studio behind one NAT, not a flood.
-pub const RTMP_CONNECTIONS_PER_ADDRESS: usize = 64;
-/// Connections in all: each may hold buffers of several hundred kilobytes.
-pub const RTMP_CONNECTIONS: usize = 4096;
 /// Media ahead of its arrival, beyond which the socket is not read until the clock catches up.
 pub const PACE_LEAD: Duration = Duration::from_secs(10);
 /// Media behind its arrival that a burst may make good at once; as long as the longest silence we endure (idle limit).

@@ -4,7 +4,8 @@
 //! type and body on any chunk stream ([`Publisher::message_on`]), any bytes ([`Publisher::raw`]), an abrupt end
 //! ([`Publisher::reset`]) or none. [`body`] builds legacy and enhanced RTMP bodies; [`flv`] reads files made by ffmpeg so
 //! that exactly their bytes are pushed. Everything is blocking, each wait has a limit, and nothing asserts: tests do.
-#![allow(dead_code)] // a tool box: each test takes what it needs
+// A tool box: each test takes what it needs, and the daemon's unit tests include the file too.
+#![allow(dead_code, unreachable_pub)]
 
 use std::{
     collections::VecDeque,

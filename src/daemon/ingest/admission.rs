@@ -2,13 +2,13 @@
 //!
 //! A decision is asynchronous and is made before `NetStream.Publish.Start`. Today it is made from static keys
 //! (`[[publish.keys]]`); a hook will be asked beside them, in [`Admission::decide`] and nowhere else. Keys are held as
-//! SHA-256 digests only, and no type here prints one. The limit on a decision's time is the door's.
+//! SHA-256 digests only, and no type here prints a key. The limit on a decision's time is the door's.
 
-use std::{collections::HashMap, fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use sha2::{Digest, Sha256};
 use vitrine_core::engine::publish;
+use vitrine_runtime::bearer::Digest;
 
 use crate::live::{SessionId, StreamId};
 
@@ -56,7 +56,7 @@ pub struct Grant {
     pub stream: StreamId,
     /// Whether it may take the stream from the publisher that holds it.
     pub takeover: Option<bool>,
-    /// Highest bitrate in thousand bits a second; uncapped when absent.
+    /// Highest bitrate in thousand bits a second.
     pub max_kbps: Option<u32>,
     /// The epoch to begin if none goes on.
     pub epoch: Option<u64>,
@@ -89,7 +89,7 @@ impl Admission {
     /// Decides about one request.
     pub async fn decide(&self, request: &PublishRequest) -> Verdict {
         match self.keys.find(&request.words.stream_key) {
-            Some(stream) => Verdict::Allow(Grant::of(stream)),
+            Some(grant) => Verdict::Allow(grant),
             None => Verdict::Deny {
                 reason: "unknown stream key".to_owned(),
             },
@@ -97,44 +97,30 @@ impl Admission {
     }
 }
 
-/// SHA-256 of a stream key: what is stored and compared. Not a secret worth stealing: keys are 32 random bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyDigest(pub [u8; 32]);
-
-impl KeyDigest {
-    /// The digest of a key in clear.
-    pub fn of(key: &str) -> Self {
-        Self(Sha256::digest(key.as_bytes()).into())
-    }
-}
-
-impl fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyDigest(..)")
-    }
-}
-
 /// The keys of the configuration, replaceable while running.
 ///
 /// A key that a replacement leaves out admits nobody from then on; a session that it has admitted lives until it ends.
 #[derive(Debug, Default)]
-pub struct StaticKeys(ArcSwap<HashMap<KeyDigest, StreamId>>);
+pub struct StaticKeys(ArcSwap<Vec<(Digest, Grant)>>);
 
 impl StaticKeys {
-    /// These keys, each with the stream it publishes.
-    pub fn new(keys: impl IntoIterator<Item = (KeyDigest, StreamId)>) -> Self {
+    /// These keys, each with what it grants.
+    pub fn new(keys: impl IntoIterator<Item = (Digest, Grant)>) -> Self {
         Self(ArcSwap::from_pointee(keys.into_iter().collect()))
     }
 
     /// Puts these keys in the place of all former ones.
-    pub fn replace(&self, keys: impl IntoIterator<Item = (KeyDigest, StreamId)>) {
+    pub fn replace(&self, keys: impl IntoIterator<Item = (Digest, Grant)>) {
         self.0.store(Arc::new(keys.into_iter().collect()));
     }
 
-    /// The stream that `key` publishes. Known or not, the work is one digest and one look-up by digest, so that its time
-    /// tells nothing about how near a guess came.
-    fn find(&self, key: &str) -> Option<StreamId> {
-        self.0.load().get(&KeyDigest::of(key)).cloned()
+    /// What `key` grants. Digests are compared, each in constant time, so that its time tells nothing about how near a
+    /// guess came.
+    fn find(&self, key: &str) -> Option<Grant> {
+        let presented = Digest::of(key.as_bytes());
+        let keys = self.0.load();
+        let known = keys.iter().find(|(digest, _)| *digest == presented);
+        known.map(|(_, grant)| grant.clone())
     }
 }
 
@@ -157,31 +143,31 @@ mod tests {
         }
     }
 
-    fn stream(name: &str) -> StreamId {
-        name.parse().expect("a stream id")
+    fn demo() -> Grant {
+        Grant::of("demo".parse().expect("a stream id"))
     }
 
     #[tokio::test]
     async fn a_known_key_publishes_its_stream_and_an_unknown_one_is_told_so() {
-        let keys = Arc::new(StaticKeys::new([(KeyDigest::of("secret"), stream("demo"))]));
+        let keys = Arc::new(StaticKeys::new([(Digest::of(b"secret"), demo())]));
         let admission = Admission::new(Arc::clone(&keys));
         let allowed = admission.decide(&request("secret")).await;
-        assert_eq!(allowed, Verdict::Allow(Grant::of(stream("demo"))));
+        assert_eq!(allowed, Verdict::Allow(demo()));
         let reason = "unknown stream key".to_owned();
         for wrong in ["", "demo", "secret2"] {
             let denied = admission.decide(&request(wrong)).await;
             assert_eq!(denied, Verdict::Deny { reason: reason.clone() });
         }
-        keys.replace([(KeyDigest::of("fresh"), stream("demo"))]);
+        keys.replace([(Digest::of(b"fresh"), demo())]);
         let denied = admission.decide(&request("secret")).await;
         assert_eq!(denied, Verdict::Deny { reason });
         let allowed = admission.decide(&request("fresh")).await;
-        assert_eq!(allowed, Verdict::Allow(Grant::of(stream("demo"))));
+        assert_eq!(allowed, Verdict::Allow(demo()));
     }
 
     #[test]
     fn nothing_here_prints_a_key() {
-        let printed = format!("{:?} {:?}", request("s3cr3t"), KeyDigest::of("s3cr3t"));
+        let printed = format!("{:?}", request("s3cr3t"));
         assert!(!printed.contains("s3cr3t"), "{printed}");
     }
 }

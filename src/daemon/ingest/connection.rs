@@ -13,10 +13,11 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Span, debug, info};
 use vitrine_core::{
     engine::{
-        publish::{self, Metadata, Output, Request, Session},
+        publish::{self, Output, Request, Session},
         stream::End,
     },
     limits::{RTMP_HAND_OFF, RTMP_LINGER, RTMP_READ_BYTES, RTMP_WRITE},
@@ -92,11 +93,14 @@ enum Wake {
 /// An accepted publish.
 struct Publish {
     publisher: Publisher,
+    /// Counts it among those a drain waits for.
+    _counted: TaskTrackerToken,
     encoder: String,
     since: Instant,
     /// Bytes of the connection when it began.
     from: u64,
-    cap: Option<(u32, Cap)>,
+    max_kbps: u32,
+    cap: Cap,
     pace: Pace,
     /// `CODECS` of the configurations before the first frame.
     codecs: Vec<String>,
@@ -119,11 +123,7 @@ pub(super) struct Connection<S> {
     deciding: Option<Deciding>,
     /// As the request named it, until the publish is accepted.
     encoder: String,
-    /// The latest that came before the publish was accepted.
-    metadata: Option<Metadata>,
     publish: Option<Publish>,
-    /// Bytes received behind the handshake: the place in a capture that an error names.
-    position: u64,
     told_to_leave: bool,
 }
 
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         id: SessionId,
     ) {
         let shaken = tokio::select! {
-            shaken = handshake::accept(&mut socket) => shaken,
+            shaken = handshake::accept(&mut socket, door.settings.handshake_timeout) => shaken,
             () = door.stop.cancelled() => return,
         };
         let early = match shaken {
@@ -145,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Err(error) => return debug!(%error, "no handshake"),
         };
         debug!("connected");
+        let limits = door.settings.session;
         let mut connection = Self {
             door,
             socket,
@@ -152,13 +153,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             protocol,
             id,
             start: Instant::now(),
-            session: Session::new(Duration::ZERO),
+            session: Session::with_limits(Duration::ZERO, limits),
             buffer: BytesMut::with_capacity(RTMP_READ_BYTES),
             deciding: None,
             encoder: String::new(),
-            metadata: None,
             publish: None,
-            position: 0,
             told_to_leave: false,
         };
         let cause = connection.converse(early).await;
@@ -224,7 +223,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Wake::Fenced(fence) => return Err(Gone(fence).into()),
             Wake::Read => {
                 let bytes = self.buffer.len();
-                self.position += bytes as u64;
                 metrics::counter!("vitrine_rtmp_received_bytes_total").increment(bytes as u64);
                 self.check_cap(now, bytes)?;
                 self.session.push(now, &self.buffer)?;
@@ -236,8 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     fn check_cap(&mut self, now: Duration, bytes: usize) -> Result<(), Cause> {
-        let cap = self.publish.as_mut().and_then(|publish| publish.cap.as_mut());
-        if let Some((max_kbps, cap)) = cap
+        if let Some(Publish { cap, max_kbps, .. }) = &mut self.publish
             && !cap.take(now, bytes)
         {
             return Err(Cause::Bitrate {
@@ -254,10 +251,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             match output {
                 Output::Send(bytes) => self.write(&bytes).await?,
                 Output::Publish(request) => self.ask(request),
-                Output::Metadata(metadata) => match &self.publish {
-                    Some(publish) => publish.publisher.metadata(metadata).await?,
-                    None => self.metadata = Some(metadata),
-                },
+                Output::Metadata(metadata) => {
+                    if let Some(publish) = &self.publish {
+                        publish.publisher.metadata(metadata).await?;
+                    }
+                }
                 Output::Media(item) => self.hand_over(item, received).await?,
                 Output::Stopped => self.stopped().await,
                 Output::Close(why) => return Err(Cause::BySession(why)),
@@ -284,10 +282,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Span::current().record("stream", accepted.stream.as_str());
                 self.publish = Some(Publish {
                     publisher: accepted.publisher,
+                    _counted: self.door.publishes.token(),
                     encoder: std::mem::take(&mut self.encoder),
                     since: Instant::now(),
-                    from: self.position,
-                    cap: accepted.max_kbps.map(|kbps| (kbps, Cap::new(kbps, now))),
+                    from: self.session.received(),
+                    max_kbps: accepted.max_kbps,
+                    cap: Cap::new(accepted.max_kbps, now),
                     pace: Pace::default(),
                     codecs: Vec::new(),
                     live: false,
@@ -340,7 +340,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// The publisher ended its publish in words; it may publish again on the same connection.
     async fn stopped(&mut self) {
         self.deciding = None;
-        self.metadata = None;
         if let Some(publish) = self.publish.take() {
             self.ended(&publish, &"stopped", "stopped");
             publish.publisher.close(End::Stopped).await;
@@ -351,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn part(mut self, cause: Cause) {
         match self.publish.take() {
             Some(publish) => self.ended(&publish, &cause, cause.label()),
-            None => debug!(%cause, position = self.position, "connection ended"),
+            None => debug!(%cause, position = self.session.received(), "connection ended"),
         }
         if matches!(cause, Cause::ByPeer | Cause::Socket(_) | Cause::WriteTimeout) {
             return;
@@ -379,9 +378,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     fn ended(&self, publish: &Publish, cause: &dyn std::fmt::Display, label: &'static str) {
         metrics::counter!("vitrine_sessions_ended_total", "cause" => label).increment(1);
-        let bytes = self.position - publish.from;
+        let bytes = self.session.received() - publish.from;
         let seconds = publish.since.elapsed().as_secs();
-        info!(%cause, seconds, bytes, position = self.position, "ended");
+        info!(%cause, seconds, bytes, position = self.session.received(), "ended");
     }
 }
 

@@ -3,7 +3,7 @@
 //! The peer's C0-C2 may arrive split at any byte, and bytes behind C2 are handed on. Encrypted RTMP (RTMPE) is refused by
 //! name. The limit on its time is kept here, so that a silent peer costs a socket and a timer and nothing else.
 
-use std::io;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use rml_rtmp::handshake::{Handshake, HandshakeError, HandshakeProcessResult, PeerType};
@@ -11,7 +11,6 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
-use vitrine_core::limits::RTMP_HANDSHAKE;
 
 /// Why a handshake did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -38,24 +37,27 @@ pub(super) enum Error {
     #[error("malformed handshake: {0}")]
     Malformed(#[from] HandshakeError),
     /// The limit of time has passed.
-    #[error("handshake not done within {} s", RTMP_HANDSHAKE.as_secs())]
-    Timeout,
+    #[error("handshake not done within {} s", limit.as_secs())]
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
     /// The socket's error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Shakes hands as the server; gives what the peer sent behind C2.
+/// Shakes hands as the server within `limit`; gives what the peer sent behind C2.
 ///
 /// # Errors
 /// Why the connection cannot go on; nothing need be sent any more.
-pub(super) async fn accept<S>(stream: &mut S) -> Result<Bytes, Error>
+pub(super) async fn accept<S>(stream: &mut S, limit: Duration) -> Result<Bytes, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    timeout(RTMP_HANDSHAKE, exchange(stream))
+    timeout(limit, exchange(stream))
         .await
-        .unwrap_or(Err(Error::Timeout))
+        .unwrap_or(Err(Error::Timeout { limit }))
 }
 
 async fn exchange<S>(stream: &mut S) -> Result<Bytes, Error>
@@ -106,6 +108,8 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(5);
+
     /// C0 and C1 of the plain form: time, zero, and a pattern that holds no digest.
     fn plain_c0_c1() -> Vec<u8> {
         let mut bytes = vec![3, 0, 0, 0, 1, 0, 0, 0, 0];
@@ -119,7 +123,7 @@ mod tests {
         let borders = [1..20, 1520..1550, ends - 20..ends + 1];
         for split in borders.into_iter().flatten().chain((20..ends).step_by(101)) {
             let (mut client, mut server) = duplex(8192);
-            let accepted = tokio::spawn(async move { (accept(&mut server).await, server) });
+            let accepted = tokio::spawn(async move { (accept(&mut server, LIMIT).await, server) });
             let mut sent = plain_c0_c1();
             sent.extend([0; 1536]); // C2: not looked at
             sent.extend(b"later");
@@ -141,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_digest_handshake_is_answered_with_a_signature() {
         let (mut client, mut server) = duplex(8192);
-        let accepted = tokio::spawn(async move { accept(&mut server).await });
+        let accepted = tokio::spawn(async move { accept(&mut server, LIMIT).await });
         let mut peer = Handshake::new(PeerType::Client);
         let c0_c1 = peer.generate_outbound_p0_and_p1().expect("made");
         client.write_all(&c0_c1).await.expect("open");
@@ -167,7 +171,7 @@ mod tests {
         ] {
             let (mut client, mut server) = duplex(8192);
             client.write_all(&[first]).await.expect("open");
-            let error = accept(&mut server).await.expect_err("refused");
+            let error = accept(&mut server, LIMIT).await.expect_err("refused");
             assert_eq!(error.to_string(), wanted);
         }
     }
@@ -177,21 +181,23 @@ mod tests {
         let (mut client, mut server) = duplex(8192);
         tokio::spawn(async move {
             for byte in plain_c0_c1() {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 if client.write_all(&[byte]).await.is_err() {
                     break;
                 }
             }
         });
         let start = Instant::now();
-        assert!(matches!(accept(&mut server).await, Err(Error::Timeout)));
-        assert_eq!(start.elapsed(), RTMP_HANDSHAKE);
+        assert!(matches!(
+            accept(&mut server, LIMIT).await, Err(Error::Timeout { .. })
+        ));
+        assert_eq!(start.elapsed(), LIMIT);
     }
 
     #[tokio::test]
     async fn a_peer_that_leaves_is_told_from_one_that_errs() {
         let (mut client, mut server) = duplex(8192);
-        let accepted = tokio::spawn(async move { accept(&mut server).await });
+        let accepted = tokio::spawn(async move { accept(&mut server, LIMIT).await });
         client.write_all(&[3, 0, 0]).await.expect("open");
         client.read_exact(&mut [0; 1537]).await.expect("S0 and S1");
         drop(client);

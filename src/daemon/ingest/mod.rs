@@ -3,28 +3,24 @@
 //! | module | holds |
 //! |-|-|
 //! | [`admission`] | who may publish, and as what: the seam that hooks will fill |
-//! | `capacity` | how many connections there may be, in all and per address |
 //! | `connection` | one publisher's connection: the loop around the session's state machine |
 //! | `handshake` | plain and digest handshakes |
 //! | `pace` | how fast a publisher may deliver |
 //! | `status` | the one table of what a broadcaster is told |
+//! | `throttle` | one log line a second for each reason |
 //!
-//! One task per connection. A stranger's bytes meet the handshake, then `vitrine_core::engine::publish`; nothing here
+//! One task per connection; listening, connection limits and TLS are `vitrine_runtime::serve`'s. A stranger's bytes meet the handshake, then `vitrine_core::engine::publish`; nothing here
 //! parses them. Stream keys are seen by admission alone and never written anywhere: not the key, not the query, not the
 //! tcUrl.
 
 pub mod admission;
-mod capacity;
 mod connection;
 mod handshake;
 mod pace;
 mod status;
+mod throttle;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -32,26 +28,27 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, field, info, info_span};
-use vitrine_core::limits::RTMP_VERDICT;
+use vitrine_core::{engine::publish, limits::RTMP_VERDICT};
 
-pub use self::capacity::Permit;
 use self::{
     admission::{Admission, PublishRequest, Verdict},
-    capacity::{Capacity, OncePerSecond},
     connection::Connection,
     status::Refusal,
+    throttle::OncePerSecond,
 };
 use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId};
 
 /// What the configuration says about the door.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// From the first byte to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// How long a session waits for a publish and for media.
+    pub session: publish::Limits,
     /// Whether a right key takes the stream from the publisher that holds it, unless the verdict says otherwise.
     pub takeover: bool,
-    /// Connections in all.
-    pub connections_max: usize,
-    /// Connections from one address.
-    pub connections_per_address_max: usize,
+    /// Highest bitrate of a publisher in thousand bits a second, unless the verdict says otherwise.
+    pub max_kbps: u32,
 }
 
 /// The RTMP door of one process, behind all its listeners.
@@ -60,10 +57,9 @@ pub struct Ingest {
     settings: Settings,
     admission: Admission,
     registry: Registry,
-    capacity: Arc<Capacity>,
-    crowded: OncePerSecond,
-    refused: OncePerSecond,
-    sessions: TaskTracker,
+    refusals: OncePerSecond,
+    /// Accepted publishes, as long as they last.
+    publishes: TaskTracker,
     /// No new publishes; those who can are asked to leave.
     draining: CancellationToken,
     /// Every connection ends now.
@@ -74,75 +70,52 @@ pub struct Ingest {
 struct Accepted {
     publisher: Publisher,
     stream: StreamId,
-    max_kbps: Option<u32>,
+    max_kbps: u32,
 }
 
 impl Ingest {
     /// A door without connections.
     pub fn new(settings: Settings, admission: Admission, registry: Registry) -> Arc<Self> {
         Arc::new(Self {
-            capacity: Capacity::new(
-                settings.connections_max,
-                settings.connections_per_address_max,
-            ),
             settings,
             admission,
             registry,
-            crowded: OncePerSecond::default(),
-            refused: OncePerSecond::default(),
-            sessions: TaskTracker::new(),
+            refusals: OncePerSecond::default(),
+            publishes: TaskTracker::new(),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
     }
 
-    /// Counts a connection from `address` in. `None`: the door is full, and the socket should be closed at once.
-    pub fn admit(&self, address: IpAddr) -> Option<Permit> {
-        match self.capacity.admit(address) {
-            Ok(permit) => Some(permit),
-            Err(full) => {
-                let reason = full.label();
-                metrics::counter!("vitrine_rtmp_connections_refused_total", "reason" => reason)
-                    .increment(1);
-                if let Some(held_back) = self.crowded.pass(reason, Instant::now()) {
-                    info!(%address, %full, %held_back, "connection refused");
-                }
-                None
-            }
-        }
-    }
-
-    /// Serves one connection until its end, handshake first.
+    /// Serves one connection until its end, handshake first. `protocol` is `rtmp` or `rtmps`.
     pub async fn serve<S>(
         self: Arc<Self>,
-        permit: Permit,
         socket: S,
-        address: SocketAddr,
+        peer: SocketAddr,
         protocol: &'static str,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let sessions = self.sessions.clone();
         let id = SessionId::new();
-        let span = info_span!("session", session = %id, peer = %address, stream = field::Empty);
-        let serve = Connection::serve(self, socket, address, protocol, id).instrument(span);
-        sessions.track_future(serve).await;
-        drop(permit);
+        let span = info_span!("session", session = %id, %peer, stream = field::Empty);
+        Connection::serve(self, socket, peer, protocol, id).instrument(span).await;
     }
 
-    /// Refuses new publishes from now on, and asks the encoders that can reconnect elsewhere to do so.
-    pub fn begin_drain(&self) {
-        self.draining.cancel();
+    /// Cancelled when every connection ends: the time to stop listening. Until then, even while draining, whoever
+    /// connects is told why it may not publish.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
-    /// Waits for the connections to end by themselves, `patience` at most, then ends those that are left.
+    /// Refuses new publishes, asks the encoders that can reconnect elsewhere to do so, and waits for the publishes to end
+    /// by themselves, `patience` at most. Then ends every connection that is left.
     pub async fn drain(&self, patience: Duration) {
-        self.begin_drain();
-        self.sessions.close();
-        if timeout(patience, self.sessions.wait()).await.is_err() {
-            self.stop.cancel();
-            self.sessions.wait().await;
+        self.draining.cancel();
+        self.publishes.close();
+        if timeout(patience, self.publishes.wait()).await.is_err() {
+            info!(publishes = self.publishes.len(), "still publishing at the end of patience");
         }
+        self.stop.cancel();
     }
 
     /// Asks admission, then claims the stream.
@@ -167,7 +140,7 @@ impl Ingest {
         Ok(Accepted {
             publisher: self.registry.claim(claim).await?,
             stream: grant.stream,
-            max_kbps: grant.max_kbps,
+            max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
         })
     }
 
@@ -175,8 +148,11 @@ impl Ingest {
     fn note_refusal(&self, refusal: &Refusal) {
         let reason = refusal.label();
         metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(1);
-        if let Some(held_back) = self.refused.pass(reason, Instant::now()) {
+        if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
             info!(%refusal, %held_back, "publish refused");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
