@@ -1,3 +1,4 @@
 //! The daemon.
 
 pub mod live;
+pub mod origin;
