@@ -1,4 +1,5 @@
 //! The daemon.
 
+pub mod control;
 pub mod live;
 pub mod origin;

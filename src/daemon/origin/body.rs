@@ -71,7 +71,9 @@ enum Kind {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = hyper::body::Body::size_hint(self).exact();
-        f.debug_struct("Body").field("size", &size).finish_non_exhaustive()
+        f.debug_struct("Body")
+            .field("size", &size)
+            .finish_non_exhaustive()
     }
 }
 
