@@ -204,8 +204,7 @@ impl RenditionReport {
         Self {
             epoch,
             name: name.name(),
-            msn: (snapshot.open.as_ref())
-                .map_or(snapshot.next_msn.checked_sub(1), |open| Some(open.msn)),
+            msn: snapshot.edge().map(|(msn, _)| msn),
             parts: snapshot.next_part,
             bytes_retained: version.bytes_retained(),
             bandwidth: variant.map(|variant| variant.bandwidth),
