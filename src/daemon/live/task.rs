@@ -84,7 +84,7 @@ impl Task {
 
     /// Runs until the stream is over and its retention past, or until the server stops.
     pub(super) async fn run(mut self) {
-        while !self.leaves.is_some_and(|at| at <= Instant::now()) {
+        while self.leaves.is_none_or(|at| Instant::now() < at) {
             let stop = self.stop.clone();
             let deadline = self.deadline();
             tokio::select! {
