@@ -1,1 +1,3 @@
 //! The bodies of the fuzz targets, one function each, so that `make test` replays every corpus on stable.
+
+pub mod hls;

@@ -25,6 +25,8 @@ pub const BITRATE_BURST: Duration = Duration::from_secs(15);
 
 // live
 
+// Live streams and their origin.
+
 /// Bytes of a stream id: fits a file name and a log line (contracts, section 2).
 pub const STREAM_ID_BYTES_MAX: usize = 64;
 /// Streams in one process, counting the ended ones that are still fetchable: each costs two tasks and its window.
@@ -110,4 +112,27 @@ pub const CONNECT_TO_PUBLISH: Duration = Duration::from_secs(10);
 
 /// Without an audio or video message after the verdict: longer than the stalls a mobile network recovers from.
 pub const PUBLISH_IDLE: Duration = Duration::from_secs(15);
+
+/// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below
+/// the request timeout of players and edges.
+pub const MULTIVARIANT_WAIT: Duration = Duration::from_secs(8);
+
+// Delivery.
+
+/// Segments beyond the last complete one that a blocked reload may ask for: two, the draft's own bound
+/// (draft-pantos-hls-rfc8216bis, 6.2.5.2). Counted from the segment that is growing, which is the first of them.
+pub const BLOCK_AHEAD_SEGMENTS: u64 = 2;
+
+/// Milliseconds of parts beyond the newest one that a blocked reload may ask for: the draft's Advance Part Limit, three
+/// seconds of parts, or three parts when they last a second or longer (6.2.5.2).
+pub const ADVANCE_PART_LIMIT_MS: u64 = 3000;
+
+/// Shortest sliding list, in target durations, whatever is configured: beyond the skip boundary (six) with room for a
+/// delta update to skip something.
+pub const WINDOW_TARGET_DURATIONS_MIN: i64 = 9;
+
+/// Milliseconds of media kept beyond what the draft promises for what left a list. Retention is counted in media time,
+/// and media may run this far ahead of its arrival before the publisher is paced: without it, such a burst would make
+/// bytes vanish early.
+pub const RETENTION_SLACK_MS: i64 = 10_000;
 

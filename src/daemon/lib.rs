@@ -1,4 +1,6 @@
 //! The daemon.
 
+pub mod control;
 pub mod ingest;
 pub mod live;
+pub mod origin;

@@ -91,7 +91,10 @@ impl Tokens {
         }
         let presented = Digest::of(token);
         let known = self.0.iter().filter(|(_, digest)| *digest == presented);
-        known.last().map(|(name, _)| Bearer::Named(name)).ok_or(Error::Unknown)
+        known
+            .last()
+            .map(|(name, _)| Bearer::Named(name))
+            .ok_or(Error::Unknown)
     }
 }
 
@@ -139,7 +142,11 @@ mod tests {
             (Some("abc"), Err(Error::Malformed)),
             (None, Err(Error::Missing)),
         ] {
-            assert_eq!(tokens.verify(header.map(str::as_bytes)), expect, "{header:?}");
+            assert_eq!(
+                tokens.verify(header.map(str::as_bytes)),
+                expect,
+                "{header:?}"
+            );
         }
         assert_eq!(Tokens::default().verify(None), Ok(Bearer::Anyone));
     }
@@ -148,7 +155,15 @@ mod tests {
     fn a_digest_is_64_hexadecimal_digits_and_never_shown() {
         let right = "0".repeat(64);
         assert_eq!(format!("{:?}", Digest::parse(&right).unwrap()), "(secret)");
-        for wrong in ["", "00", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32), &"+1".repeat(32)] {
+        for wrong in [
+            "",
+            "00",
+            &"0".repeat(63),
+            &"0".repeat(65),
+            &"g".repeat(64),
+            &"é".repeat(32),
+            &"+1".repeat(32),
+        ] {
             assert!(Digest::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -17,7 +17,9 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts at zero now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Both clocks at this moment.
@@ -38,7 +40,9 @@ impl Clock {
 
 /// Wall time, to the millisecond. A clock set before 1970 shows zero.
 pub fn wall() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -63,7 +63,10 @@ mod tests {
     fn connections_above_the_limit_are_refused() {
         assert_eq!(check(1000, 1000 + RESERVED), Ok(()));
         let refused = check(1001, 1000 + RESERVED).unwrap_err();
-        assert!(refused.to_string().contains("1001 connections"), "{refused}");
+        assert!(
+            refused.to_string().contains("1001 connections"),
+            "{refused}"
+        );
         assert!(check(u64::MAX, u64::MAX - 1).is_err());
     }
 }

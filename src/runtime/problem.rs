@@ -63,7 +63,9 @@ impl Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response = response.header(header::WWW_AUTHENTICATE, "Bearer");
         }
-        response.body(Full::from(body)).expect("the headers are constants")
+        response
+            .body(Full::from(body))
+            .expect("the headers are constants")
     }
 }
 
@@ -83,10 +85,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_is_json_with_only_the_members_it_has() {
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not-supported").field("ladder.high");
+        let problem =
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not-supported").field("ladder.high");
         let response = problem.response();
         assert_eq!(response.status(), 422);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(
             body,

@@ -73,11 +73,18 @@ impl config::Value for LevelFilter {
 /// # Errors
 /// When the process logs already.
 pub fn start_logs(level: LevelFilter, format: Format) -> Result<(), TryInitError> {
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .from_env_lossy();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     let terminal = io::stderr().is_terminal();
     if format == Format::Json || (format == Format::Auto && !terminal) {
-        logs.fmt_fields(JsonFields::new()).event_format(FlatJson).finish().try_init()
+        logs.fmt_fields(JsonFields::new())
+            .event_format(FlatJson)
+            .finish()
+            .try_init()
     } else {
         logs.with_ansi(terminal).finish().try_init()
     }
@@ -112,7 +119,11 @@ impl Metrics {
     /// Folds new histogram samples into their buckets until `shutdown`. Without it they would pile up between two
     /// scrapes, and nobody need ever scrape.
     pub async fn maintain(&self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(UPKEEP))
+            .await
+            .is_some()
+        {
             self.0.run_upkeep();
         }
     }
@@ -126,15 +137,25 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = Map::new();
-        for span in ctx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in ctx
+            .event_scope()
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+        {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
                 merge(&mut line, &fields.fields);
             }
         }
         let mut own = String::new();
-        ctx.field_format().format_fields(Writer::new(&mut own), event)?;
+        ctx.field_format()
+            .format_fields(Writer::new(&mut own), event)?;
         merge(&mut line, &own);
         let meta = event.metadata();
         line.insert("timestamp".to_owned(), clock::wall().to_string().into());
@@ -189,7 +210,12 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(logs, || {
-            let session = tracing::info_span!("session", session = "ses_1", peer = "[::1]:5", stream = tracing::field::Empty);
+            let session = tracing::info_span!(
+                "session",
+                session = "ses_1",
+                peer = "[::1]:5",
+                stream = tracing::field::Empty
+            );
             session.record("stream", "demo");
             let _session = session.enter();
             let _bare = tracing::info_span!("bare").entered();
@@ -197,7 +223,10 @@ mod tests {
         });
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         let mut line: Map<String, Value> = serde_json::from_str(&text).unwrap();
-        assert!(line.remove("timestamp").is_some_and(|at| at.as_str().unwrap().ends_with('Z')));
+        assert!(
+            line.remove("timestamp")
+                .is_some_and(|at| at.as_str().unwrap().ends_with('Z'))
+        );
         let expect = r#"{"late_ms":7,"level":"WARN","message":"audio is late","peer":"own","session":"ses_1","stream":"demo","target":"vitrine_runtime::telemetry::tests"}"#;
         assert_eq!(Value::Object(line).to_string(), expect);
         assert!(text.ends_with("}\n") && text.contains(r#""stream":"demo""#));
@@ -210,7 +239,10 @@ mod tests {
         metrics::histogram!("vitrine_test_seconds").record(0.004);
         let text = handle.render();
         assert!(text.contains("vitrine_test_total 3"), "{text}");
-        assert!(text.contains(r#"vitrine_test_seconds_bucket{le="0.005"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"vitrine_test_seconds_bucket{le="0.005"} 1"#),
+            "{text}"
+        );
         assert!(std::ptr::eq(handle, metrics()));
     }
 }

@@ -16,6 +16,8 @@
 
 pub mod gate;
 pub mod packager;
+#[cfg(test)]
+pub(crate) mod player;
 pub mod probe;
 pub mod publish;
 pub mod segmenter;

@@ -1,10 +1,21 @@
-//! Stub: the sliding list of one rendition, and its immutable published view.
-use std::sync::Arc;
+//! The sliding list of one rendition, and its immutable published view (draft-pantos-hls-rfc8216bis, 6.2.2).
+//!
+//! Segments grow at one end, leave the list at the other, and stay fetchable for as long as the draft promises: all
+//! counted in media time, never in segments. Invariants ([`Window::check_invariants`]): media sequence and part
+//! numbers have no holes from the oldest retained segment to the newest part, and whatever a segment refers to is
+//! there. A snapshot costs one reference count per segment. Where to cut is not decided here.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    iter,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use crate::{
-    media::{Segment, Timescale},
+    limits,
+    media::{MediaTime, Part, Segment, Timescale, WallTime},
     wire::m3u8::media::{Constants, Form, Playlist, Report},
 };
 
@@ -27,8 +38,8 @@ pub struct Snapshot {
     pub next_part: u64,
     /// Number of the next segment to begin.
     pub next_msn: u64,
-    /// Initialization segments by number.
-    pub inits: Vec<Bytes>,
+    /// Initialization segments by number: those that a segment above needs, and the newest.
+    pub inits: BTreeMap<u32, Bytes>,
     /// The other renditions, as they stood when this was published.
     pub reports: Vec<Report>,
     /// Whether `EXT-X-ENDLIST` was written.
@@ -53,16 +64,337 @@ impl Snapshot {
 
     /// The initialization segment `number`.
     pub fn init(&self, number: u32) -> Option<&Bytes> {
-        self.inits.get(number as usize)
+        self.inits.get(&number)
     }
 
     /// The complete segment `msn`, listed or retained; gaps included.
-    pub fn segment(&self, _msn: u64) -> Option<&Arc<Segment>> {
-        todo!()
+    pub fn segment(&self, msn: u64) -> Option<&Arc<Segment>> {
+        [&self.listed, &self.retained].into_iter().find_map(|list| {
+            let index = list
+                .binary_search_by_key(&msn, |segment| segment.msn)
+                .ok()?;
+            list.get(index)
+        })
     }
 
     /// The bytes of part `number`, listed or retained; `None` for a gap.
-    pub fn part(&self, _number: u64) -> Option<&Bytes> {
-        todo!()
+    pub fn part(&self, number: u64) -> Option<&Bytes> {
+        let open = self.open.as_slice();
+        let segment = [open, &self.listed, &self.retained]
+            .into_iter()
+            .find_map(|list| {
+                let after = list.partition_point(|segment| first_part(segment) <= Some(number));
+                list.get(after.checked_sub(1)?)
+            })?;
+        let index = usize::try_from(number - first_part(segment)?).ok()?;
+        segment.parts.get(index)?.data.as_ref()
+    }
+
+    /// Number of the newest segment, complete or not, and index of its newest part: what a rendition report says of
+    /// this rendition. `None` before the first part.
+    pub fn edge(&self) -> Option<(u64, u64)> {
+        edge(self.open.as_ref().or(self.listed.last())?)
     }
 }
+
+fn first_part(segment: &Arc<Segment>) -> Option<u64> {
+    segment.parts.first().map(|part| part.number)
+}
+
+fn edge(newest: &Arc<Segment>) -> Option<(u64, u64)> {
+    let last = newest.parts.len().checked_sub(1)?;
+    Some((newest.msn, last as u64))
+}
+
+/// A segment that left the list.
+#[derive(Clone, Debug)]
+struct Retained {
+    segment: Arc<Segment>,
+    /// Media time, in ticks, at which nobody may ask for it any more.
+    until: i64,
+}
+
+/// The list of one rendition while it grows.
+#[derive(Clone, Debug)]
+pub struct Window {
+    constants: Constants,
+    timescale: Timescale,
+    /// Length of the list in ticks.
+    length: i64,
+    discontinuity_sequence: u64,
+    retained: VecDeque<Retained>,
+    listed: VecDeque<Arc<Segment>>,
+    /// The segment begun last and not yet ended; it may still be without parts.
+    open: Option<Arc<Segment>>,
+    next_part: u64,
+    next_msn: u64,
+    inits: BTreeMap<u32, Bytes>,
+    next_init: u32,
+    /// A segment that was dropped for want of parts was to begin with a discontinuity: the next one does.
+    discontinuity: bool,
+    ended: bool,
+}
+
+impl Window {
+    /// An empty list that keeps `length` of media listed, nine target durations at least.
+    pub fn new(constants: Constants, timescale: Timescale, length: MediaTime) -> Self {
+        let least = MediaTime::from_ms(
+            limits::WINDOW_TARGET_DURATIONS_MIN * i64::from(constants.target_duration) * 1000,
+        );
+        Self {
+            constants,
+            timescale,
+            length: length.max(least).ticks_at_ceil(timescale),
+            discontinuity_sequence: 0,
+            retained: VecDeque::new(),
+            listed: VecDeque::new(),
+            open: None,
+            next_part: 0,
+            next_msn: 0,
+            inits: BTreeMap::new(),
+            next_init: 0,
+            discontinuity: false,
+            ended: false,
+        }
+    }
+
+    /// The number of the initialization segment `bytes`; that of an equal one still in use, if there is one. It is
+    /// forgotten when the last segment that needs it is, unless it is the newest: ask again before coming back to it.
+    pub fn add_init(&mut self, bytes: Bytes) -> u32 {
+        if let Some((number, _)) = self.inits.iter().find(|(_, known)| **known == bytes) {
+            return *number;
+        }
+        let number = self.next_init;
+        self.next_init += 1;
+        self.inits.insert(number, bytes);
+        number
+    }
+
+    /// Begins a segment at `start`, in ticks; [`Self::end_segment`] comes first if one is open.
+    pub fn begin_segment(
+        &mut self,
+        start: i64,
+        program_date_time: WallTime,
+        discontinuity: bool,
+        init: u32,
+    ) {
+        debug_assert!(
+            self.open.is_none() && !self.ended,
+            "a segment begins after the last one ended"
+        );
+        debug_assert!(
+            self.inits.contains_key(&init),
+            "init {init} was added and is not forgotten"
+        );
+        self.open = Some(Arc::new(Segment {
+            msn: self.next_msn,
+            start,
+            duration: 0,
+            program_date_time,
+            discontinuity: std::mem::take(&mut self.discontinuity) || discontinuity,
+            init,
+            parts: Vec::new(),
+        }));
+        self.next_msn += 1;
+    }
+
+    /// Adds a part of `duration` ticks to the open segment; `data` is `None` for missing media.
+    pub fn add_part(&mut self, duration: u32, independent: bool, data: Option<Bytes>) {
+        let Some(open) = &mut self.open else {
+            debug_assert!(false, "a part belongs to an open segment");
+            return;
+        };
+        let open = Arc::make_mut(open);
+        open.duration += i64::from(duration);
+        open.parts.push(Part {
+            number: self.next_part,
+            duration,
+            independent,
+            data,
+        });
+        self.next_part += 1;
+    }
+
+    /// Ends the open segment where the next one starts, in ticks. Without an open segment nothing happens; one
+    /// without parts is taken back as if it had never begun.
+    pub fn end_segment(&mut self, next_start: i64) {
+        let Some(mut segment) = self.open.take() else {
+            return;
+        };
+        if segment.parts.is_empty() {
+            self.next_msn = segment.msn;
+            self.discontinuity = segment.discontinuity;
+            return;
+        }
+        let duration = next_start.saturating_sub(segment.start).max(0);
+        Arc::make_mut(&mut segment).duration = duration;
+        self.listed.push_back(segment);
+        self.trim();
+    }
+
+    /// Writes `EXT-X-ENDLIST`, after [`Self::end_segment`].
+    pub fn end(&mut self) {
+        debug_assert!(
+            self.open.is_none(),
+            "the last segment ends before the list does"
+        );
+        self.ended = true;
+    }
+
+    /// Number of the newest segment and index of its newest part, as rendition reports tell it.
+    pub fn edge(&self) -> Option<(u64, u64)> {
+        edge(self.newest()?)
+    }
+
+    /// End of the newest part, in ticks; zero before the first.
+    pub fn end_time(&self) -> i64 {
+        self.newest().map_or(0, |newest| newest.end())
+    }
+
+    /// Bytes of media held, each counted once; initialization segments are not media.
+    pub fn retained_bytes(&self) -> usize {
+        self.all().map(|segment| segment.bytes()).sum()
+    }
+
+    /// The state as requests may see it, beside what is known of the other renditions.
+    pub fn snapshot(&self, reports: Vec<Report>) -> Snapshot {
+        let open = self.open.as_ref().filter(|open| !open.parts.is_empty());
+        let begun = u64::from(self.open.is_some() && open.is_none());
+        Snapshot {
+            constants: self.constants,
+            timescale: self.timescale,
+            discontinuity_sequence: self.discontinuity_sequence,
+            retained: self
+                .retained
+                .iter()
+                .map(|left| Arc::clone(&left.segment))
+                .collect(),
+            listed: self.listed.iter().cloned().collect(),
+            open: open.cloned(),
+            next_part: self.next_part,
+            next_msn: self.next_msn - begun,
+            inits: self.inits.clone(),
+            reports,
+            ended: self.ended,
+        }
+    }
+
+    /// The newest segment with a part.
+    fn newest(&self) -> Option<&Arc<Segment>> {
+        let open = self.open.as_ref().filter(|open| !open.parts.is_empty());
+        open.or(self.listed.back())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        let retained = self.retained.iter().map(|left| &left.segment);
+        retained.chain(&self.listed).chain(&self.open)
+    }
+
+    /// Takes off the list what the rest of it does not need, and forgets what nobody may ask for any more.
+    fn trim(&mut self) {
+        let now = self.end_time();
+        while let Some(front) = self.listed.front()
+            && now - front.end() >= self.length
+            && let Some(segment) = self.listed.pop_front()
+        {
+            self.discontinuity_sequence += u64::from(segment.discontinuity);
+            // 6.2.2: its own duration and that of the longest list it was in, which ended here.
+            let promised = segment.duration + (now - segment.start);
+            let until = now
+                + promised
+                + MediaTime::from_ms(limits::RETENTION_SLACK_MS).ticks_at_ceil(self.timescale);
+            self.retained.push_back(Retained { segment, until });
+        }
+        // In order, so that numbers keep no holes: one waits for a longer one before it.
+        while self.retained.front().is_some_and(|left| left.until <= now) {
+            self.retained.pop_front();
+        }
+        if self.inits.len() < 2 {
+            return;
+        }
+        let newest = self.next_init.wrapping_sub(1);
+        let needed: Vec<u32> = self
+            .all()
+            .map(|segment| segment.init)
+            .chain(iter::once(newest))
+            .collect();
+        self.inits.retain(|number, _| needed.contains(number));
+    }
+
+    /// Asserts what holds between any two calls; for tests and fuzzing.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check_invariants(&self) {
+        let segments: Vec<_> = self.all().collect();
+        for pair in segments.windows(2) {
+            assert_eq!(
+                pair[0].msn + 1,
+                pair[1].msn,
+                "media sequence numbers have no holes"
+            );
+            assert!(pair[0].end() <= pair[1].start, "segments do not overlap");
+        }
+        let newest = segments.last().map(|newest| newest.msn + 1);
+        assert_eq!(
+            newest.unwrap_or(self.next_msn),
+            self.next_msn,
+            "the next number follows the newest"
+        );
+        let parts: Vec<_> = segments.iter().flat_map(|segment| &segment.parts).collect();
+        for pair in parts.windows(2) {
+            assert_eq!(
+                pair[0].number + 1,
+                pair[1].number,
+                "part numbers have no holes"
+            );
+        }
+        let newest = parts.last().map(|newest| newest.number + 1);
+        assert_eq!(
+            newest.unwrap_or(self.next_part),
+            self.next_part,
+            "the hint follows the newest part"
+        );
+        for segment in &segments {
+            assert!(
+                self.inits.contains_key(&segment.init),
+                "init {} is there",
+                segment.init
+            );
+        }
+        let complete = self
+            .retained
+            .iter()
+            .map(|left| &left.segment)
+            .chain(&self.listed);
+        for segment in complete {
+            assert!(
+                !segment.parts.is_empty(),
+                "segment {} has parts",
+                segment.msn
+            );
+        }
+        if let (Some(front), Some(back), false) = (
+            self.listed.front(),
+            self.listed.back(),
+            self.retained.is_empty(),
+        ) {
+            assert!(
+                back.end() - front.start >= self.length,
+                "the list keeps its length"
+            );
+            assert!(
+                back.end() - front.end() < self.length,
+                "the list is no longer than it must be"
+            );
+        }
+        let unique = self
+            .inits
+            .values()
+            .collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(unique.len(), self.inits.len(), "equal inits share a number");
+    }
+}
+
+#[cfg(test)]
+mod tests;

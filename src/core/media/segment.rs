@@ -95,6 +95,11 @@ impl Segment {
         self.parts.iter().all(|part| part.data.is_none())
     }
 
+    /// Where it ends, in ticks since the epoch's first sample.
+    pub fn end(&self) -> i64 {
+        self.start.saturating_add(self.duration)
+    }
+
     /// Bytes of media it holds.
     pub fn bytes(&self) -> usize {
         self.parts

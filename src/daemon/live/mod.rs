@@ -13,7 +13,6 @@
 //! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
 //! out) is a watch per rendition: each waiting request wakes once per version. There is no lock between viewers.
 
-pub mod clock;
 pub mod contest;
 pub mod epochs;
 mod id;

@@ -33,17 +33,10 @@ struct Run {
 
 impl Run {
     fn playable(&self, rendition: Rendition) -> bool {
-        (self.renditions.get(&rendition))
-            .is_some_and(|versions| has_part(versions.borrow().snapshot()))
+        self.renditions
+            .get(&rendition)
+            .is_some_and(|versions| versions.borrow().snapshot().edge().is_some())
     }
-}
-
-fn has_part(snapshot: &Snapshot) -> bool {
-    !snapshot.listed.is_empty()
-        || snapshot
-            .open
-            .as_ref()
-            .is_some_and(|open| !open.parts.is_empty())
 }
 
 impl Publication {

@@ -105,6 +105,17 @@ impl Rendered {
         &self.snapshot
     }
 
+    /// Bytes of media that can be fetched through it.
+    pub fn bytes_retained(&self) -> usize {
+        let snapshot = &self.snapshot;
+        let segments = snapshot
+            .retained
+            .iter()
+            .chain(&snapshot.listed)
+            .chain(&snapshot.open);
+        segments.map(|segment| segment.bytes()).sum()
+    }
+
     /// The media playlist in `form`.
     pub fn playlist(&self, form: Form) -> &Text {
         let text = match form {

@@ -16,11 +16,9 @@ use dashmap::DashMap;
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vitrine_core::{engine::stream::Settings, limits};
+use vitrine_runtime::clock::Clock;
 
-use super::{
-    Live, Publisher, SessionId, StreamId, clock::Clock, epochs::EpochStore, publisher::Message,
-    task,
-};
+use super::{Live, Publisher, SessionId, StreamId, epochs::EpochStore, publisher::Message, task};
 
 /// A wish to publish that has passed admission.
 #[derive(Clone, Debug)]
@@ -154,6 +152,11 @@ impl Registry {
             (self.0.streams.iter().map(|live| live.value().clone())).collect();
         streams.sort_by(|a, b| a.id().cmp(b.id()));
         streams
+    }
+
+    /// The clock the streams live by.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
     }
 
     /// Whether [`Registry::drain`] has begun.

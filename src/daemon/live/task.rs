@@ -17,10 +17,10 @@ use vitrine_core::{
     limits,
     wire::flv,
 };
+use vitrine_runtime::clock::Clock;
 
 use super::{
     Busy, Claim, Fence, Live, Publisher, StreamId,
-    clock::Clock,
     contest::Contest,
     epochs::EpochStore,
     publication::Publication,
@@ -84,7 +84,7 @@ impl Task {
 
     /// Runs until the stream is over and its retention past, or until the server stops.
     pub(super) async fn run(mut self) {
-        while !self.leaves.is_some_and(|at| at <= Instant::now()) {
+        while self.leaves.is_none_or(|at| Instant::now() < at) {
             let stop = self.stop.clone();
             let deadline = self.deadline();
             tokio::select! {
@@ -112,7 +112,7 @@ impl Task {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let engine = self.stream.deadline().map(|mono| self.clock.at(mono));
+        let engine = self.stream.deadline().map(|mono| self.clock.instant(mono));
         [engine, self.publication.deadline(), self.leaves]
             .into_iter()
             .flatten()
@@ -125,7 +125,7 @@ impl Task {
         if self
             .stream
             .deadline()
-            .is_some_and(|mono| self.clock.at(mono) <= now)
+            .is_some_and(|mono| self.clock.instant(mono) <= now)
         {
             self.stream.expire(self.clock.now());
             self.carry_out(None).await;
@@ -251,7 +251,10 @@ impl Task {
                     rendition,
                     snapshot,
                 } => {
-                    parts |= self.publication.snapshot(epoch, rendition, snapshot);
+                    if self.publication.snapshot(epoch, rendition, snapshot) {
+                        parts = true;
+                        metrics::counter!("vitrine_parts_total").increment(1);
+                    }
                 }
                 Output::Ended { epoch } => {
                     self.publication

@@ -77,7 +77,9 @@ pub enum Fault {
 impl Fault {
     pub(super) fn unknown(key: &str, known: &[String], origin: Origin) -> Self {
         let likeness = |it: &&String| strsim::normalized_damerau_levenshtein(it, key);
-        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let nearest = known
+            .iter()
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         Self::Unknown {
             key: key.to_owned(),
             nearest: nearest.cloned().unwrap_or_default(),

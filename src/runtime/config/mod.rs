@@ -16,12 +16,12 @@ mod value;
 
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
+use self::tree::{Leaf, Tree};
 pub use self::{
     fault::{Error, Fault},
     tree::Origin,
     value::{Size, Value},
 };
-use self::tree::{Leaf, Tree};
 
 /// Reads the settings of a program: `file` when one is given, overlaid by `environment`, through `read`.
 ///
@@ -74,7 +74,10 @@ impl Environment {
     pub fn of_process(prefix: &'static str, others: &[&str]) -> Self {
         let text = |word: std::ffi::OsString| word.to_string_lossy().into_owned();
         let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        Self::of(prefix, all.filter(|(name, _)| !others.iter().any(|other| name.starts_with(other))))
+        Self::of(
+            prefix,
+            all.filter(|(name, _)| !others.iter().any(|other| name.starts_with(other))),
+        )
     }
 
     /// Those of `variables` that begin with `prefix`.
@@ -82,7 +85,9 @@ impl Environment {
         let variables = variables.into_iter();
         Self {
             prefix,
-            variables: variables.filter(|(name, _)| name.starts_with(prefix)).collect(),
+            variables: variables
+                .filter(|(name, _)| name.starts_with(prefix))
+                .collect(),
         }
     }
 
@@ -126,12 +131,18 @@ impl Reader<'_> {
     /// The value of `key`; `None` when it is absent or the empty string.
     pub fn optional<T: Value>(&mut self, key: &str) -> Option<T> {
         let key = self.full(key);
-        if self.state.leaf(&key).is_some_and(|leaf| leaf.value.as_str() != Some("")) {
+        if self
+            .state
+            .leaf(&key)
+            .is_some_and(|leaf| leaf.value.as_str() != Some(""))
+        {
             let (value, origin) = self.state.take::<T>(&key)?;
             return Some(self.state.effective(&key, value, origin));
         }
         self.state.know(&key);
-        self.state.report.push(key, "(unset)".to_owned(), Origin::Default);
+        self.state
+            .report
+            .push(key, "(unset)".to_owned(), Origin::Default);
         None
     }
 
@@ -146,7 +157,11 @@ impl Reader<'_> {
         self.state.know(&full);
         let origin = self.state.tree.table(self.scope.trim_end_matches('.'));
         let expected = T::EXPECTED.to_owned();
-        self.state.fault(Fault::Missing { key: full, expected, origin });
+        self.state.fault(Fault::Missing {
+            key: full,
+            expected,
+            origin,
+        });
         None
     }
 
@@ -181,7 +196,12 @@ impl Reader<'_> {
         if !ok {
             let (key, expected) = (self.full(key), expected.to_string());
             let (value, origin) = self.state.report.find(&key);
-            self.state.fault(Fault::Value { key, value, expected, origin });
+            self.state.fault(Fault::Value {
+                key,
+                value,
+                expected,
+                origin,
+            });
         }
     }
 
@@ -199,7 +219,8 @@ impl Reader<'_> {
         let leaves = self.state.tree.below(key);
         let leaves = leaves.map(|(key, leaf)| (key.clone(), leaf.origin.clone()));
         let variables = self.state.environment.below(key);
-        let variables = variables.map(|name| (key.to_owned(), Origin::Environment { name: name.clone() }));
+        let variables =
+            variables.map(|name| (key.to_owned(), Origin::Environment { name: name.clone() }));
         let found: Vec<_> = leaves.chain(variables).collect();
         self.state.unsupported.push(key.to_owned());
         for (key, origin) in found {
@@ -227,7 +248,9 @@ impl Report {
 
     /// Key, value as TOML (or `(secret)`, `(unset)`) and origin of every setting.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
-        self.settings.iter().map(|(key, value, origin)| (key.as_str(), value.as_str(), origin))
+        self.settings
+            .iter()
+            .map(|(key, value, origin)| (key.as_str(), value.as_str(), origin))
     }
 
     fn push(&mut self, key: String, value: String, origin: Origin) {
@@ -245,7 +268,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |of: fn(&(String, String, Origin)) -> usize| self.settings.iter().map(of).max().unwrap_or(0);
+        let width = |of: fn(&(String, String, Origin)) -> usize| {
+            self.settings.iter().map(of).max().unwrap_or(0)
+        };
         let (keys, values) = (width(|it| it.0.len()), width(|it| it.1.len()));
         for (key, value, origin) in &self.settings {
             writeln!(f, "{key:keys$} = {value:values$}   {origin}")?;
@@ -275,14 +300,27 @@ impl State {
         if let Some(typed) = typed(&value, &origin) {
             return Some((typed, origin));
         }
-        let value = if T::SECRET { "(secret)".to_owned() } else { value.to_string() };
+        let value = if T::SECRET {
+            "(secret)".to_owned()
+        } else {
+            value.to_string()
+        };
         let (key, expected) = (key.to_owned(), T::EXPECTED.to_owned());
-        self.fault(Fault::Value { key, value, expected, origin });
+        self.fault(Fault::Value {
+            key,
+            value,
+            expected,
+            origin,
+        });
         None
     }
 
     fn effective<T: Value>(&mut self, key: &str, value: T, origin: Origin) -> T {
-        let shown = if T::SECRET { "(secret)".to_owned() } else { value.show() };
+        let shown = if T::SECRET {
+            "(secret)".to_owned()
+        } else {
+            value.show()
+        };
         self.report.push(key.to_owned(), shown, origin);
         value
     }
@@ -316,10 +354,19 @@ impl State {
             self.tree.replace(key, value, &leaf.origin);
         }
         // An array of tables has been flattened away; what still stands under its own name is something else.
-        if self.tree.leaf(key).is_some_and(|leaf| leaf.value.as_array().is_none_or(|array| !array.is_empty())) {
+        if self
+            .tree
+            .leaf(key)
+            .is_some_and(|leaf| leaf.value.as_array().is_none_or(|array| !array.is_empty()))
+        {
             let origin = self.tree.table(key);
             let (value, expected) = ("(secret)".to_owned(), "an array of tables".to_owned());
-            self.fault(Fault::Value { key: key.to_owned(), value, expected, origin });
+            self.fault(Fault::Value {
+                key: key.to_owned(),
+                value,
+                expected,
+                origin,
+            });
         }
     }
 
@@ -335,10 +382,18 @@ impl State {
             }
         }
         let variables: Vec<_> = known.iter().map(|key| self.environment.name(key)).collect();
-        let refused: Vec<_> = self.unsupported.iter().flat_map(|key| self.environment.below(key)).collect();
+        let refused: Vec<_> = self
+            .unsupported
+            .iter()
+            .flat_map(|key| self.environment.below(key))
+            .collect();
         for name in self.environment.variables.keys() {
             if !variables.contains(name) && !refused.contains(&name) {
-                let settable: Vec<_> = variables.iter().filter(|it| !it.contains('[')).cloned().collect();
+                let settable: Vec<_> = variables
+                    .iter()
+                    .filter(|it| !it.contains('['))
+                    .cloned()
+                    .collect();
                 let origin = Origin::Environment { name: name.clone() };
                 faults.push(Fault::unknown(name, &settable, origin));
             }

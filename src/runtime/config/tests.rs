@@ -25,7 +25,9 @@ fn read(reader: &mut Reader<'_>) -> Toy {
         on: reader.value("hls.on", false),
         names: reader.value("hls.names", Vec::new()),
         folder: reader.optional("hls.folder"),
-        extra: reader.has("extra").then(|| reader.value("extra.name", "given".to_owned())),
+        extra: reader
+            .has("extra")
+            .then(|| reader.value("extra.name", "given".to_owned())),
         keys: reader.entries("publish.keys", |entry| {
             let (stream, key) = (entry.required("stream"), entry.required("key"));
             Some((stream?, key?))
@@ -40,7 +42,9 @@ fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<(Toy, Report), 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("toy.toml");
     std::fs::write(&file, text).unwrap();
-    let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let loaded = load(Some(&file), Environment::of("TOY_", variables), read);
     let path = format!("{}/", folder.path().display());
     loaded.map_err(|error| error.to_string().replace(&path, ""))
@@ -55,26 +59,40 @@ fn faults(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
 fn the_environment_overlays_the_file_overlays_the_defaults_and_the_report_tells() {
     let (toy, report) = load_text(
         "node = \"file\"\n[hls]\npart = \"250ms\"\nviewers = 20\n",
-        &[("TOY_HLS_VIEWERS", "30"), ("TOY_HLS_ON", "true"), ("TOY_HLS_NAMES", r#"["a", "b"]"#), ("HOME", "/")],
+        &[
+            ("TOY_HLS_VIEWERS", "30"),
+            ("TOY_HLS_ON", "true"),
+            ("TOY_HLS_NAMES", r#"["a", "b"]"#),
+            ("HOME", "/"),
+        ],
     )
     .unwrap();
     assert_eq!((toy.node.as_str(), toy.viewers, toy.on), ("file", 30, true));
     assert_eq!(toy.part, Duration::from_millis(250));
     assert_eq!(toy.names, ["a", "b"]);
-    let origins: Vec<_> = report.settings().map(|(key, value, origin)| {
-        let origin = origin.to_string();
-        format!("{key} {value} {}", origin.rsplit('/').next().unwrap())
-    }).collect();
-    assert_eq!(origins, [
-        r#"node "file" toy.toml:1"#,
-        r#"hls.part "250ms" toy.toml:3"#,
-        "hls.viewers 30 environment TOY_HLS_VIEWERS",
-        "hls.on true environment TOY_HLS_ON",
-        r#"hls.names ["a", "b"] environment TOY_HLS_NAMES"#,
-        "hls.folder (unset) default",
-    ]);
+    let origins: Vec<_> = report
+        .settings()
+        .map(|(key, value, origin)| {
+            let origin = origin.to_string();
+            format!("{key} {value} {}", origin.rsplit('/').next().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        origins,
+        [
+            r#"node "file" toy.toml:1"#,
+            r#"hls.part "250ms" toy.toml:3"#,
+            "hls.viewers 30 environment TOY_HLS_VIEWERS",
+            "hls.on true environment TOY_HLS_ON",
+            r#"hls.names ["a", "b"] environment TOY_HLS_NAMES"#,
+            "hls.folder (unset) default",
+        ]
+    );
     let text = report.to_string();
-    assert!(text.contains("hls.viewers = 30           environment TOY_HLS_VIEWERS\n"), "{text}");
+    assert!(
+        text.contains("hls.viewers = 30           environment TOY_HLS_VIEWERS\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -86,25 +104,37 @@ fn a_text_that_looks_like_another_type_is_text_where_text_is_wanted() {
 #[test]
 fn all_faults_are_told_at_once_with_key_value_expected_form_and_origin() {
     let text = "node = 5\n[hls]\npart = \"200\"\nviewers = -1\nfoldr = \"x\"\n[hsl]\n[[publish.keys]]\nstream = \"demo\"\n";
-    assert_eq!(faults(text, &[("TOY_HLS_ON", "yes"), ("TOY_HLS_VEIWERS", "3")]), [
-        "toy.toml:1: node = 5: expected a text",
-        r#"toy.toml:3: hls.part = "200": expected a duration with its unit (ms, s, m, h), such as "200ms""#,
-        "toy.toml:4: hls.viewers = -1: expected a whole number from 0 to 4294967295",
-        "toy.toml:5: unknown key hls.foldr; the nearest known key is hls.folder",
-        "toy.toml:6: unknown key hsl; the nearest known key is hls.on",
-        "toy.toml:7: publish.keys[0].key is missing: expected a SHA-256 as 64 hexadecimal digits",
-        r#"environment TOY_HLS_ON: hls.on = "yes": expected true or false"#,
-        "environment TOY_HLS_VEIWERS: unknown key TOY_HLS_VEIWERS; the nearest known key is TOY_HLS_VIEWERS",
-    ]);
-    assert_eq!(faults("[hls]\npart = \"100ms\"", &[]), [r#"toy.toml:2: hls.part = "100ms": expected at least 150ms"#]);
+    assert_eq!(
+        faults(text, &[("TOY_HLS_ON", "yes"), ("TOY_HLS_VEIWERS", "3")]),
+        [
+            "toy.toml:1: node = 5: expected a text",
+            r#"toy.toml:3: hls.part = "200": expected a duration with its unit (ms, s, m, h), such as "200ms""#,
+            "toy.toml:4: hls.viewers = -1: expected a whole number from 0 to 4294967295",
+            "toy.toml:5: unknown key hls.foldr; the nearest known key is hls.folder",
+            "toy.toml:6: unknown key hsl; the nearest known key is hls.on",
+            "toy.toml:7: publish.keys[0].key is missing: expected a SHA-256 as 64 hexadecimal digits",
+            r#"environment TOY_HLS_ON: hls.on = "yes": expected true or false"#,
+            "environment TOY_HLS_VEIWERS: unknown key TOY_HLS_VEIWERS; the nearest known key is TOY_HLS_VIEWERS",
+        ]
+    );
+    assert_eq!(
+        faults("[hls]\npart = \"100ms\"", &[]),
+        [r#"toy.toml:2: hls.part = "100ms": expected at least 150ms"#]
+    );
 }
 
 #[test]
 fn syntax_errors_name_their_lines_and_do_not_quote_them() {
     let found = faults("a = 1\nkey = \"live_secret\nb = 2\nkey2 = sekret\n", &[]);
     assert!(found[0].starts_with("toy.toml:2: "), "{found:?}");
-    assert!(found.iter().any(|it| it.starts_with("toy.toml:4: ")), "{found:?}");
-    assert!(!found.concat().contains("live_secret") && !found.concat().contains("sekret"), "{found:?}");
+    assert!(
+        found.iter().any(|it| it.starts_with("toy.toml:4: ")),
+        "{found:?}"
+    );
+    assert!(
+        !found.concat().contains("live_secret") && !found.concat().contains("sekret"),
+        "{found:?}"
+    );
     assert!(faults("node = \"a\"\nnode = \"b\"\n", &[])[0].starts_with("toy.toml:2: "));
 }
 
@@ -116,43 +146,85 @@ fn an_optional_section_is_on_when_anything_of_it_is_written() {
         ("[extra]\nname = \"x\"\n", &[][..], Some("x")),
         ("", &[("TOY_EXTRA_NAME", "y")][..], Some("y")),
     ] {
-        assert_eq!(load_text(text, environment).unwrap().0.extra.as_deref(), expect, "{text}");
+        assert_eq!(
+            load_text(text, environment).unwrap().0.extra.as_deref(),
+            expect,
+            "{text}"
+        );
     }
-    assert_eq!(load_text("[hls]\nfolder = \"\"", &[]).unwrap().0.folder, None);
+    assert_eq!(
+        load_text("[hls]\nfolder = \"\"", &[]).unwrap().0.folder,
+        None
+    );
 }
 
 #[test]
 fn entries_come_from_the_file_or_whole_from_the_environment_and_secrets_are_not_shown() {
     let hex = "ab".repeat(32);
-    let text = format!("[[publish.keys]]\nstream = \"a\"\nkey = \"{hex}\"\n[[publish.keys]]\nstream = \"b\"\nkey = \"{hex}\"\n");
+    let text = format!(
+        "[[publish.keys]]\nstream = \"a\"\nkey = \"{hex}\"\n[[publish.keys]]\nstream = \"b\"\nkey = \"{hex}\"\n"
+    );
     let (toy, report) = load_text(&text, &[]).unwrap();
-    assert_eq!(toy.keys.iter().map(|(stream, _)| stream.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert!(report.to_string().contains("publish.keys[1].key    = (secret)"), "{report}");
+    assert_eq!(
+        toy.keys
+            .iter()
+            .map(|(stream, _)| stream.as_str())
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    assert!(
+        report
+            .to_string()
+            .contains("publish.keys[1].key    = (secret)"),
+        "{report}"
+    );
     assert!(!report.to_string().contains(&hex) && !format!("{toy:?}").contains(&hex));
 
     let one = format!(r#"[{{ stream = "c", key = "{hex}" }}]"#);
     let (toy, report) = load_text(&text, &[("TOY_PUBLISH_KEYS", &one)]).unwrap();
     assert_eq!(toy.keys.len(), 1);
-    assert!(report.to_string().contains("environment TOY_PUBLISH_KEYS"), "{report}");
-    assert_eq!(load_text(&text, &[("TOY_PUBLISH_KEYS", "[]")]).unwrap().0.keys, []);
+    assert!(
+        report.to_string().contains("environment TOY_PUBLISH_KEYS"),
+        "{report}"
+    );
+    assert_eq!(
+        load_text(&text, &[("TOY_PUBLISH_KEYS", "[]")])
+            .unwrap()
+            .0
+            .keys,
+        []
+    );
 
-    let expect = "environment TOY_PUBLISH_KEYS: publish.keys = (secret): expected an array of tables";
+    let expect =
+        "environment TOY_PUBLISH_KEYS: publish.keys = (secret): expected an array of tables";
     assert_eq!(faults("", &[("TOY_PUBLISH_KEYS", "live_secret")]), [expect]);
-    let wrong = faults("[[publish.keys]]\nstream = \"a\"\nkey = \"live_secret\"\nkye = \"live_secret\"\n", &[]);
-    assert_eq!(wrong, [
-        "toy.toml:3: publish.keys[0].key = (secret): expected a SHA-256 as 64 hexadecimal digits",
-        "toy.toml:4: unknown key publish.keys[0].kye; the nearest known key is publish.keys[].key",
-    ]);
+    let wrong = faults(
+        "[[publish.keys]]\nstream = \"a\"\nkey = \"live_secret\"\nkye = \"live_secret\"\n",
+        &[],
+    );
+    assert_eq!(
+        wrong,
+        [
+            "toy.toml:3: publish.keys[0].key = (secret): expected a SHA-256 as 64 hexadecimal digits",
+            "toy.toml:4: unknown key publish.keys[0].kye; the nearest known key is publish.keys[].key",
+        ]
+    );
 }
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name_and_never_shown() {
-    let found = faults("[hooks]\nsecret = [\"whsec_x\"]\n[[hooks.endpoints]]\nurl = \"u\"\n", &[("TOY_HOOKS_DEADLINE", "3s")]);
-    assert_eq!(found, [
-        "toy.toml:2: hooks.secret is not supported by this version yet",
-        "toy.toml:4: hooks.endpoints[0].url is not supported by this version yet",
-        "environment TOY_HOOKS_DEADLINE: hooks is not supported by this version yet",
-    ]);
+    let found = faults(
+        "[hooks]\nsecret = [\"whsec_x\"]\n[[hooks.endpoints]]\nurl = \"u\"\n",
+        &[("TOY_HOOKS_DEADLINE", "3s")],
+    );
+    assert_eq!(
+        found,
+        [
+            "toy.toml:2: hooks.secret is not supported by this version yet",
+            "toy.toml:4: hooks.endpoints[0].url is not supported by this version yet",
+            "environment TOY_HOOKS_DEADLINE: hooks is not supported by this version yet",
+        ]
+    );
 }
 
 #[test]
@@ -164,10 +236,20 @@ fn quoted_keys_do_not_pass_for_dotted_ones() {
 fn the_known_keys_are_those_asked_for_whether_or_not_they_are_given() {
     let (_, report) = load(None, Environment::empty(), read).unwrap();
     let known: Vec<_> = report.known().collect();
-    assert_eq!(known, [
-        "node", "hls.part", "hls.viewers", "hls.on", "hls.names", "hls.folder", "publish.keys",
-        "publish.keys[].stream", "publish.keys[].key",
-    ]);
+    assert_eq!(
+        known,
+        [
+            "node",
+            "hls.part",
+            "hls.viewers",
+            "hls.on",
+            "hls.names",
+            "hls.folder",
+            "publish.keys",
+            "publish.keys[].stream",
+            "publish.keys[].key",
+        ]
+    );
 }
 
 #[test]
@@ -189,9 +271,17 @@ fn quantities_carry_their_unit() {
     ] {
         let length = Duration::from_toml(&toml::Value::String(text.to_owned()));
         assert_eq!(length, expect.map(Duration::from_millis), "{text}");
-        assert!(length.is_none_or(|length| length.show() == format!("{shown:?}")), "{text}");
+        assert!(
+            length.is_none_or(|length| length.show() == format!("{shown:?}")),
+            "{text}"
+        );
     }
-    for (text, expect) in [("2500k", 2_500_000), ("64KiB", 65_536), ("3M", 3_000_000), ("7", 7)] {
+    for (text, expect) in [
+        ("2500k", 2_500_000),
+        ("64KiB", 65_536),
+        ("3M", 3_000_000),
+        ("7", 7),
+    ] {
         let size = Size::from_toml(&toml::Value::String(text.to_owned())).unwrap();
         assert_eq!(size, Size(expect));
         assert_eq!(size.show(), format!("{text:?}"));

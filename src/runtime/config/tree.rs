@@ -80,7 +80,11 @@ impl Tree {
         for (key, value) in root.into_inner() {
             tree.flatten(bare(key.get_ref()), value, &origin, &mut note);
         }
-        if faults.is_empty() { Ok(tree) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(tree)
+        } else {
+            Err(faults)
+        }
     }
 
     pub(super) fn leaf(&self, key: &str) -> Option<Leaf> {
@@ -90,21 +94,33 @@ impl Tree {
     /// Where the table or value `key` stands.
     pub(super) fn table(&self, key: &str) -> Origin {
         let leaf = || self.leaves.get(key).map(|leaf| &leaf.origin);
-        self.tables.get(key).or_else(leaf).cloned().unwrap_or(Origin::Default)
+        self.tables
+            .get(key)
+            .or_else(leaf)
+            .cloned()
+            .unwrap_or(Origin::Default)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
         self.tables.contains_key(key) || self.below(key).next().is_some()
     }
 
-    pub(super) fn below<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a String, &'a Leaf)> {
-        self.leaves.iter().filter(move |(name, _)| is_below(name, key))
+    pub(super) fn below<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a Leaf)> {
+        self.leaves
+            .iter()
+            .filter(move |(name, _)| is_below(name, key))
     }
 
     /// Every value, and every table that holds none.
     pub(super) fn names(&self) -> impl Iterator<Item = (&String, &Origin)> {
         let leaves = self.leaves.iter().map(|(key, leaf)| (key, &leaf.origin));
-        let hollow = self.tables.iter().filter(|(key, _)| self.below(key).next().is_none());
+        let hollow = self
+            .tables
+            .iter()
+            .filter(|(key, _)| self.below(key).next().is_none());
         leaves.chain(hollow)
     }
 
@@ -124,7 +140,9 @@ impl Tree {
                 }
                 self.tables.insert(key, origin.clone());
             }
-            toml::Value::Array(array) if !array.is_empty() && array.iter().all(toml::Value::is_table) => {
+            toml::Value::Array(array)
+                if !array.is_empty() && array.iter().all(toml::Value::is_table) =>
+            {
                 for (index, value) in array.into_iter().enumerate() {
                     self.insert(format!("{key}[{index}]"), value, origin);
                 }
@@ -147,13 +165,24 @@ impl Tree {
         match value.get_ref() {
             DeValue::Table(_) => {
                 self.tables.insert(key.clone(), origin(at));
-                let DeValue::Table(table) = value.into_inner() else { return };
+                let DeValue::Table(table) = value.into_inner() else {
+                    return;
+                };
                 for (name, value) in table {
-                    self.flatten(format!("{key}.{}", bare(name.get_ref())), value, origin, note);
+                    self.flatten(
+                        format!("{key}.{}", bare(name.get_ref())),
+                        value,
+                        origin,
+                        note,
+                    );
                 }
             }
-            DeValue::Array(array) if !array.is_empty() && array.iter().all(|it| it.get_ref().is_table()) => {
-                let DeValue::Array(array) = value.into_inner() else { return };
+            DeValue::Array(array)
+                if !array.is_empty() && array.iter().all(|it| it.get_ref().is_table()) =>
+            {
+                let DeValue::Array(array) = value.into_inner() else {
+                    return;
+                };
                 for (index, value) in array.into_iter().enumerate() {
                     self.flatten(format!("{key}[{index}]"), value, origin, note);
                 }
@@ -173,7 +202,8 @@ pub(super) fn parse_value(text: &str) -> Option<toml::Value> {
 
 /// Whether `key` is `section` or lies in it.
 pub(super) fn is_below(key: &str, section: &str) -> bool {
-    key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    key.strip_prefix(section)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// `publish.keys[3].stream` as `publish.keys[].stream`.
@@ -191,6 +221,12 @@ pub(super) fn without_indices(key: &str) -> String {
 
 /// A key that needs quotes in TOML keeps them, lest `"hls.part"` pass for `part` of `[hls]`.
 fn bare(key: &str) -> String {
-    let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if plain { key.to_owned() } else { format!("{key:?}") }
+    let plain = key
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if plain {
+        key.to_owned()
+    } else {
+        format!("{key:?}")
+    }
 }

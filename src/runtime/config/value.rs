@@ -23,7 +23,8 @@ pub trait Value: Sized {
 pub struct Size(pub u64);
 
 impl Value for Size {
-    const EXPECTED: &'static str = r#"a size with its unit (k, M, G; KiB, MiB, GiB), such as "64KiB" or "2500k""#;
+    const EXPECTED: &'static str =
+        r#"a size with its unit (k, M, G; KiB, MiB, GiB), such as "64KiB" or "2500k""#;
 
     fn from_toml(value: &toml::Value) -> Option<Self> {
         parse_quantity(value.as_str()?, &SIZES).map(Self)
@@ -42,7 +43,10 @@ impl Value for Duration {
     }
 
     fn show(&self) -> String {
-        show_quantity(u64::try_from(self.as_millis()).unwrap_or(u64::MAX), &MILLISECONDS)
+        show_quantity(
+            u64::try_from(self.as_millis()).unwrap_or(u64::MAX),
+            &MILLISECONDS,
+        )
     }
 }
 
@@ -86,7 +90,10 @@ impl Value for PathBuf {
     const EXPECTED: &'static str = "a path";
 
     fn from_toml(value: &toml::Value) -> Option<Self> {
-        value.as_str().filter(|path| !path.is_empty()).map(Self::from)
+        value
+            .as_str()
+            .filter(|path| !path.is_empty())
+            .map(Self::from)
     }
 
     fn show(&self) -> String {
@@ -95,7 +102,8 @@ impl Value for PathBuf {
 }
 
 impl Value for SocketAddr {
-    const EXPECTED: &'static str = r#"an IP address and a port, such as "0.0.0.0:1935" or "[::]:1935""#;
+    const EXPECTED: &'static str =
+        r#"an IP address and a port, such as "0.0.0.0:1935" or "[::]:1935""#;
 
     fn from_toml(value: &toml::Value) -> Option<Self> {
         value.as_str()?.parse().ok()

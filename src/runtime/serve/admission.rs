@@ -50,7 +50,9 @@ impl Admission {
         }
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
         if here >= self.max_per_address {
-            return Err(Refused::Address { max: self.max_per_address });
+            return Err(Refused::Address {
+                max: self.max_per_address,
+            });
         }
         taken.total += 1;
         taken.by_address.insert(address, here + 1);
@@ -109,7 +111,9 @@ impl Refused {
 
 fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
         address => address,
     }
 }

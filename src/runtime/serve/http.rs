@@ -5,11 +5,7 @@
 //! open window (by the socket's own timeout). What a request waits for inside the service is the service's business.
 
 use std::{
-    convert::Infallible,
-    error::Error as StdError,
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
+    convert::Infallible, error::Error as StdError, net::SocketAddr, pin::pin, sync::Arc,
     time::Duration,
 };
 

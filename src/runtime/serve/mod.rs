@@ -53,9 +53,17 @@ impl Listener {
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
             let local = socket.local_addr()?;
-            Ok(Self { name, socket, local })
+            Ok(Self {
+                name,
+                socket,
+                local,
+            })
         };
-        open().map_err(|source| Error { name, address, source })
+        open().map_err(|source| Error {
+            name,
+            address,
+            source,
+        })
     }
 
     /// The address that was bound, with the port the system chose.
@@ -145,7 +153,9 @@ async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Strea
     tune(&stream)?;
     match tls {
         None => Ok(Either::Left(stream)),
-        Some(tls) => Ok(Either::Right(time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await??)),
+        Some(tls) => Ok(Either::Right(
+            time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await??,
+        )),
     }
 }
 
@@ -154,7 +164,11 @@ async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Strea
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_TIME)
+            .with_interval(KEEPALIVE_INTERVAL),
+    )?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
     Ok(())

@@ -33,8 +33,16 @@ async fn read_all(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
 #[tokio::test]
 async fn an_address_in_use_is_an_error_that_names_it() {
     let first = loopback();
-    let error = Listener::bind("rtmp", first.local_addr()).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("cannot listen for rtmp on {}: ", first.local_addr())), "{error}");
+    let error = Listener::bind("rtmp", first.local_addr())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(&format!(
+            "cannot listen for rtmp on {}: ",
+            first.local_addr()
+        )),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -50,11 +58,20 @@ async fn connections_over_the_limit_are_closed_and_a_panic_frees_its_slot() {
             assert!(stream.read_u8().await.is_ok(), "a handler's bug");
         }
     };
-    let door = tokio::spawn(connections(listener, Admission::new(1), None, shutdown.clone(), serve));
+    let door = tokio::spawn(connections(
+        listener,
+        Admission::new(1),
+        None,
+        shutdown.clone(),
+        serve,
+    ));
 
     let first = TcpStream::connect(address).await.unwrap();
     assert_eq!(seen.recv().await.unwrap(), first.local_addr().unwrap());
-    assert_eq!(read_all(TcpStream::connect(address).await.unwrap()).await, "");
+    assert_eq!(
+        read_all(TcpStream::connect(address).await.unwrap()).await,
+        ""
+    );
     drop(first); // the handler panics
     let mut again = loop {
         let stream = TcpStream::connect(address).await.unwrap();
@@ -71,7 +88,11 @@ async fn connections_over_the_limit_are_closed_and_a_panic_frees_its_slot() {
 }
 
 async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::from(format!("{:?} {}", request.version(), request.uri().path()))))
+    Ok(Response::new(Full::from(format!(
+        "{:?} {}",
+        request.version(),
+        request.uri().path()
+    ))))
 }
 
 #[tokio::test]
@@ -89,9 +110,15 @@ async fn http_1_is_answered_and_a_drain_lets_the_request_under_way_finish() {
     };
     let door = tokio::spawn(http(listener, Admission::new(9), None, shutdown, service));
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
     let answer = read_all(stream).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("HTTP/1.1 /a"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("HTTP/1.1 /a"),
+        "{answer}"
+    );
     door.await.unwrap();
 }
 
@@ -99,10 +126,21 @@ async fn http_1_is_answered_and_a_drain_lets_the_request_under_way_finish() {
 async fn clients_that_say_nothing_or_half_a_preface_or_half_a_head_are_dropped() {
     let listener = loopback();
     let address = listener.local_addr();
-    let door = http(listener, Admission::new(9), None, CancellationToken::new(), |_| service_fn(hello));
+    let door = http(
+        listener,
+        Admission::new(9),
+        None,
+        CancellationToken::new(),
+        |_| service_fn(hello),
+    );
     let _door = tokio::spawn(door);
     let preface_and_settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    for words in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nHost:", preface_and_settings] {
+    for words in [
+        &b""[..],
+        b"PRI * HT",
+        b"GET / HTTP/1.1\r\nHost:",
+        preface_and_settings,
+    ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(words).await.unwrap();
         // Ends at all: only because somebody gave up on us.
@@ -115,10 +153,19 @@ async fn clients_that_say_nothing_or_half_a_preface_or_half_a_head_are_dropped()
 async fn a_head_beyond_the_buffer_is_refused() {
     let listener = loopback();
     let address = listener.local_addr();
-    let door = http(listener, Admission::new(9), None, CancellationToken::new(), |_| service_fn(hello));
+    let door = http(
+        listener,
+        Admission::new(9),
+        None,
+        CancellationToken::new(),
+        |_| service_fn(hello),
+    );
     let _door = tokio::spawn(door);
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", "x".repeat(40_000));
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n",
+        "x".repeat(40_000)
+    );
     stream.write_all(head.as_bytes()).await.ok();
     let answer = read_all(stream).await;
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -151,7 +198,9 @@ fn renew(files: &Files) {
 /// A client that trusts nothing but the certificate in `files` now.
 fn client(files: &Files, alpn: &[&[u8]]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&files.cert).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(&files.cert).unwrap())
+        .unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -169,28 +218,45 @@ async fn https_speaks_what_alpn_chose_and_a_reload_changes_the_certificate() {
     let listener = loopback();
     let address = listener.local_addr();
     let tls = identity.acceptor(tls::HTTP);
-    let door = http(listener, Admission::new(9), Some(tls), CancellationToken::new(), |_| service_fn(hello));
+    let door = http(
+        listener,
+        Admission::new(9),
+        Some(tls),
+        CancellationToken::new(),
+        |_| service_fn(hello),
+    );
     let _door = tokio::spawn(door);
     let connect = async |client: TlsConnector| {
         let stream = TcpStream::connect(address).await.unwrap();
-        client.connect(ServerName::try_from("localhost").unwrap(), stream).await
+        client
+            .connect(ServerName::try_from("localhost").unwrap(), stream)
+            .await
     };
 
-    let h2 = connect(client(&files, &[b"h2", b"http/1.1"])).await.unwrap();
+    let h2 = connect(client(&files, &[b"h2", b"http/1.1"]))
+        .await
+        .unwrap();
     assert_eq!(h2.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (mut request, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioIo::new(h2))
-            .await
-            .unwrap();
+    let (mut request, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(h2),
+    )
+    .await
+    .unwrap();
     tokio::spawn(connection);
-    let ask = Request::get("https://localhost/b").body(Full::<Bytes>::default()).unwrap();
+    let ask = Request::get("https://localhost/b")
+        .body(Full::<Bytes>::default())
+        .unwrap();
     assert_eq!(request.send_request(ask).await.unwrap().status(), 200);
 
     let h1 = connect(client(&files, &[b"http/1.1"])).await.unwrap();
     assert_eq!(h1.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 
     renew(&files);
-    assert!(connect(client(&files, &[])).await.is_err(), "the old certificate is still served");
+    assert!(
+        connect(client(&files, &[])).await.is_err(),
+        "the old certificate is still served"
+    );
     identity.reload().unwrap();
     connect(client(&files, &[])).await.unwrap();
     fs::write(&files.key, "").unwrap();
@@ -203,7 +269,9 @@ async fn a_raw_connection_may_be_under_tls() {
     let files = pair();
     let listener = loopback();
     let address = listener.local_addr();
-    let tls = tls::Identity::load(&files.cert, &files.key).unwrap().acceptor(&[]);
+    let tls = tls::Identity::load(&files.cert, &files.key)
+        .unwrap()
+        .acceptor(&[]);
     let (done, byte) = oneshot::channel();
     let done = Arc::new(std::sync::Mutex::new(Some(done)));
     let serve = move |mut stream: Stream, _| {
@@ -213,9 +281,18 @@ async fn a_raw_connection_may_be_under_tls() {
             done.unwrap().send(byte).unwrap();
         }
     };
-    let _door = tokio::spawn(connections(listener, Admission::new(9), Some(tls), CancellationToken::new(), serve));
+    let _door = tokio::spawn(connections(
+        listener,
+        Admission::new(9),
+        Some(tls),
+        CancellationToken::new(),
+        serve,
+    ));
     let stream = TcpStream::connect(address).await.unwrap();
-    let mut stream = client(&files, &[]).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let mut stream = client(&files, &[])
+        .connect(ServerName::try_from("localhost").unwrap(), stream)
+        .await
+        .unwrap();
     stream.write_u8(3).await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(byte.await.unwrap(), 3);

@@ -108,7 +108,8 @@ fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, Error> {
         let path = path.to_owned();
         move |source| Error::Pem { what, path, source }
     };
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain =
+        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(pem("certificate", cert))?;
     if chain.is_empty() {
         return Err(pem("certificate", cert)(pem::Error::NoItemsFound));
