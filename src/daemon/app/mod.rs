@@ -102,8 +102,10 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
 
     loop {
         tokio::select! {
-            () = signals.end() => break,
-            () = signals.reload() => reload(config_path.as_deref(), &keys, identity.as_ref()),
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(config_path.as_deref(), &keys, identity.as_ref()),
+                Asked::End => break,
+            },
             Some(_) = tasks.join_next() => return Err(Error::Listener),
         }
     }
@@ -215,16 +217,25 @@ impl Signals {
         })
     }
 
-    /// SIGTERM or SIGINT.
-    async fn end(&mut self) {
+    /// The next thing that somebody asks for.
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.terminate.recv() => Asked::End,
         }
     }
 
-    /// SIGHUP.
-    async fn reload(&mut self) {
-        self.hangup.recv().await;
+    /// The next wish to end; others are too late.
+    async fn end(&mut self) {
+        while !matches!(self.next().await, Asked::End) {}
     }
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    End,
 }
