@@ -139,7 +139,10 @@ impl Publisher {
     pub fn closes_within(&mut self, wait: Duration) -> bool {
         let end = Instant::now() + wait;
         while !self.closed && Instant::now() < end {
-            if self.read_once(end.saturating_duration_since(Instant::now())).is_err() {
+            if self
+                .read_once(end.saturating_duration_since(Instant::now()))
+                .is_err()
+            {
                 self.closed = true;
             }
         }
@@ -209,12 +212,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The socket's.
-    pub fn push(
-        &mut self,
-        tags: &[flv::Tag],
-        shift_ms: u32,
-        speed: Option<f64>,
-    ) -> io::Result<()> {
+    pub fn push(&mut self, tags: &[flv::Tag], shift_ms: u32, speed: Option<f64>) -> io::Result<()> {
         let start = Instant::now();
         let first = tags.first().map_or(0, |tag| tag.timestamp);
         for tag in tags {
@@ -402,7 +400,11 @@ pub fn chunks(
     let extended = timestamp >= 0xFF_FFFF;
     basic_header(&mut out, 0, csid);
     out.extend(&timestamp.min(0xFF_FFFF).to_be_bytes()[1..]);
-    out.extend(&u32::try_from(body.len()).expect("a message fits").to_be_bytes()[1..]);
+    out.extend(
+        &u32::try_from(body.len())
+            .expect("a message fits")
+            .to_be_bytes()[1..],
+    );
     out.push(kind);
     out.extend(stream_id.to_le_bytes());
     if extended {
@@ -490,7 +492,12 @@ pub mod body {
         fourcc: &[u8; 4],
         tracks: &[(u8, &[u8])],
     ) -> Vec<u8> {
-        multitrack(0x80 | (if sync { 1 } else { 2 } << 4) | 6, packet, fourcc, tracks)
+        multitrack(
+            0x80 | (if sync { 1 } else { 2 } << 4) | 6,
+            packet,
+            fourcc,
+            tracks,
+        )
     }
 
     /// Enhanced multitrack audio of one codec ("many tracks"): track id and data of each.
@@ -503,7 +510,11 @@ pub mod body {
         out.extend(fourcc);
         for (id, data) in tracks {
             out.push(*id);
-            out.extend(&u32::try_from(data.len()).expect("a track fits").to_be_bytes()[1..]);
+            out.extend(
+                &u32::try_from(data.len())
+                    .expect("a track fits")
+                    .to_be_bytes()[1..],
+            );
             out.extend(*data);
         }
         out
@@ -538,7 +549,9 @@ pub mod flv {
     /// # Errors
     /// `InvalidData` when the bytes are not FLV.
     pub fn parse(bytes: &[u8]) -> io::Result<Vec<Tag>> {
-        let header = bytes.first_chunk::<9>().filter(|head| head.starts_with(b"FLV"));
+        let header = bytes
+            .first_chunk::<9>()
+            .filter(|head| head.starts_with(b"FLV"));
         let header = header.ok_or(io::ErrorKind::InvalidData)?;
         let start = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) as usize;
         // Each tag is preceded by the size of the one before it.

@@ -33,7 +33,9 @@ impl Listeners {
     /// The first that cannot be bound.
     pub(super) fn bind(config: &Config) -> Result<Self, Error> {
         let maybe = |name, address: Option<SocketAddr>| {
-            address.map(|address| Listener::bind(name, address)).transpose()
+            address
+                .map(|address| Listener::bind(name, address))
+                .transpose()
         };
         Ok(Self {
             rtmp: Listener::bind("rtmp", config.rtmp.listen)?,
@@ -78,7 +80,13 @@ impl Listeners {
             move |socket, peer| Arc::clone(&ingest).serve(socket, peer, protocol)
         };
         let stop = ingest.stopping();
-        tasks.spawn(connections(self.rtmp, publishers.clone(), None, stop.clone(), door("rtmp")));
+        tasks.spawn(connections(
+            self.rtmp,
+            publishers.clone(),
+            None,
+            stop.clone(),
+            door("rtmp"),
+        ));
         if let Some((listener, identity)) = self.rtmps.zip(identity) {
             let tls = Some(identity.acceptor(&[]));
             tasks.spawn(connections(listener, publishers, tls, stop, door("rtmps")));
@@ -92,7 +100,13 @@ impl Listeners {
                 async move { Ok::<_, Infallible>(origin.handle(request).await) }
             })
         };
-        tasks.spawn(http(self.http, viewers.clone(), None, shutdown.clone(), playback.clone()));
+        tasks.spawn(http(
+            self.http,
+            viewers.clone(),
+            None,
+            shutdown.clone(),
+            playback.clone(),
+        ));
         if let Some((listener, identity)) = self.https.zip(identity) {
             let tls = Some(identity.acceptor(HTTP));
             tasks.spawn(http(listener, viewers, tls, shutdown.clone(), playback));
@@ -100,7 +114,13 @@ impl Listeners {
 
         let operators = Admission::new(CONTROL_MAX_CONNECTIONS);
         let control = move |_peer| TowerToHyperService::new(control.clone());
-        tasks.spawn(http(self.control, operators, None, shutdown.clone(), control));
+        tasks.spawn(http(
+            self.control,
+            operators,
+            None,
+            shutdown.clone(),
+            control,
+        ));
         tasks
     }
 }

@@ -85,11 +85,17 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         source,
     })?;
     let tls = config.tls.as_ref();
-    let identity = tls.map(|tls| Identity::load(&tls.cert, &tls.key)).transpose()?;
+    let identity = tls
+        .map(|tls| Identity::load(&tls.cert, &tls.key))
+        .transpose()?;
     let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
     let registry = Registry::new(streams(&config), epochs, Clock::start());
     let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
-    let ingest = Ingest::new(door(&config), Admission::new(keys.clone()), registry.clone());
+    let ingest = Ingest::new(
+        door(&config),
+        Admission::new(keys.clone()),
+        registry.clone(),
+    );
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref());
     let metrics = telemetry::metrics();
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
@@ -97,7 +103,14 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let listeners = Listeners::bind(&config)?;
     announce(&listeners);
     let shutdown = CancellationToken::new();
-    let mut tasks = listeners.serve(&config, identity.as_ref(), &ingest, origin, control, &shutdown);
+    let mut tasks = listeners.serve(
+        &config,
+        identity.as_ref(),
+        &ingest,
+        origin,
+        control,
+        &shutdown,
+    );
     tasks.spawn(metrics.maintain(shutdown.clone()));
 
     loop {
@@ -149,7 +162,7 @@ async fn drain(
     tasks: &mut JoinSet<()>,
 ) {
     let deadline = Instant::now() + limit;
-    info!(limit_ms = limit.as_millis(), "draining");
+    info!(?limit, "draining");
     registry.begin_drain();
     // A fifth is kept for the answers that end the streams.
     ingest.drain(limit * 4 / 5).await;

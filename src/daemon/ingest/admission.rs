@@ -156,7 +156,12 @@ mod tests {
         let reason = "unknown stream key".to_owned();
         for wrong in ["", "demo", "secret2"] {
             let denied = admission.decide(&request(wrong)).await;
-            assert_eq!(denied, Verdict::Deny { reason: reason.clone() });
+            assert_eq!(
+                denied,
+                Verdict::Deny {
+                    reason: reason.clone()
+                }
+            );
         }
         keys.replace([(Digest::of(b"fresh"), demo())]);
         let denied = admission.decide(&request("secret")).await;

@@ -65,17 +65,14 @@ impl Cause {
         )
     }
 
-    /// The name in metrics.
+    /// The name in metrics: a cause of `stream.ended` (contracts, section 3).
     fn label(&self) -> &'static str {
         match self {
-            Self::Bitrate { .. } => "bitrate",
-            Self::ByPeer | Self::Socket(_) => "lost",
-            Self::BySession(_) => "closed",
+            Self::Bitrate { .. } | Self::BySession(_) => "kicked",
+            Self::ByPeer | Self::Session(_) | Self::Socket(_) | Self::WriteTimeout => "lost",
             Self::Fenced(Gone(Fence::Takeover)) => "takeover",
-            Self::Fenced(Gone(Fence::Crashed)) => "crash",
-            Self::Fenced(Gone(Fence::ShuttingDown)) | Self::ShuttingDown => "shutting_down",
-            Self::HandOffTimeout | Self::WriteTimeout => "timeout",
-            Self::Session(_) => "error",
+            Self::Fenced(Gone(Fence::Crashed)) | Self::HandOffTimeout => "crash",
+            Self::Fenced(Gone(Fence::ShuttingDown)) | Self::ShuttingDown => "ended",
         }
     }
 }
@@ -314,7 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 if !publish.live {
                     publish.live = true;
                     let codecs = publish.codecs.join(",");
-                    info!(encoder = ?publish.encoder, codecs, "published");
+                    info!(encoder = publish.encoder, codecs, "published");
                 }
             }
         }
@@ -352,7 +349,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Some(publish) => self.ended(&publish, &cause, cause.label()),
             None => debug!(%cause, position = self.session.received(), "connection ended"),
         }
-        if matches!(cause, Cause::ByPeer | Cause::Socket(_) | Cause::WriteTimeout) {
+        if matches!(
+            cause,
+            Cause::ByPeer | Cause::Socket(_) | Cause::WriteTimeout
+        ) {
             return;
         }
         if cause.is_ours() {

@@ -152,7 +152,8 @@ mod tests {
         let mut answer = vec![0; 1 + 1536 + 1536];
         client.read_exact(&mut answer).await.expect("S0, S1 and S2");
         assert_ne!(answer[1537..], c0_c1[1..], "signed, not echoed");
-        let Ok(HandshakeProcessResult::Completed { response_bytes, .. }) = peer.process_bytes(&answer)
+        let Ok(HandshakeProcessResult::Completed { response_bytes, .. }) =
+            peer.process_bytes(&answer)
         else {
             panic!("the client must be content");
         };
@@ -189,7 +190,8 @@ mod tests {
         });
         let start = Instant::now();
         assert!(matches!(
-            accept(&mut server, LIMIT).await, Err(Error::Timeout { .. })
+            accept(&mut server, LIMIT).await,
+            Err(Error::Timeout { .. })
         ));
         assert_eq!(start.elapsed(), LIMIT);
     }

@@ -88,17 +88,15 @@ impl Ingest {
     }
 
     /// Serves one connection until its end, handshake first. `protocol` is `rtmp` or `rtmps`.
-    pub async fn serve<S>(
-        self: Arc<Self>,
-        socket: S,
-        peer: SocketAddr,
-        protocol: &'static str,
-    ) where
+    pub async fn serve<S>(self: Arc<Self>, socket: S, peer: SocketAddr, protocol: &'static str)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let id = SessionId::new();
         let span = info_span!("session", session = %id, %peer, stream = field::Empty);
-        Connection::serve(self, socket, peer, protocol, id).instrument(span).await;
+        Connection::serve(self, socket, peer, protocol, id)
+            .instrument(span)
+            .await;
     }
 
     /// Cancelled when every connection ends: the time to stop listening. Until then, even while draining, whoever
@@ -113,7 +111,10 @@ impl Ingest {
         self.draining.cancel();
         self.publishes.close();
         if timeout(patience, self.publishes.wait()).await.is_err() {
-            info!(publishes = self.publishes.len(), "still publishing at the end of patience");
+            info!(
+                publishes = self.publishes.len(),
+                "still publishing at the end of patience"
+            );
         }
         self.stop.cancel();
     }
@@ -149,7 +150,7 @@ impl Ingest {
         let reason = refusal.label();
         metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(1);
         if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
-            info!(%refusal, %held_back, "publish refused");
+            info!(%refusal, held_back, "publish refused");
         }
     }
 }

@@ -118,7 +118,13 @@ mod tests {
     fn jumps_and_wraps_of_the_publishers_clock_hold_nothing() {
         let mut pace = Pace::default();
         let day = 86_400_000;
-        for (at, timestamp) in [(0, u32::MAX - 19), (40, 20), (80, day), (120, 7), (160, day)] {
+        for (at, timestamp) in [
+            (0, u32::MAX - 19),
+            (40, 20),
+            (80, day),
+            (120, 7),
+            (160, day),
+        ] {
             pace.arrive(ms(at), timestamp);
             assert_eq!(pace.hold_until(), None, "at {at}");
         }

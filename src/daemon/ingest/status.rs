@@ -54,7 +54,12 @@ mod tests {
     #[test]
     fn a_right_key_at_a_wrong_moment_is_bad_name_and_all_else_denied() {
         let cases = [
-            (Refusal::Denied { reason: "unknown stream key".to_owned() }, false),
+            (
+                Refusal::Denied {
+                    reason: "unknown stream key".to_owned(),
+                },
+                false,
+            ),
             (Refusal::NoAnswer, false),
             (Refusal::Busy(Busy::Live), true),
             (Refusal::Busy(Busy::Contested), true),
@@ -64,7 +69,11 @@ mod tests {
         ];
         for (refusal, busy) in cases {
             let reason = refusal.to_string();
-            let wanted = if busy { Verdict::Busy(reason) } else { Verdict::Deny(reason) };
+            let wanted = if busy {
+                Verdict::Busy(reason)
+            } else {
+                Verdict::Deny(reason)
+            };
             assert_eq!(Verdict::from(&refusal), wanted);
         }
     }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use tokio::{net::TcpListener, task::spawn_blocking};
-use vitrine_core::{engine::stream, media::WallTime};
-use vitrine_runtime::bearer::Digest;
+use vitrine_core::engine::stream;
+use vitrine_runtime::{bearer::Digest, clock::Clock};
 
 use super::{
     admission::{Grant, StaticKeys},
     *,
 };
-use crate::live::{clock::Clock, epochs::EpochStore};
+use crate::live::epochs::EpochStore;
 
 #[path = "../../../tests/it/publisher.rs"]
 mod publisher;
@@ -58,15 +58,18 @@ async fn rig() -> Rig {
         grace: Duration::from_secs(20),
         grace_after_stop: Duration::from_secs(3),
     };
-    let clock = Clock::starting_at(WallTime(1_767_268_800_000));
-    let registry = Registry::new(streams, EpochStore::forgetful(), clock);
+    let registry = Registry::new(streams, EpochStore::forgetful(), Clock::start());
     let settings = Settings {
         handshake_timeout: Duration::from_secs(5),
         session: publish::Limits::default(),
         takeover: true,
         max_kbps: 20_000,
     };
-    let door = Ingest::new(settings, Admission::new(Arc::clone(&keys)), registry.clone());
+    let door = Ingest::new(
+        settings,
+        Admission::new(Arc::clone(&keys)),
+        registry.clone(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let serving = Arc::clone(&door);
@@ -90,7 +93,9 @@ impl Rig {
         story: impl FnOnce(SocketAddr) -> T + Send + 'static,
     ) -> T {
         let address = self.address;
-        spawn_blocking(move || story(address)).await.expect("the story holds")
+        spawn_blocking(move || story(address))
+            .await
+            .expect("the story holds")
     }
 }
 
@@ -155,7 +160,9 @@ async fn a_key_removed_by_a_reload_keeps_its_session_but_admits_nobody() {
     rig.play(move |address| {
         let (_, status) = publish(address, "key");
         assert_eq!(status.code, "NetStream.Publish.Denied");
-        client.audio(0, &publisher::body::aac(0, &[0x11, 0x90])).expect("still taken");
+        client
+            .audio(0, &publisher::body::aac(0, &[0x11, 0x90]))
+            .expect("still taken");
         let (_, status) = publish(address, "fresh");
         assert_eq!(status.code, "NetStream.Publish.Start");
         assert!(client.closes_within(WAIT), "the fresh key takes over");
@@ -195,7 +202,10 @@ async fn a_drain_refuses_new_publishes_waits_for_live_ones_and_ends_the_rest() {
         assert_eq!(status.code, "NetStream.Publish.Denied");
         assert_eq!(status.description, "server is shutting down");
         client.stop().expect("still connected");
-        assert!(client.closes_within(WAIT), "the door stops once nobody publishes");
+        assert!(
+            client.closes_within(WAIT),
+            "the door stops once nobody publishes"
+        );
     })
     .await;
     drained.await.expect("no panic");
@@ -207,19 +217,24 @@ async fn a_publisher_that_stays_is_ended_when_patience_is_over() {
     let mut client = rig.play(|address| publish(address, "key").0).await;
     rig.door.drain(Duration::ZERO).await;
     rig.play(move |_| {
-        assert_eq!(client.status().expect("told").description, "server is shutting down");
+        assert_eq!(
+            client.status().expect("told").description,
+            "server is shutting down"
+        );
         assert!(client.closes_within(WAIT));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_behind_the_handshake_ends_the_connection_and_nothing_else() {
+async fn what_is_not_rtmp_ends_its_connection_and_nothing_else() {
     let rig = rig().await;
     rig.play(|address| {
         let (mut good, _) = publish(address, "key");
         let mut bad = Client::open(address, "rtmp://localhost/live").expect("open");
-        bad.raw(&[0xFF; 4096]).expect("sent");
+        // A command of 16 MiB less one byte.
+        bad.raw(&[3, 0, 0, 0, 0xFF, 0xFF, 0xFF, 20, 0, 0, 0, 0])
+            .expect("sent");
         assert!(bad.closes_within(WAIT));
         let mut http = TcpStream::connect(address).expect("open");
         http.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
