@@ -1,5 +1,6 @@
 //! The daemon.
 
+pub mod app;
 pub mod control;
 pub mod ingest;
 pub mod live;
