@@ -1,0 +1,215 @@
+//! A stream as the control API tells it. Additive changes only: programs read this.
+//!
+//! Absent is left out, never null. Times are RFC 3339; everything else carries its unit in its name.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use vitrine_core::{
+    limits,
+    media::{Config, Kind, Rendition},
+    wire::m3u8::multivariant::{Multivariant, Variant},
+};
+
+use crate::live::{Live, published::Rendered, status::Status};
+
+#[derive(Serialize)]
+pub(super) struct Stream {
+    id: String,
+    /// `connecting`, `live`, `grace` or `ended`.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Session>,
+    tracks: Vec<Track>,
+    /// Oldest epoch first.
+    renditions: Vec<RenditionReport>,
+    rates: Rates,
+    latency: Latency,
+    queues: Queues,
+    /// Of playlists and media, since the stream began.
+    requests: u64,
+    /// Requests that wait right now.
+    waiters: usize,
+    /// Oldest first; only the latest are kept.
+    notices: Vec<Notice>,
+}
+
+#[derive(Serialize)]
+struct Session {
+    id: String,
+    peer: String,
+    protocol: &'static str,
+    encoder: String,
+    since: String,
+}
+
+#[derive(Serialize)]
+struct Track {
+    /// `video` or `audio`.
+    kind: &'static str,
+    /// RFC 6381.
+    codecs: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample_rate_hz: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct RenditionReport {
+    epoch: u64,
+    name: &'static str,
+    /// The newest segment, complete or not; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msn: Option<u64>,
+    /// Parts published so far.
+    parts: u64,
+    /// Media that can be fetched.
+    bytes_retained: usize,
+    /// As declared in the multivariant playlist; absent where it declares none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bandwidth: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    average_bandwidth: Option<u64>,
+    ended: bool,
+}
+
+#[derive(Serialize)]
+struct Rates {
+    /// Media received, mean of the last five whole seconds.
+    in_kbps: u64,
+    /// Media received since the stream began.
+    in_bytes: u64,
+}
+
+/// Receipt of a part's last frame to its publication, over the latest parts.
+#[derive(Serialize)]
+struct Latency {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part_publish_p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part_publish_p95_ms: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Queues {
+    inbox_messages: usize,
+    inbox_messages_max: usize,
+}
+
+#[derive(Serialize)]
+struct Notice {
+    at: String,
+    text: String,
+}
+
+impl Stream {
+    /// The stream at `now` (monotonic).
+    pub(super) fn of(live: &Live, now: Duration) -> Self {
+        let status = live.status();
+        let ms = |percent| {
+            status
+                .latency
+                .percentile(percent)
+                .map(|at| at.as_secs_f64() * 1000.0)
+        };
+        Self {
+            id: live.id().to_string(),
+            state: status.state.name(),
+            session: status.session.as_ref().map(|session| Session {
+                id: session.id.to_string(),
+                peer: session.peer.to_string(),
+                protocol: session.protocol,
+                encoder: session.encoder.clone(),
+                since: session.since.to_string(),
+            }),
+            tracks: (status.tracks.values())
+                .map(|config| Track::of(config, &status))
+                .collect(),
+            renditions: (live.renditions().iter())
+                .map(|(epoch, name, version)| {
+                    RenditionReport::of(*epoch, *name, version, status.presentation.as_deref())
+                })
+                .collect(),
+            rates: Rates {
+                in_kbps: status.input.kbps(now),
+                in_bytes: status.input.total(),
+            },
+            latency: Latency {
+                part_publish_p50_ms: ms(50),
+                part_publish_p95_ms: ms(95),
+            },
+            queues: Queues {
+                inbox_messages: live.inbox_depth(),
+                inbox_messages_max: limits::INBOX_MESSAGES_MAX,
+            },
+            requests: live.requests(),
+            waiters: live.waiters(),
+            notices: (status.notices.iter())
+                .map(|(at, text)| Notice {
+                    at: at.to_string(),
+                    text: text.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Track {
+    fn of(config: &Config, status: &Status) -> Self {
+        let video = config.kind() == Kind::Video;
+        let (width, height) = config.resolution().unzip();
+        let probed = (status.presentation.as_ref()).and_then(|presentation| {
+            presentation
+                .variants
+                .iter()
+                .find_map(|variant| variant.frame_rate)
+        });
+        let rate = config.frame_rate().or(probed).filter(|_| video);
+        Self {
+            kind: if video { "video" } else { "audio" },
+            codecs: config.codecs(),
+            width,
+            height,
+            frames_per_second: rate
+                .map(|(frames, seconds)| f64::from(frames) / f64::from(seconds.max(1))),
+            channels: config.channels(),
+            sample_rate_hz: (!video).then(|| config.timescale().hz()),
+        }
+    }
+}
+
+impl RenditionReport {
+    fn of(
+        epoch: u64,
+        name: Rendition,
+        version: &Rendered,
+        presentation: Option<&Multivariant>,
+    ) -> Self {
+        let snapshot = version.snapshot();
+        let variant: Option<&Variant> = presentation
+            .filter(|presentation| presentation.epoch == epoch)
+            .and_then(|presentation| {
+                presentation
+                    .variants
+                    .iter()
+                    .find(|variant| variant.rendition == name)
+            });
+        Self {
+            epoch,
+            name: name.name(),
+            msn: snapshot.edge().map(|(msn, _)| msn),
+            parts: snapshot.next_part,
+            bytes_retained: version.bytes_retained(),
+            bandwidth: variant.map(|variant| variant.bandwidth),
+            average_bandwidth: variant.map(|variant| variant.average_bandwidth),
+            ended: snapshot.ended,
+        }
+    }
+}

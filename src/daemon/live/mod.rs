@@ -1,0 +1,29 @@
+//! The live streams of this process: who publishes, what has been published, and the task between the two.
+//!
+//! | module | holds |
+//! |-|-|
+//! | [`registry`] | the map of streams; the only file that names `dashmap` |
+//! | [`publisher`] | the write side of one accepted publish, fenced when another takes over |
+//! | [`task`] | one tokio task per stream: the sole owner of its `engine::stream::Stream` |
+//! | [`published`] | the read side: what requests are answered from |
+//! | [`contest`] | whether a takeover is a reconnect or a quarrel |
+//! | [`epochs`] | the last epoch of every stream, on disk |
+//! | [`status`] | what the control API tells about a stream |
+//!
+//! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
+//! out) is a watch per rendition: each waiting request wakes once per version. There is no lock between viewers.
+
+pub mod contest;
+pub mod epochs;
+mod id;
+mod publication;
+pub mod published;
+pub mod publisher;
+pub mod registry;
+pub mod status;
+mod task;
+
+pub use id::{InvalidStreamId, SessionId, StreamId};
+pub use published::Live;
+pub use publisher::{Fence, Gone, Publisher};
+pub use registry::{Busy, Claim, Registry};

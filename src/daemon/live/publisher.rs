@@ -1,0 +1,184 @@
+//! The write side of one accepted publish: hand-off A.
+//!
+//! Media goes through a channel bounded by messages and by bytes; when it is full, [`Publisher::media`] waits and with
+//! it the reading of the socket, so that TCP pushes back on the encoder. The end of the publish needs no room: it has a
+//! channel of its own, whose breaking means that the publisher was lost.
+
+use std::{fmt, sync::Arc};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    time::Instant,
+};
+use vitrine_core::{
+    engine::{publish::Metadata, stream::End},
+    limits,
+    wire::flv,
+};
+
+use super::registry::{Busy, Claim};
+
+/// Why a publish is not listened to any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Another publisher holding the same key has taken over.
+    Takeover,
+    /// The server is going down.
+    ShuttingDown,
+    /// The stream's task is gone, by a fault of ours.
+    Crashed,
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Takeover => "another publisher took over",
+            Self::ShuttingDown => "the server is shutting down",
+            Self::Crashed => "the stream failed",
+        })
+    }
+}
+
+/// The publish is fenced: nothing it sends is used, the connection should be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Gone(pub Fence);
+
+/// What travels to a stream's task.
+pub(super) enum Message {
+    /// Somebody wants to publish.
+    Claim {
+        claim: Box<Claim>,
+        answer: oneshot::Sender<Result<Publisher, Busy>>,
+    },
+    /// `onMetaData`.
+    Metadata { session: u64, metadata: Metadata },
+    /// A configuration or frame, when it was received, and its share of the byte budget.
+    Media {
+        session: u64,
+        item: flv::Item,
+        received: Instant,
+        budget: OwnedSemaphorePermit,
+    },
+}
+
+/// The task's end of one accepted publish.
+pub(super) struct Held {
+    /// Rises with every publish of the stream.
+    pub(super) session: u64,
+    /// Tells the publisher that it is not listened to.
+    pub(super) fence: watch::Sender<Option<Fence>>,
+    /// How it ended; an error means that it was dropped.
+    pub(super) ended: oneshot::Receiver<End>,
+}
+
+/// The write side of one accepted publish. Dropping it without [`Publisher::close`] means that the publisher was lost.
+pub struct Publisher {
+    session: u64,
+    inbox: mpsc::Sender<Message>,
+    /// Bytes that may still wait in the inbox, in KiB.
+    budget: Arc<Semaphore>,
+    fence: watch::Receiver<Option<Fence>>,
+    end: oneshot::Sender<End>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("session", &self.session)
+            .field("fence", &*self.fence.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Both ends of publish number `session`.
+    pub(super) fn pair(
+        session: u64,
+        inbox: mpsc::Sender<Message>,
+        budget: Arc<Semaphore>,
+    ) -> (Self, Held) {
+        let (fence, fenced) = watch::channel(None);
+        let (end, ended) = oneshot::channel();
+        let publisher = Self {
+            session,
+            inbox,
+            budget,
+            fence: fenced,
+            end,
+        };
+        let held = Held {
+            session,
+            fence,
+            ended,
+        };
+        (publisher, held)
+    }
+
+    /// Waits until the publish is fenced, and says why. Cancel safe; borrow it beside the reading of the socket.
+    pub async fn fenced(&self) -> Fence {
+        let mut fence = self.fence.clone();
+        match fence.wait_for(Option::is_some).await {
+            Ok(fence) => fence.unwrap_or(Fence::Crashed),
+            Err(_) => Fence::Crashed,
+        }
+    }
+
+    /// Hands over a configuration or frame whose last byte was received at `received`. Waits while the stream is behind.
+    ///
+    /// # Errors
+    /// [`Gone`] when the publish is fenced.
+    pub async fn media(&self, item: flv::Item, received: Instant) -> Result<(), Gone> {
+        let kib = kib(&item);
+        self.unless_fenced(async {
+            let budget = self.budget.clone().acquire_many_owned(kib).await.ok()?;
+            let session = self.session;
+            let message = Message::Media {
+                session,
+                item,
+                received,
+                budget,
+            };
+            self.inbox.send(message).await.ok()
+        })
+        .await
+    }
+
+    /// Hands over `onMetaData`.
+    ///
+    /// # Errors
+    /// [`Gone`] when the publish is fenced.
+    pub async fn metadata(&self, metadata: Metadata) -> Result<(), Gone> {
+        let session = self.session;
+        self.unless_fenced(async {
+            let message = Message::Metadata { session, metadata };
+            self.inbox.send(message).await.ok()
+        })
+        .await
+    }
+
+    /// Ends the publish, after all media handed over.
+    pub async fn close(self, end: End) {
+        // Refused only when the stream is gone, which ends the publish as well.
+        let _ = self.end.send(end);
+    }
+
+    async fn unless_fenced(&self, send: impl Future<Output = Option<()>>) -> Result<(), Gone> {
+        tokio::select! {
+            biased;
+            fence = self.fenced() => Err(Gone(fence)),
+            sent = send => sent.ok_or(Gone(Fence::Crashed)),
+        }
+    }
+}
+
+/// What an item weighs in the byte budget, in KiB; never more than the whole budget, or it could not pass at all.
+fn kib(item: &flv::Item) -> u32 {
+    let bytes = match item {
+        flv::Item::Config(_) => 0,
+        flv::Item::Frame(frame) => frame.data.len(),
+    };
+    u32::try_from(bytes.div_ceil(1024))
+        .unwrap_or(u32::MAX)
+        .clamp(1, limits::INBOX_KIB_MAX)
+}

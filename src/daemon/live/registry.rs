@@ -1,0 +1,226 @@
+//! The map of live streams; the only file that names `dashmap`.
+//!
+//! No guard of the map crosses an await or leaves this file: callers get cheap clones. A stream is created by the first
+//! accepted claim and removed by the end of its task, whatever ended it; looking up a missing one allocates nothing.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use vitrine_core::{engine::stream::Settings, limits};
+use vitrine_runtime::clock::Clock;
+
+use super::{Live, Publisher, SessionId, StreamId, epochs::EpochStore, publisher::Message, task};
+
+/// A wish to publish that has passed admission.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The stream the key belongs to.
+    pub stream: StreamId,
+    /// Id of this publish.
+    pub session: SessionId,
+    /// The publisher's address.
+    pub peer: SocketAddr,
+    /// `rtmp` or `rtmps`.
+    pub protocol: &'static str,
+    /// The encoder as it calls itself.
+    pub encoder: String,
+    /// Whether it may take the stream from a publisher that holds it.
+    pub takeover: bool,
+    /// The epoch the verdict names, if it does.
+    pub epoch: Option<u64>,
+}
+
+/// Why a claim is refused although the key is right (contracts, section 1: `NetStream.Publish.BadName`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// Somebody publishes and takeover is off.
+    #[error("stream is already live")]
+    Live,
+    /// Two places quarrel over the stream; the one that holds it stays for a while.
+    #[error("stream is contested, try again in a minute")]
+    Contested,
+    /// No new publishes are taken.
+    #[error("server is shutting down")]
+    ShuttingDown,
+    /// The process is full.
+    #[error("too many streams")]
+    TooMany,
+    /// The stream's task ended under every attempt.
+    #[error("stream is not available")]
+    Unavailable,
+}
+
+impl Busy {
+    /// The name in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Contested => "contested",
+            Self::ShuttingDown => "shutting_down",
+            Self::TooMany => "too_many",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// The live streams of this process. A cheap handle.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    epochs: EpochStore,
+    clock: Clock,
+    streams: DashMap<StreamId, Live>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    draining: AtomicBool,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("streams", &self.0.streams.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A registry without streams.
+    pub fn new(settings: Settings, epochs: EpochStore, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            epochs,
+            clock,
+            streams: DashMap::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// Asks for the write side of a stream, which is created when it is not there.
+    ///
+    /// # Errors
+    /// [`Busy`], fit for the broadcaster's eyes.
+    pub async fn claim(&self, claim: Claim) -> Result<Publisher, Busy> {
+        let refused = |busy: Busy| {
+            metrics::counter!("vitrine_claims_refused_total", "reason" => busy.label())
+                .increment(1);
+            Err(busy)
+        };
+        for _ in 0..limits::CLAIM_ATTEMPTS_MAX {
+            let live = match self.open(&claim.stream) {
+                Ok(live) => live,
+                Err(busy) => return refused(busy),
+            };
+            let (answer, answered) = oneshot::channel();
+            let message = Message::Claim {
+                claim: Box::new(claim.clone()),
+                answer,
+            };
+            // Either fails only when the task is ending; the next round then finds it gone.
+            if live.inbox().send(message).await.is_ok() {
+                match answered.await {
+                    Ok(Ok(publisher)) => return Ok(publisher),
+                    Ok(Err(busy)) => return refused(busy),
+                    Err(_) => {}
+                }
+            }
+            self.remove(&live);
+        }
+        refused(Busy::Unavailable)
+    }
+
+    /// The read side of a stream; `None` when there is none of that name. Allocates nothing.
+    pub fn lookup(&self, stream: &str) -> Option<Live> {
+        self.0.streams.get(stream).map(|live| live.value().clone())
+    }
+
+    /// All streams by name, ended ones that are still fetchable included.
+    pub fn streams(&self) -> Vec<Live> {
+        let mut streams: Vec<_> =
+            (self.0.streams.iter().map(|live| live.value().clone())).collect();
+        streams.sort_by(|a, b| a.id().cmp(b.id()));
+        streams
+    }
+
+    /// The clock the streams live by.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// Refuses new claims from now on; publishers and streams go on until [`Registry::drain`].
+    pub fn begin_drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Registry::begin_drain`] has been called.
+    pub fn draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Refuses new claims, fences every publisher, ends every stream's task and waits for them.
+    pub async fn drain(&self) {
+        self.begin_drain();
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The stream, created when it is not there.
+    fn open(&self, stream: &StreamId) -> Result<Live, Busy> {
+        if self.draining() {
+            return Err(Busy::ShuttingDown);
+        }
+        if let Some(live) = self.lookup(stream.as_str()) {
+            return Ok(live);
+        }
+        // Counted before the entry is locked: the length takes every shard's lock. Two at once may pass by one.
+        if self.0.streams.len() >= limits::STREAMS_MAX {
+            return Err(Busy::TooMany);
+        }
+        let live = self
+            .0
+            .streams
+            .entry(stream.clone())
+            .or_insert_with(|| self.spawn(stream));
+        Ok(live.value().clone())
+    }
+
+    /// Starts the task of a stream, and beside it what cleans up after it, panics included.
+    fn spawn(&self, stream: &StreamId) -> Live {
+        let inner = &self.0;
+        let (task, live) = task::Task::new(
+            stream.clone(),
+            inner.settings.clone(),
+            inner.epochs.clone(),
+            inner.clock,
+            inner.stop.clone(),
+        );
+        let run = tokio::spawn(task.run());
+        let (registry, ended) = (self.clone(), live.clone());
+        inner.tasks.spawn(async move {
+            if let Err(error) = run.await {
+                tracing::error!(stream = %ended.id(), %error, "stream task failed");
+                metrics::counter!("vitrine_stream_panics_total").increment(1);
+            }
+            registry.remove(&ended);
+        });
+        live
+    }
+
+    /// Removes this very stream, not a successor of the same name.
+    fn remove(&self, gone: &Live) {
+        self.0.streams.remove_if(gone.id(), |_, live| live.is(gone));
+    }
+}

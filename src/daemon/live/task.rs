@@ -1,0 +1,309 @@
+//! One tokio task per stream: the sole owner of its `engine::stream::Stream`, of its publisher and of what it publishes.
+//!
+//! Everything enters by one bounded inbox, so the order of claims and media is total. The engine's usage law is kept in
+//! one place, [`Task::carry_out`]. After its end the stream stays for its retention, and a publisher that comes in that
+//! time starts it anew at the same address. A panic ends the task alone: the registry cleans up, readers see their
+//! watches end, the publisher its fence.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use vitrine_core::{
+    engine::stream::{End, Input, Output, Settings, Stream},
+    limits,
+    wire::flv,
+};
+use vitrine_runtime::clock::Clock;
+
+use super::{
+    Busy, Claim, Fence, Live, Publisher, StreamId,
+    contest::Contest,
+    epochs::EpochStore,
+    publication::Publication,
+    published::Shared,
+    publisher::{Held, Message},
+    status::{Session, State},
+};
+
+/// The state of the task.
+pub(super) struct Task {
+    settings: Settings,
+    stream: Stream,
+    clock: Clock,
+    epochs: EpochStore,
+    stop: CancellationToken,
+    inbox: mpsc::Receiver<Message>,
+    /// Bytes that may wait in the inbox, in KiB.
+    budget: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    publication: Publication,
+    contest: Contest,
+    /// Number of the latest publish.
+    session: u64,
+    held: Option<(Held, std::net::IpAddr)>,
+    /// When the stream goes, once over.
+    leaves: Option<Instant>,
+}
+
+impl Task {
+    /// A task to be spawned, and the read side.
+    pub(super) fn new(
+        id: StreamId,
+        settings: Settings,
+        epochs: EpochStore,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> (Self, Live) {
+        let (sender, inbox) = mpsc::channel(limits::INBOX_MESSAGES_MAX);
+        let (master, presentation) = watch::channel(None);
+        let shared = Arc::new(Shared::new(id, sender, presentation));
+        let publication = Publication::new(shared.clone(), master, settings.window);
+        let live = Live(shared.clone());
+        let task = Self {
+            stream: Stream::new(settings.clone()),
+            settings,
+            clock,
+            epochs,
+            stop,
+            inbox,
+            budget: Arc::new(Semaphore::new(limits::INBOX_KIB_MAX as usize)),
+            shared,
+            publication,
+            contest: Contest::default(),
+            session: 0,
+            held: None,
+            // A stream whose first claim never comes would otherwise stay.
+            leaves: Some(Instant::now() + limits::ENDED_RETENTION),
+        };
+        (task, live)
+    }
+
+    /// Runs until the stream is over and its retention past, or until the server stops.
+    pub(super) async fn run(mut self) {
+        while self.leaves.is_none_or(|at| Instant::now() < at) {
+            let stop = self.stop.clone();
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.fence(Fence::ShuttingDown);
+                    break;
+                }
+                () = async {
+                    match deadline {
+                        Some(at) => sleep_until(at).await,
+                        None => pending().await,
+                    }
+                } => self.expire().await,
+                // Before the end of the publish: what was sent before it is in the inbox by then.
+                Some(message) = self.inbox.recv() => self.take(message).await,
+                end = async {
+                    match &mut self.held {
+                        Some((held, _)) => (&mut held.ended).await.unwrap_or(End::Lost),
+                        None => pending().await,
+                    }
+                } => self.close(end).await,
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let engine = self.stream.deadline().map(|mono| self.clock.instant(mono));
+        [engine, self.publication.deadline(), self.leaves]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    async fn expire(&mut self) {
+        let now = Instant::now();
+        self.publication.expire(now);
+        if self
+            .stream
+            .deadline()
+            .is_some_and(|mono| self.clock.instant(mono) <= now)
+        {
+            self.stream.expire(self.clock.now());
+            self.carry_out(None).await;
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Claim { claim, answer } => self.claim(*claim, answer).await,
+            Message::Metadata { session, metadata } => {
+                self.push(Input::Metadata { session, metadata }, None).await;
+            }
+            Message::Media {
+                session,
+                item,
+                received,
+                budget,
+            } => {
+                if self
+                    .held
+                    .as_ref()
+                    .is_some_and(|(held, _)| held.session == session)
+                {
+                    self.count(&item);
+                    self.push(Input::Media { session, item }, Some(received))
+                        .await;
+                }
+                drop(budget);
+            }
+        }
+    }
+
+    async fn claim(&mut self, claim: Claim, answer: oneshot::Sender<Result<Publisher, Busy>>) {
+        // A publisher that has ended is no incumbent, even if its end is still behind this claim.
+        let ended = self
+            .held
+            .as_mut()
+            .and_then(|(held, _)| match held.ended.try_recv() {
+                Ok(end) => Some(end),
+                Err(oneshot::error::TryRecvError::Closed) => Some(End::Lost),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+            });
+        if let Some(end) = ended {
+            self.close(end).await;
+        }
+        let now = self.clock.now();
+        if let Err(busy) = self.admit(&claim, now.mono) {
+            // The claimant may have gone away meanwhile.
+            let _ = answer.send(Err(busy));
+            return;
+        }
+        let running = self.publication.newest();
+        let epoch = (self.epochs)
+            .next(&self.shared.id, now.wall, claim.epoch, running)
+            .await;
+        self.fence(Fence::Takeover);
+        if self.leaves.take().is_some() {
+            self.stream = Stream::new(self.settings.clone());
+        }
+        self.session += 1;
+        let session = self.session;
+        let (publisher, held) =
+            Publisher::pair(session, self.shared.inbox.clone(), self.budget.clone());
+        self.held = Some((held, claim.peer.ip()));
+        {
+            let mut status = self.shared.status();
+            status.tracks.clear();
+            status.session = Some(Session::new(claim, now.wall));
+        }
+        self.publication.opened();
+        self.push(Input::Open { session, epoch }, None).await;
+        // A claimant that has gone away drops the publisher, which is then seen as lost.
+        let _ = answer.send(Ok(publisher));
+    }
+
+    fn admit(&mut self, claim: &Claim, now: Duration) -> Result<(), Busy> {
+        let Some((_, incumbent)) = self.held.as_ref() else {
+            return Ok(());
+        };
+        if !claim.takeover {
+            return Err(Busy::Live);
+        }
+        if !self.contest.takeover(now, *incumbent, claim.peer.ip()) {
+            return Err(Busy::Contested);
+        }
+        metrics::counter!("vitrine_takeovers_total").increment(1);
+        Ok(())
+    }
+
+    /// The publisher is listened to no longer.
+    fn fence(&mut self, fence: Fence) {
+        if let Some((held, _)) = self.held.take() {
+            held.fence.send_replace(Some(fence));
+        }
+    }
+
+    async fn close(&mut self, end: End) {
+        if let Some((held, _)) = self.held.take() {
+            let session = held.session;
+            self.shared.status().session = None;
+            self.push(Input::Close { session, end }, None).await;
+        }
+    }
+
+    /// Keeps the usage law: one input, then all outputs.
+    async fn push(&mut self, input: Input, received: Option<Instant>) {
+        self.stream.push(self.clock.now(), input);
+        self.carry_out(received).await;
+    }
+
+    /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
+    async fn carry_out(&mut self, received: Option<Instant>) {
+        let known = self.publication.newest();
+        let mut parts = false;
+        while let Some(output) = self.stream.poll() {
+            match output {
+                Output::Presentation(presentation) => {
+                    self.shared.status().presentation = Some(presentation.clone());
+                    self.publication.presentation(presentation);
+                }
+                Output::Snapshot {
+                    epoch,
+                    rendition,
+                    snapshot,
+                } => {
+                    if self.publication.snapshot(epoch, rendition, snapshot) {
+                        parts = true;
+                        metrics::counter!("vitrine_parts_total").increment(1);
+                    }
+                }
+                Output::Ended { epoch } => {
+                    self.publication
+                        .ended(epoch, Instant::now(), self.held.is_some());
+                }
+                Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
+                Output::Notice(text) => {
+                    tracing::warn!(stream = %self.shared.id, "{text}");
+                    self.shared.status().notice(self.clock.now().wall, text);
+                }
+            }
+        }
+        {
+            let mut status = self.shared.status();
+            status.state = self.state();
+            if let Some(received) = received.filter(|_| parts) {
+                let latency = received.elapsed();
+                status.latency.add(latency);
+                metrics::histogram!("vitrine_part_publish_seconds").record(latency);
+            }
+        }
+        let newest = self.publication.newest();
+        if newest > known
+            && let Some(epoch) = newest
+        {
+            self.epochs.remember(&self.shared.id, epoch).await;
+        }
+    }
+
+    fn state(&self) -> State {
+        match (&self.held, self.leaves) {
+            (_, Some(_)) => State::Ended,
+            (None, None) => State::Grace,
+            (Some(_), None) if self.publication.ready() => State::Live,
+            (Some(_), None) => State::Connecting,
+        }
+    }
+
+    fn count(&self, item: &flv::Item) {
+        let mut status = self.shared.status();
+        match item {
+            flv::Item::Config(config) => {
+                status.tracks.insert(config.kind(), config.clone());
+            }
+            flv::Item::Frame(frame) => {
+                let bytes = frame.data.len() as u64;
+                status.input.add(self.clock.now().mono, bytes);
+                metrics::counter!("vitrine_ingest_media_bytes_total").increment(bytes);
+            }
+        }
+    }
+}

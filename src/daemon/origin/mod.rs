@@ -1,0 +1,314 @@
+//! The origin: playlists and media over HTTP (contracts, section 2), and the folder served at `/`.
+//!
+//! A bare hyper service: a path is read ([`route`]), judged by the engine's gate against an immutable snapshot, held for
+//! a later one where the draft says so (6.2.5.2: blocking reload, blocking hints), and answered by clones of `Bytes`.
+//! Every wait is bounded in time and in number. Nothing here knows how media is made, and nothing is allocated for a
+//! stream that does not exist.
+
+pub mod answer;
+pub mod body;
+pub mod range;
+mod respond;
+pub mod route;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use hyper::{Method, Request, Response, header::HeaderValue};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tower_http::services::ServeDir;
+use vitrine_core::{
+    engine::gate,
+    limits,
+    media::Rendition,
+    wire::{directive::Directive, m3u8::media::Form},
+};
+
+use self::{
+    answer::{Cache, Error},
+    body::{Body, Content},
+    respond::{Asked, Coding, Found},
+    route::{Item, Resource, Route},
+};
+use crate::live::{
+    Live, Registry,
+    published::{Rendered, Text},
+    status::State,
+};
+
+/// The origin of all streams. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    registry: Registry,
+    files: Option<ServeDir>,
+}
+
+impl Origin {
+    /// An origin of the streams of `registry`; `static_dir` is served at `/`.
+    pub fn new(registry: Registry, static_dir: Option<&Path>) -> Self {
+        Self {
+            registry,
+            files: static_dir.map(ServeDir::new),
+        }
+    }
+
+    /// Answers one request, when its time has come.
+    pub async fn handle<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
+        let (kind, response) = match request.uri().path().strip_prefix("/live/") {
+            Some(path) => {
+                let asked = Asked {
+                    method: request.method(),
+                    headers: request.headers(),
+                };
+                self.playback(asked, path, request.uri().query().unwrap_or_default())
+                    .await
+            }
+            None => ("static", self.file(request).await),
+        };
+        let status = response.status().as_u16().to_string();
+        metrics::counter!("vitrine_http_requests_total", "kind" => kind, "status" => status)
+            .increment(1);
+        if let Some(size) = hyper::body::Body::size_hint(response.body()).exact() {
+            metrics::counter!("vitrine_http_body_bytes_total", "kind" => kind).increment(size);
+        }
+        response
+    }
+
+    /// Answers a request under `/live/`, and names its kind for the metrics.
+    async fn playback(
+        &self,
+        asked: Asked<'_>,
+        path: &str,
+        query: &str,
+    ) -> (&'static str, Response<Body>) {
+        if *asked.method == Method::OPTIONS {
+            return ("options", respond::options());
+        }
+        let route = Route::parse(path);
+        let kind = route.map_or("unknown", |route| route.resource.kind());
+        let found = match route {
+            Some(_) if !matches!(*asked.method, Method::GET | Method::HEAD) => Err(Error::Method),
+            Some(route) => self.find(asked, route, query).await,
+            None => Err(Error::NotFound),
+        };
+        let response = match found {
+            Ok(found) => respond::found(asked, found),
+            Err(error) => respond::failed(asked, &error),
+        };
+        (kind, response)
+    }
+
+    async fn find(&self, asked: Asked<'_>, route: Route<'_>, query: &str) -> Result<Found, Error> {
+        let live = self.registry.lookup(route.stream).ok_or(Error::NotFound)?;
+        live.count_request();
+        match route.resource {
+            Resource::Multivariant => multivariant(asked, &live).await,
+            Resource::Media {
+                epoch,
+                rendition,
+                item,
+            } => {
+                let versions = live.rendition(epoch, rendition).ok_or(Error::NotFound)?;
+                match item {
+                    Item::Playlist => {
+                        playlist(asked, &live, versions, Directive::parse(query)?).await
+                    }
+                    _ => media(&live, versions, epoch, rendition, item).await,
+                }
+            }
+        }
+    }
+
+    async fn file<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
+        let asked = Asked {
+            method: &request.method().clone(),
+            headers: &hyper::HeaderMap::new(),
+        };
+        let Some(files) = &self.files else {
+            return respond::failed(asked, &Error::NotFound);
+        };
+        match files.clone().try_call(request).await {
+            Ok(response) => response.map(Body::file),
+            Err(error) => {
+                tracing::warn!(%error, "a file of the static folder cannot be read");
+                respond::failed(asked, &Error::Unavailable)
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// The name in metrics.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Multivariant => "multivariant",
+            Self::Media {
+                item: Item::Playlist,
+                ..
+            } => "playlist",
+            Self::Media {
+                item: Item::Init(_),
+                ..
+            } => "init",
+            Self::Media {
+                item: Item::Segment(_),
+                ..
+            } => "segment",
+            Self::Media {
+                item: Item::Part(_),
+                ..
+            } => "part",
+        }
+    }
+}
+
+async fn multivariant(asked: Asked<'_>, live: &Live) -> Result<Found, Error> {
+    let mut master = live.master();
+    let ready = master.borrow_and_update().clone();
+    let ready = match ready {
+        Some(ready) => ready,
+        None if live.status().state == State::Ended => return Err(Error::NotFound),
+        None => {
+            let _waiter = live.wait().ok_or(Error::TooManyWaiters)?;
+            let deadline = Instant::now() + limits::MULTIVARIANT_WAIT;
+            match timeout_at(deadline, master.wait_for(Option::is_some)).await {
+                Ok(Ok(ready)) => ready.clone().ok_or(Error::NotReady)?,
+                Ok(Err(_)) => return Err(Error::Unavailable),
+                Err(_) => return Err(Error::NotReady),
+            }
+        }
+    };
+    Ok(text(asked, &ready.text, Cache::MULTIVARIANT))
+}
+
+async fn playlist(
+    asked: Asked<'_>,
+    live: &Live,
+    versions: watch::Receiver<Arc<Rendered>>,
+    directive: Directive,
+) -> Result<Found, Error> {
+    let judge =
+        |version: &Rendered, _waited: bool| match gate::playlist(version.snapshot(), directive) {
+            gate::Playlist::Serve(form) => Some(Ok(form)),
+            gate::Playlist::TooFar => Some(Err(Error::TooFar)),
+            gate::Playlist::Wait => None,
+        };
+    let (version, form): (_, Form) = hold(live, versions, judge).await?;
+    let snapshot = version.snapshot();
+    let cache = Cache::playlist(
+        snapshot.constants.target_duration,
+        directive.at_least.is_some(),
+        snapshot.ended,
+    );
+    Ok(text(asked, version.playlist(form), cache))
+}
+
+async fn media(
+    live: &Live,
+    versions: watch::Receiver<Arc<Rendered>>,
+    epoch: u64,
+    rendition: Rendition,
+    item: Item,
+) -> Result<Found, Error> {
+    let judge = |version: &Rendered, waited: bool| {
+        let snapshot = version.snapshot();
+        let verdict = match item {
+            Item::Part(number) => gate::part(snapshot, number),
+            Item::Segment(msn) => gate::segment(snapshot, msn),
+            Item::Init(_) | Item::Playlist => gate::Media::Serve,
+        };
+        let content = match (verdict, item) {
+            (gate::Media::Wait, _) => return None,
+            (gate::Media::Missing, _) | (_, Item::Playlist) => None,
+            (_, Item::Init(number)) => snapshot.init(number).cloned().map(Content::Whole),
+            (_, Item::Part(number)) => snapshot.part(number).cloned().map(Content::Whole),
+            // Nothing but missing media: its URI answers 404 (GAP).
+            (_, Item::Segment(msn)) => (snapshot
+                .segment(msn)
+                .filter(|segment| !segment.gap())
+                .cloned())
+            .map(Content::Chain),
+        };
+        let target_duration = snapshot.constants.target_duration;
+        let missing = || {
+            if waited {
+                Error::NeverCame { target_duration }
+            } else {
+                Error::NotFound
+            }
+        };
+        Some(content.ok_or_else(missing))
+    };
+    let (_, content) = hold(live, versions, judge).await?;
+    let name = match item {
+        Item::Init(number) => format!("\"{epoch}-{rendition}-i{number}\""),
+        Item::Segment(msn) => format!("\"{epoch}-{rendition}-s{msn}\""),
+        Item::Part(number) => format!("\"{epoch}-{rendition}-p{number}\""),
+        Item::Playlist => return Err(Error::NotFound),
+    };
+    Ok(Found {
+        media_type: media_type(rendition, item),
+        // A media URI never means two things, so its name is as strong a validator as its bytes.
+        etag: HeaderValue::try_from(name).expect("letters, digits and quotes"),
+        cache: Cache::Immutable,
+        coding: Coding::Ranges,
+        content,
+    })
+}
+
+/// Asks `judge` about one version after another until it has an answer; the flag tells it that the request was held.
+/// No longer than three target durations (draft, 6.2.5.2), and only so many requests of a stream at once.
+async fn hold<T>(
+    live: &Live,
+    mut versions: watch::Receiver<Arc<Rendered>>,
+    judge: impl Fn(&Rendered, bool) -> Option<Result<T, Error>>,
+) -> Result<(Arc<Rendered>, T), Error> {
+    let version = versions.borrow_and_update().clone();
+    if let Some(answer) = judge(&version, false) {
+        return Ok((version, answer?));
+    }
+    let _waiter = live.wait().ok_or(Error::TooManyWaiters)?;
+    let target_duration = Duration::from_secs(version.snapshot().constants.target_duration.into());
+    let deadline = Instant::now() + 3 * target_duration;
+    drop(version);
+    loop {
+        match timeout_at(deadline, versions.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Error::Unavailable),
+            Err(_) => return Err(Error::Late),
+        }
+        let version = versions.borrow_and_update().clone();
+        if let Some(answer) = judge(&version, true) {
+            return Ok((version, answer?));
+        }
+    }
+}
+
+fn text(asked: Asked<'_>, text: &Text, cache: Cache) -> Found {
+    let (coding, body) = match asked.gzip() {
+        true => (Coding::Gzip, text.gzip()),
+        false => (Coding::Plain, text.plain()),
+    };
+    Found {
+        media_type: "application/vnd.apple.mpegurl",
+        etag: body.etag.clone(),
+        cache,
+        coding,
+        content: Content::Whole(body.bytes.clone()),
+    }
+}
+
+/// Media types of the Apple authoring specification: initialization segments by kind, media segments `video/iso.segment`;
+/// there is no such type for sound.
+fn media_type(rendition: Rendition, item: Item) -> &'static str {
+    match (rendition, item) {
+        (Rendition::Audio, _) => "audio/mp4",
+        (_, Item::Init(_)) => "video/mp4",
+        _ => "video/iso.segment",
+    }
+}

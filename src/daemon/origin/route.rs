@@ -1,0 +1,147 @@
+//! The URL space of playback (contracts, section 2): a path is read into what it names, or into nothing.
+//!
+//! Every name is read strictly (plain digits, no leading zeros, no percent-encoding), so that one resource has one URI
+//! and no cache can be filled with aliases of it. The query is not part of a name.
+
+use vitrine_core::media::Rendition;
+
+/// What a path under `/live/` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// Stream id as it stands in the path; it may name no stream.
+    pub stream: &'a str,
+    /// The resource of that stream.
+    pub resource: Resource,
+}
+
+/// A resource of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `index.m3u8`: the stable address.
+    Multivariant,
+    /// `<epoch>/<rendition>/...`
+    Media {
+        /// First path segment.
+        epoch: u64,
+        /// Second path segment.
+        rendition: Rendition,
+        /// The rest.
+        item: Item,
+    },
+}
+
+/// A resource of a rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// `index.m3u8`
+    Playlist,
+    /// `init<n>.mp4`
+    Init(u32),
+    /// `s<msn>.m4s`
+    Segment(u64),
+    /// `p<n>.m4s`
+    Part(u64),
+}
+
+impl<'a> Route<'a> {
+    /// Reads what follows `/live/`; `None` when no such resource can exist.
+    pub fn parse(path: &'a str) -> Option<Self> {
+        let (stream, rest) = path.split_once('/')?;
+        let resource = match rest.split_once('/') {
+            None => (rest == "index.m3u8").then_some(Resource::Multivariant)?,
+            Some((epoch, rest)) => {
+                let (rendition, name) = rest.split_once('/')?;
+                Resource::Media {
+                    epoch: number(epoch)?,
+                    rendition: rendition.parse().ok()?,
+                    item: Item::parse(name)?,
+                }
+            }
+        };
+        Some(Self { stream, resource })
+    }
+}
+
+impl Item {
+    fn parse(name: &str) -> Option<Self> {
+        if name == "index.m3u8" {
+            return Some(Self::Playlist);
+        }
+        if let Some(name) = name.strip_prefix("init") {
+            return u32::try_from(number(name.strip_suffix(".mp4")?)?)
+                .ok()
+                .map(Self::Init);
+        }
+        let name = name.strip_suffix(".m4s")?;
+        match name.split_at_checked(1)? {
+            ("s", msn) => number(msn).map(Self::Segment),
+            ("p", part) => number(part).map(Self::Part),
+            _ => None,
+        }
+    }
+}
+
+/// A decimal number as it is written by us: digits, no leading zero.
+fn number(digits: &str) -> Option<u64> {
+    let canonical = digits == "0" || !digits.starts_with('0');
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    (canonical && plain).then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_resource_has_one_path() {
+        let media = |rendition, item| {
+            Some(Resource::Media {
+                epoch: 1_767_268_800,
+                rendition,
+                item,
+            })
+        };
+        for (path, resource) in [
+            ("demo/index.m3u8", Some(Resource::Multivariant)),
+            (
+                "demo/1767268800/high/index.m3u8",
+                media(Rendition::High, Item::Playlist),
+            ),
+            (
+                "demo/1767268800/audio/init0.mp4",
+                media(Rendition::Audio, Item::Init(0)),
+            ),
+            (
+                "demo/1767268800/mid/s120.m4s",
+                media(Rendition::Mid, Item::Segment(120)),
+            ),
+            (
+                "demo/1767268800/low/p0.m4s",
+                media(Rendition::Low, Item::Part(0)),
+            ),
+            ("demo", None),
+            ("demo/", None),
+            ("demo/thumbnail.jpg", None),
+            ("demo/timeline.json", None),
+            ("demo/1767268800/index.m3u8", None),
+            ("demo/01767268800/high/index.m3u8", None),
+            ("demo/1767268800/best/index.m3u8", None),
+            ("demo/1767268800/high/", None),
+            ("demo/1767268800/high/index.m3u8/", None),
+            ("demo/1767268800/high/s+1.m4s", None),
+            ("demo/1767268800/high/s01.m4s", None),
+            ("demo/1767268800/high/s.m4s", None),
+            ("demo/1767268800/high/s1", None),
+            ("demo/1767268800/high/é.m4s", None),
+            ("demo/1767268800/high/p18446744073709551616.m4s", None),
+            ("demo/1767268800/high/init4294967296.mp4", None),
+            ("demo/1767268800/high/x/s1.m4s", None),
+        ] {
+            let want = resource.map(|resource| Route {
+                stream: "demo",
+                resource,
+            });
+            assert_eq!(Route::parse(path), want, "{path}");
+        }
+    }
+}
