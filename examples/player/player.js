@@ -11,8 +11,12 @@ const $ = (id) => document.getElementById(id);
 const [stage, video] = [$("stage"), $("video")];
 const query = new URLSearchParams(location.search);
 
-/** How fast hls.js may play to get back to the live edge; at 1 it keeps whatever latency it started with. */
-const CATCH_UP_RATE = Number(query.get("catchup")) || 1.5;
+/** How fast the page may play to get back to the live edge; at 1 it keeps whatever latency it started with. */
+const CATCH_UP_RATE = Number(query.get("catchup")) || 1.1;
+/** Less than this in the buffer is never spent on catching up, seconds: two parts of 200 ms. */
+const CATCH_UP_RESERVE_S = 0.4;
+/** Nearer to the goal than this is there, seconds. */
+const CATCH_UP_SLACK_S = 0.05;
 /** Pauses between attempts, milliseconds; the last one repeats. */
 const RETRY_MS = [1000, 1000, 2000, 3000, 5000];
 /** A page left open stops asking after this long. */
@@ -89,10 +93,30 @@ function load() {
   show("failed", "This browser cannot play HLS", "It has neither Media Source Extensions nor native HLS.");
 }
 
+/**
+ * Plays a little faster while farther behind than the server asks for. hls.js can do this itself
+ * (maxLiveSyncPlaybackRate), but only with more than a second buffered: with parts of 200 ms that is never.
+ */
+function catchUp() {
+  const { hls } = player;
+  if (!hls || video.paused || hls.targetLatency === null) return;
+  const behind = hls.latency - hls.targetLatency;
+  const wanted = behind > CATCH_UP_SLACK_S && bufferedAhead() > CATCH_UP_RESERVE_S ? Math.min(CATCH_UP_RATE, 1 + behind / 2) : 1;
+  if (Math.abs(video.playbackRate - wanted) > 0.005) video.playbackRate = wanted;
+}
+
+/** Seconds that can be played without another byte. */
+function bufferedAhead() {
+  const { buffered, currentTime } = video;
+  for (let i = 0; i < buffered.length; i++) {
+    if (buffered.start(i) <= currentTime + 0.1 && currentTime <= buffered.end(i)) return buffered.end(i) - currentTime;
+  }
+  return 0;
+}
+
 function loadWithHlsJs() {
   const hls = new Hls({
     lowLatencyMode: true,
-    maxLiveSyncPlaybackRate: CATCH_UP_RATE,
     backBufferLength: 30,
     capLevelToPlayerSize: true,
   });
@@ -197,8 +221,6 @@ function stats() {
   const quality = video.getVideoPlaybackQuality?.();
   const level = hls?.levels?.[hls.currentLevel];
   const details = level?.details;
-  const ahead = [...Array(video.buffered.length).keys()]
-    .find((i) => video.buffered.start(i) <= video.currentTime + 0.1 && video.currentTime <= video.buffered.end(i));
   return {
     state: document.body.dataset.state,
     engine: hls ? `hls.js ${Hls.version}` : video.src ? "native" : "none",
@@ -208,7 +230,7 @@ function stats() {
     fps: player.fps,
     frames: quality?.totalVideoFrames ?? 0,
     dropped: quality?.droppedVideoFrames ?? 0,
-    bufferS: ahead === undefined ? 0 : video.buffered.end(ahead) - video.currentTime,
+    bufferS: bufferedAhead(),
     clockLatencyS: (Date.now() - pictureTime()) / 1000,
     edgeLatencyS: hls?.latency || NaN,
     targetLatencyS: hls?.targetLatency ?? NaN,
@@ -250,6 +272,8 @@ const cells = Object.fromEntries(Object.keys(ROWS).map((name) => {
   $("stats").append(term, value);
   return [name, value];
 }));
+
+video.addEventListener("timeupdate", catchUp);
 
 let lastFrames = 0;
 let lastTick = performance.now();
