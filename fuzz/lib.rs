@@ -1,3 +1,5 @@
 //! The bodies of the fuzz targets, one function each, so that `make test` replays every corpus on stable.
 
+pub mod codec;
 pub mod hls;
+pub mod wire;

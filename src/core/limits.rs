@@ -1,6 +1,122 @@
 //! Every upper bound of the daemon, with its unit and its reason. A limit that a stranger can reach belongs here.
 
+// Time and packaging
+
+/// Largest step back of the publisher's clock, in milliseconds, that is taken as sent (reordered or repeated frames);
+/// beyond it the clock jumped and the frame follows its predecessor instead.
+pub const CLOCK_BACKWARD_MS: i64 = 1_000;
+/// Largest step of the publisher's clock ahead of the time that passed, in milliseconds; beyond it the clock jumped.
+pub const CLOCK_FORWARD_MS: i64 = 10_000;
+/// How far from exactly 2^24 ms a step back may be, in milliseconds, to be a 24-bit wrap.
+pub const CLOCK_WRAP_SLACK_MS: i64 = 60_000;
+/// Distance of sound from its count, in milliseconds, beyond which it is moved at once instead of slowly.
+pub const AUDIO_RESYNC_MS: i64 = 100;
+/// Longest silence written for one hole, in milliseconds; longer holes stay holes.
+pub const SILENCE_MAX_MS: i64 = 10_000;
+/// How long sound waits for the picture that decides its cut, in milliseconds of media.
+pub const AUDIO_HOLD_MS: i64 = 500;
+/// How far sound may fall behind the picture, in milliseconds, before silence stands in for it.
+pub const AUDIO_LATE_MS: i64 = 300;
+/// Shortest segment, in milliseconds, except before a discontinuity: longer than any audio frame, so that every
+/// rendition has media in every segment.
+pub const SEGMENT_MIN_MS: i64 = 130;
+/// Frames whose distance must agree before a part is sealed on its last frame instead of on the next one.
+pub const STEADY_FRAMES: u32 = 8;
+/// Most bytes a probe holds back before it decides on what it has: 4 s at 64 Mb/s.
+pub const PROBE_BYTES: usize = 32 << 20;
+/// Most items a probe holds back: 10 s of 120 fps video and 100 audio frames per second, and room.
+pub const PROBE_ITEMS: usize = 4_096;
+/// How long a session that has announced pictures may go without a sync sample before it begins without them.
+pub const SYNC_WAIT_MS: i64 = 10_000;
+/// Outputs of one input to a stream, before they are drained: a snapshot per rendition and a few words; more means that
+/// the driver broke the usage law.
+pub const STREAM_OUTPUTS: usize = 64;
+
+// Delivery.
+
+/// Segments beyond the last complete one that a blocked reload may ask for: two, the draft's own bound
+/// (draft-pantos-hls-rfc8216bis, 6.2.5.2). Counted from the segment that is growing, which is the first of them.
+pub const BLOCK_AHEAD_SEGMENTS: u64 = 2;
+
+/// Milliseconds of parts beyond the newest one that a blocked reload may ask for: the draft's Advance Part Limit, three
+/// seconds of parts, or three parts when they last a second or longer (6.2.5.2).
+pub const ADVANCE_PART_LIMIT_MS: u64 = 3000;
+
+/// Shortest sliding list, in target durations, whatever is configured: beyond the skip boundary (six) with room for a
+/// delta update to skip something.
+pub const WINDOW_TARGET_DURATIONS_MIN: i64 = 9;
+
+/// Milliseconds of media kept beyond what the draft promises for what left a list. Retention is counted in media time,
+/// and media may run this far ahead of its arrival before the publisher is paced: without it, such a burst would make
+/// bytes vanish early.
+pub const RETENTION_SLACK_MS: i64 = 10_000;
+
 use std::time::Duration;
+
+// RTMP wire (chunks, AMF0) and publish session.
+
+/// Chunk streams one connection may use, a count. Encoders use 3 to 8; each costs an assembly buffer.
+pub const CHUNK_STREAMS_MAX: usize = 64;
+
+/// Largest chunk size accepted, in bytes: no chunk is longer than a message, whose length has 24 bits.
+pub const CHUNK_SIZE_MAX: u32 = 0xFF_FFFF;
+
+/// Largest audio, video or aggregate message, in bytes: a 4K key frame at 100 Mb/s is below 4 MiB.
+pub const MEDIA_MESSAGE_MAX: u32 = 8 << 20;
+
+/// Largest data message, in bytes: `onMetaData` of a file carries a key frame index.
+pub const DATA_MESSAGE_MAX: u32 = 256 << 10;
+
+/// Largest command, control or unknown message, in bytes: ffmpeg's longest `connect` is about 2 KiB.
+pub const COMMAND_MESSAGE_MAX: u32 = 64 << 10;
+
+/// Bytes of unfinished messages a publisher may leave with us: one of the largest and its neighbours.
+pub const CHUNK_BUFFERED_MAX: usize = 16 << 20;
+
+/// The same before the verdict, when anyone may be at the other end: one key frame of an impatient encoder.
+pub const CHUNK_BUFFERED_STRANGER_MAX: usize = 2 << 20;
+
+/// Bytes reserved when a message begins; from there a buffer grows with what arrived, never with what was announced.
+pub const CHUNK_RESERVE: usize = 16 << 10;
+
+/// Nesting of AMF0 objects and arrays, a count. `onMetaData` with a key frame index needs 3.
+pub const AMF0_DEPTH_MAX: usize = 16;
+
+/// Values in one AMF0 message, a count: about a mebibyte decoded.
+pub const AMF0_VALUES_MAX: usize = 16 << 10;
+
+/// Message streams one connection may create, a count. Encoders create 1.
+pub const MESSAGE_STREAMS_MAX: u32 = 8;
+
+/// Bytes of metadata and codec configurations kept while a publish awaits its verdict.
+pub const PUBLISH_HELD_MAX: usize = 256 << 10;
+
+/// Characters of a reason sent to a publisher, so that every reply fits one chunk.
+pub const REASON_MAX: usize = 512;
+
+/// From the end of the handshake to `publish`, and from the end of one publish to the next on the connection.
+pub const CONNECT_TO_PUBLISH: Duration = Duration::from_secs(10);
+
+/// Without an audio or video message after the verdict: longer than the stalls a mobile network recovers from.
+pub const PUBLISH_IDLE: Duration = Duration::from_secs(15);
+
+// Codec configurations and access units
+
+/// NAL units or OBUs in one access unit. One slice per macroblock row of 8K is 270; an encoder that sends more than
+/// this is not sending video.
+pub const MAX_UNITS_PER_SAMPLE: usize = 1024;
+
+/// Parameter sets of one type in a configuration: what `numOfSequenceParameterSets` can say (5 bits).
+pub const MAX_PARAMETER_SETS: usize = 31;
+
+/// Bytes of one parameter set or AudioSpecificConfig. Real ones stay under 300; the length field allows 65,535.
+pub const MAX_CONFIG_BYTES: usize = 4096;
+
+/// Width or height of a picture in pixels: 16K, and what a sample entry's 16 bit can hold.
+pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
+
+/// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
+pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
 
 // Live streams and their origin.
 
@@ -27,22 +143,3 @@ pub const LATENCIES_KEPT_MAX: usize = 128;
 /// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below
 /// the request timeout of players and edges.
 pub const MULTIVARIANT_WAIT: Duration = Duration::from_secs(8);
-
-// Delivery.
-
-/// Segments beyond the last complete one that a blocked reload may ask for: two, the draft's own bound
-/// (draft-pantos-hls-rfc8216bis, 6.2.5.2). Counted from the segment that is growing, which is the first of them.
-pub const BLOCK_AHEAD_SEGMENTS: u64 = 2;
-
-/// Milliseconds of parts beyond the newest one that a blocked reload may ask for: the draft's Advance Part Limit, three
-/// seconds of parts, or three parts when they last a second or longer (6.2.5.2).
-pub const ADVANCE_PART_LIMIT_MS: u64 = 3000;
-
-/// Shortest sliding list, in target durations, whatever is configured: beyond the skip boundary (six) with room for a
-/// delta update to skip something.
-pub const WINDOW_TARGET_DURATIONS_MIN: i64 = 9;
-
-/// Milliseconds of media kept beyond what the draft promises for what left a list. Retention is counted in media time,
-/// and media may run this far ahead of its arrival before the publisher is paced: without it, such a burst would make
-/// bytes vanish early.
-pub const RETENTION_SLACK_MS: i64 = 10_000;

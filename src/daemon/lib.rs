@@ -14,7 +14,7 @@
 //! |-|-|
 //! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
 //! | `ingest`, [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
-//! | `app` | the wiring: configuration in, listeners out, the order of a shutdown |
+//! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
 //!
 //! # The way of a sample: three owners, two hand-offs
 //!
@@ -39,6 +39,7 @@
 //! - **Secrets never travel upwards**: a stream key is read and judged in `ingest` and is in no type of this crate's
 //!   other floors, so no log line, metric or URL can hold one.
 
+pub mod app;
 pub mod control;
 pub mod live;
 pub mod origin;

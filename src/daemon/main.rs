@@ -1,2 +1,81 @@
-//! Entry.
-fn main() {}
+//! The command `vitrine`: reads its settings or exits 64 (EX_USAGE, sysexits.h), starts logs and runtime, runs the
+//! daemon. Everything else is the library's.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Parser, Subcommand};
+use vitrine::app::{self, config::Config};
+use vitrine_runtime::{config::Report, descriptors, telemetry};
+
+/// Media server of a live shop: RTMP in, low-latency HLS out.
+///
+/// Settings come from the defaults, then the file given with --config, then the environment: hls.part is
+/// VITRINE_HLS_PART. No file is looked for unless --config names one. conf/vitrine.toml documents every key.
+///
+/// When ready, one line per listener appears on standard output: listening rtmp 0.0.0.0:1935. Logs go to standard
+/// error. SIGHUP reads the stream keys again, SIGTERM ends in good order.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit status: 0 after a good end, 64 for wrong settings, 1 for anything else."
+)]
+struct Arguments {
+    /// The TOML file with the settings
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the settings, print each with its value and where it came from, and exit
+    Check,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (config, report) = match settings(&arguments) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&*error, 64),
+    };
+    if let Some(Command::Check) = arguments.command {
+        // A reader that has seen enough (`| head`) is no failure.
+        io::stdout().write_all(report.to_string().as_bytes()).ok();
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = telemetry::start_logs(config.log.level, config.log.format) {
+        return fail(&error, 1);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(app::run(Arc::new(config), arguments.config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// The settings, checked as far as they can be without opening a port.
+fn settings(arguments: &Arguments) -> Result<(Config, Report), Box<dyn std::error::Error>> {
+    let (config, report) = Config::load(arguments.config.as_deref())?;
+    config.check_descriptors(descriptors::raise()?)?;
+    Ok((config, report))
+}
+
+fn fail(error: &(impl Display + ?Sized), status: u8) -> ExitCode {
+    for line in error.to_string().lines() {
+        writeln!(io::stderr(), "vitrine: {line}").ok();
+    }
+    ExitCode::from(status)
+}

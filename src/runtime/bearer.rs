@@ -76,7 +76,7 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// Who presents `authorization`, the value of that header. All tokens are compared, whichever matches.
+    /// Who presents `authorization`, the value of that header.
     ///
     /// # Errors
     /// [`Error`] says what to answer with 401.
@@ -90,9 +90,9 @@ impl Tokens {
             return Err(Error::Malformed);
         }
         let presented = Digest::of(token);
-        let known = self.0.iter().filter(|(_, digest)| *digest == presented);
-        known
-            .last()
+        let mut known = self.0.iter();
+        let holder = known.find(|(_, digest)| *digest == presented);
+        holder
             .map(|(name, _)| Bearer::Named(name))
             .ok_or(Error::Unknown)
     }
@@ -123,6 +123,8 @@ pub enum Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

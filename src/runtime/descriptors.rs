@@ -51,6 +51,8 @@ pub fn check(connections: u64, limit: u64) -> Result<(), Exceeded> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

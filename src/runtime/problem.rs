@@ -79,6 +79,8 @@ fn status_as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use http_body_util::BodyExt as _;
 
     use super::*;

@@ -182,6 +182,8 @@ const SECONDS: [f64; 13] = [
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::sync::{Arc, Mutex};
 
     use super::*;

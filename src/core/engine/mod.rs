@@ -14,6 +14,7 @@
 //! | [`gate`] | a snapshot and a directive | serve, wait or reject |
 //! | [`stream`] | what one publisher after another sends | the snapshots of every rendition |
 
+mod epoch;
 pub mod gate;
 pub mod packager;
 #[cfg(test)]

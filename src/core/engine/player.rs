@@ -14,7 +14,7 @@ use std::{
 };
 
 use self::{
-    playlist::{Playlist, Segment},
+    playlist::Playlist,
     rules::{delta_update, header, part_lengths, permitted},
 };
 use super::{gate, window::Snapshot};
@@ -56,8 +56,6 @@ const ROUNDING_MICROS: i64 = 100;
 #[derive(Debug, Default)]
 struct View {
     playlist: Playlist,
-    /// First number ever listed.
-    first_msn: u64,
     /// When a part was last added.
     grew_at_ms: i64,
     /// Every URI ever listed, with the bytes it stood for; `None` for missing media.
@@ -150,6 +148,7 @@ impl Player {
         fetch: Fetch<'_>,
     ) -> Checked {
         if now_ms != self.now_ms {
+            assert!(now_ms > self.now_ms, "time does not go back");
             self.settle()?;
             self.now_ms = now_ms;
         }
@@ -164,35 +163,33 @@ impl Player {
             permitted(old, &new)?;
         }
         delta_update(old, &new, full, delta)?;
-        let view = self.views.entry(rendition).or_insert_with(|| View {
-            first_msn: new.media_sequence,
-            ..View::default()
-        });
+        let view = self.views.entry(rendition).or_default();
         view.available(now_ms, &new, fetch)?;
         view.adopt(now_ms, new);
-        self.across(rendition)
+        self.reports(rendition)?;
+        self.aligned(rendition)
     }
 
     /// What each version of a list must hold in itself, segment by segment.
     fn segments(&self, list: &Playlist) -> Checked {
         let slack = self.frame_micros + 1000;
-        let (mut expected_ms, mut with_parts) = (None::<i64>, false);
+        let (mut expected, mut with_parts) = (None::<i64>, false);
         for segment in list.all() {
             let at = |what: &str| format!("segment {} {what}", segment.msn);
             let Some(date_time_ms) = segment.date_time_ms else {
                 return Err(Violation::new("P7", at("has no date-time")));
             };
             ensure(segment.map.is_some(), "P14", || at("has no map"))?;
-            if let Some(expected) = expected_ms.filter(|_| !segment.discontinuity) {
+            if let Some(expected) = expected.filter(|_| !segment.discontinuity) {
                 let off = date_time_ms * 1000 - expected;
                 ensure(off.abs() <= slack, "T3", || {
                     at(&format!("is {off} us off its date-time"))
                 })?;
             }
-            let anchor = expected_ms
+            let anchor = expected
                 .filter(|_| !segment.discontinuity)
                 .unwrap_or(date_time_ms * 1000);
-            expected_ms = Some(anchor + segment.micros);
+            expected = Some(anchor + segment.micros);
             ensure(!with_parts || !segment.parts.is_empty(), "P9", || {
                 at("lost its parts out of order")
             })?;
@@ -231,70 +228,64 @@ impl Player {
         Ok(())
     }
 
-    /// What renditions owe one another, once each of them was seen.
-    fn across(&mut self, rendition: Rendition) -> Checked {
-        let view = &self.views[&rendition];
-        let mut reported = BTreeSet::new();
-        let mut further = Vec::new();
-        for report in &view.playlist.reports {
+    /// R1: what the newest version of `rendition` says of the others is what they are at.
+    fn reports(&mut self, rendition: Rendition) -> Checked {
+        let mut said = BTreeMap::new();
+        for report in &self.views[&rendition].playlist.reports {
             let name = report
                 .uri
                 .strip_prefix("../")
                 .and_then(|rest| rest.strip_suffix("/index.m3u8"));
-            let other: Option<Rendition> = name.and_then(|name| name.parse().ok());
-            let other = other.filter(|other| *other != rendition && reported.insert(*other));
-            let Some(other) = other else {
-                return Err(Violation::new(
-                    "R1",
-                    format!("{} is reported wrongly", report.uri),
-                ));
-            };
-            let Some(seen) = self.views.get(&other) else {
-                continue;
-            };
-            let behind = seen.playlist.edge().is_some_and(|edge| report.edge < edge);
-            ensure(!behind || seen.grew_at_ms == self.now_ms, "R1", || {
-                format!(
-                    "{other} is at {:?}, not {:?}",
-                    seen.playlist.edge(),
-                    report.edge
-                )
+            let other = name
+                .and_then(|name| name.parse().ok())
+                .filter(|other| *other != rendition);
+            let first =
+                other.is_some_and(|other: Rendition| said.insert(other, report.edge).is_none());
+            ensure(first, "R1", || {
+                format!("{} is reported wrongly", report.uri)
             })?;
-            further.push((other, report.edge));
         }
-        for (other, seen) in &self.views {
-            let due = *other != rendition && seen.grew_at_ms < self.now_ms;
-            ensure(!due || reported.contains(other), "R1", || {
-                format!("no report of {other}")
+        for (other, seen) in &mut self.views {
+            if *other == rendition {
+                continue;
+            }
+            let (at, said) = (seen.playlist.edge(), said.get(other).copied());
+            // In one moment the others may have moved on since, or be about to: `settle` looks again.
+            let grew_before = seen.grew_at_ms < self.now_ms;
+            ensure(said >= at || !grew_before, "R1", || {
+                format!("{other} is at {at:?}, not at {said:?}")
             })?;
+            seen.reported = seen.reported.max(said);
+        }
+        Ok(())
+    }
+
+    /// R2, R3, T7, P11: what renditions share.
+    fn aligned(&self, rendition: Rendition) -> Checked {
+        let view = &self.views[&rendition];
+        for (other, seen) in &self.views {
+            let with = |what: &str| format!("{what} not shared with {other}");
             let (ours, theirs) = (&view.playlist, &seen.playlist);
             ensure(ours.target_duration == theirs.target_duration, "R2", || {
-                "target durations".to_owned()
-            })?;
-            ensure(ours.server_control == theirs.server_control, "P11", || {
-                format!("not that of {other}")
+                with("target duration")
             })?;
             ensure(ours.part_target == theirs.part_target, "T7", || {
-                "part targets".to_owned()
+                with("part target")
+            })?;
+            ensure(ours.server_control == theirs.server_control, "P11", || {
+                with("server control")
             })?;
             for (msn, (discontinuities, at_ms)) in &view.alignment {
-                let Some((other_discontinuities, other_at_ms)) = seen.alignment.get(msn) else {
+                let Some((their_discontinuities, their_at_ms)) = seen.alignment.get(msn) else {
                     continue;
                 };
-                ensure(discontinuities == other_discontinuities, "R2", || {
-                    format!(
-                        "segment {msn} is behind {discontinuities} discontinuities, not so in {other}"
-                    )
+                ensure(discontinuities == their_discontinuities, "R2", || {
+                    with(&format!("discontinuity sequence of segment {msn}"))
                 })?;
-                let off = (at_ms - other_at_ms).abs();
-                ensure(off * 1000 <= self.frame_micros + 1000, "R3", || {
-                    format!("segment {msn} starts {off} ms apart from {other}")
+                let off_micros = (at_ms - their_at_ms).abs() * 1000;
+                ensure(off_micros <= self.frame_micros + 1000, "R3", || {
+                    with(&format!("start of segment {msn}"))
                 })?;
-            }
-        }
-        for (other, edge) in further {
-            if let Some(seen) = self.views.get_mut(&other) {
-                seen.reported = seen.reported.max(Some(edge));
             }
         }
         Ok(())

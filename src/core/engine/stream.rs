@@ -1,10 +1,28 @@
-//! Stub: one named live channel: one publisher after another in, the snapshots of every rendition out.
-use std::{sync::Arc, time::Duration};
+//! One named live channel: one publisher after another in, the snapshots of every rendition out.
+//!
+//! A session is probed, then settled: it joins the running epoch (one discontinuity, at one media sequence number, in
+//! every rendition) or, where its tracks cannot, ends that and begins another. After a session, the epoch stays for a
+//! grace; while nothing arrives it grows in real time with gaps, so that no player's blocked reload starves.
+//!
+//! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
+//! never go back in an epoch; a snapshot never has less than one before it.
 
-use super::{publish::Metadata, window::Snapshot};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::{
+    epoch::Epoch,
+    probe::{Findings, Plan, Probe, Targets},
+    publish::Metadata,
+    timeline::Timeline,
+    window::Snapshot,
+};
 use crate::{
-    media::{Now, Rendition},
-    wire::{flv, m3u8::multivariant::Multivariant},
+    limits,
+    media::{Config, Kind, MediaTime, Now, Rendition},
+    wire::{
+        flv::{Frame, Item},
+        m3u8::multivariant::Multivariant,
+    },
 };
 
 /// The wanted shape of the output; fixed at start-up.
@@ -26,6 +44,17 @@ pub struct Settings {
     pub grace_after_stop: Duration,
 }
 
+impl Settings {
+    fn targets(&self) -> Targets {
+        Targets {
+            part: self.part,
+            segment: self.segment,
+            max_gop: self.max_gop,
+            part_hold_back: self.part_hold_back,
+        }
+    }
+}
+
 /// How a publish ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -36,60 +65,429 @@ pub enum End {
 }
 
 /// What happens to a stream. Sessions are numbered by the caller, rising; items of any but the latest are ignored.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// A publish was accepted; it fences all former ones. `epoch` names the epoch to begin if none goes on.
-    Open { session: u64, epoch: u64 },
+    /// A publish was accepted; it fences all former ones.
+    Open {
+        /// Number of the session.
+        session: u64,
+        /// The epoch to begin if none goes on.
+        epoch: u64,
+    },
     /// `onMetaData` of the session.
-    Metadata { session: u64, metadata: Metadata },
+    Metadata {
+        /// Number of the session.
+        session: u64,
+        /// What it announced.
+        metadata: Metadata,
+    },
     /// A configuration or frame of the session.
-    Media { session: u64, item: flv::Item },
+    Media {
+        /// Number of the session.
+        session: u64,
+        /// What came.
+        item: Item,
+    },
     /// The publish ended.
-    Close { session: u64, end: End },
+    Close {
+        /// Number of the session.
+        session: u64,
+        /// How.
+        end: End,
+    },
+}
+
+/// Something a broadcaster or operator should read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// Key frames are too far apart: no segment is promised to begin with one.
+    #[error("keyframe interval {gop}: set it to 1 s in the encoder (OBS: Settings > Output > Keyframe Interval)", gop = gop_words(*gop_ms, *max_ms))]
+    LongGop {
+        /// Distance of key frames in milliseconds, where a second one came in time.
+        gop_ms: Option<i64>,
+        /// The longest that passes, in milliseconds.
+        max_ms: i64,
+    },
+    /// The session's tracks do not fit the running epoch.
+    #[error("tracks changed: players are asked to start over")]
+    NewEpoch,
+    /// The session joined the running epoch.
+    #[error("publisher is back: the broadcast goes on")]
+    Joined,
+    /// Nothing arrives: playlists grow with gaps.
+    #[error("no media for {silent_ms} ms: playlists go on with gaps")]
+    Starving {
+        /// How long nothing arrived, in milliseconds.
+        silent_ms: u64,
+    },
+    /// A session ended before anything of it could be played.
+    #[error("nothing playable was received: no key frame and no sound")]
+    Nothing,
+}
+
+fn gop_words(gop_ms: Option<i64>, max_ms: i64) -> String {
+    match gop_ms {
+        Some(gop_ms) => format!("is {gop_ms} ms, longer than {max_ms} ms"),
+        None => format!("is longer than {max_ms} ms"),
+    }
 }
 
 /// What the driver must publish.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// An epoch's constants are fixed, or its bandwidth was raised: the multivariant playlist.
+    /// An epoch's constants are fixed, or what its multivariant playlist says changed.
     Presentation(Arc<Multivariant>),
-    /// A rendition has a new version.
+    /// A rendition has a new version; one whose edge did not move only reports on the others.
     Snapshot {
+        /// The epoch.
         epoch: u64,
+        /// The rendition.
         rendition: Rendition,
+        /// Its new version.
         snapshot: Arc<Snapshot>,
     },
     /// Every playlist of the epoch has its ENDLIST; a new epoch may follow.
-    Ended { epoch: u64 },
+    Ended {
+        /// The epoch.
+        epoch: u64,
+    },
     /// Grace is over: the stream is gone once its retention is.
     Closed,
-    /// Something a broadcaster or operator should read, e.g. a key-frame interval beyond `max_gop`.
-    Notice(String),
+    /// Something a broadcaster or operator should read.
+    Notice(Notice),
 }
 
 /// The state machine.
 #[derive(Debug)]
-pub struct Stream {}
+pub struct Stream {
+    settings: Settings,
+    session: Option<Session>,
+    epoch: Option<Epoch>,
+    last_epoch: u64,
+    grace_ends: Option<Duration>,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    epoch: u64,
+    metadata: Metadata,
+    video: Option<Config>,
+    audio: Option<Config>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Probing(Probe),
+    Live(Timeline),
+}
 
 impl Stream {
     /// A stream without a publisher.
-    pub fn new(_settings: Settings) -> Self {
-        todo!()
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            session: None,
+            epoch: None,
+            last_epoch: 0,
+            grace_ends: None,
+            outputs: VecDeque::new(),
+        }
     }
+
     /// Takes one input.
-    pub fn push(&mut self, _now: Now, _input: Input) {
-        todo!()
+    pub fn push(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Open { session, epoch } => self.open(session, epoch),
+            Input::Metadata { session, metadata } => {
+                if let Some(current) = self
+                    .session
+                    .as_mut()
+                    .filter(|current| current.number == session)
+                {
+                    current.metadata = metadata.clone();
+                    if let Phase::Probing(probe) = &mut current.phase {
+                        probe.metadata(metadata);
+                    }
+                }
+            }
+            Input::Media { session, item } => {
+                if self.is_current(session) {
+                    self.media(now, item);
+                }
+            }
+            Input::Close { session, end } => {
+                if self.is_current(session) {
+                    self.close(now, end);
+                }
+            }
+        }
+        self.publish();
     }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
-        todo!()
+        self.outputs.pop_front()
     }
+
     /// When [`Self::expire`] must be called next (monotonic).
     pub fn deadline(&self) -> Option<Duration> {
-        todo!()
+        let probe = self
+            .session
+            .as_ref()
+            .and_then(|session| match &session.phase {
+                Phase::Probing(probe) => probe.deadline(),
+                Phase::Live(_) => None,
+            });
+        let starvation = self.epoch.as_ref().and_then(Epoch::starvation_deadline);
+        [probe, starvation, self.grace_ends]
+            .into_iter()
+            .flatten()
+            .min()
     }
+
     /// A deadline has come.
-    pub fn expire(&mut self, _now: Now) {
-        todo!()
+    pub fn expire(&mut self, now: Now) {
+        let ready = self
+            .session
+            .as_ref()
+            .is_some_and(|session| match &session.phase {
+                Phase::Probing(probe) => probe.ready(now.mono),
+                Phase::Live(_) => false,
+            });
+        if ready {
+            self.settle(now, false);
+        }
+        if self.grace_ends.is_some_and(|ends| ends <= now.mono) {
+            self.grace_ends = None;
+            self.end_epoch();
+            self.outputs.push_back(Output::Closed);
+        }
+        if let Some(epoch) = &mut self.epoch
+            && let Some(silent) = epoch.starve(now)
+        {
+            let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+            self.outputs
+                .push_back(Output::Notice(Notice::Starving { silent_ms }));
+        }
+        self.publish();
+    }
+
+    /// The newest media time of the running epoch, with its number.
+    pub fn edge(&self) -> Option<(u64, MediaTime)> {
+        self.epoch
+            .as_ref()
+            .map(|epoch| (epoch.number(), epoch.end()))
+    }
+
+    /// Asserts what must always hold; for tests and fuzzing.
+    pub fn check_invariants(&self) {
+        if let Some(epoch) = &self.epoch {
+            epoch.check_invariants();
+        }
+    }
+
+    fn is_current(&self, session: u64) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|current| current.number == session)
+    }
+
+    fn open(&mut self, number: u64, epoch: u64) {
+        if let Some(epoch) = &mut self.epoch {
+            epoch.flush();
+        }
+        self.grace_ends = None;
+        let probe = Probe::new(&self.settings.targets(), self.epoch.is_none());
+        self.session = Some(Session {
+            number,
+            epoch,
+            metadata: Metadata::default(),
+            video: None,
+            audio: None,
+            phase: Phase::Probing(probe),
+        });
+    }
+
+    fn close(&mut self, now: Now, end: End) {
+        if matches!(
+            self.session.as_ref().map(|session| &session.phase),
+            Some(Phase::Probing(_))
+        ) {
+            self.settle(now, true);
+        }
+        self.session = None;
+        if let Some(epoch) = &mut self.epoch {
+            epoch.flush();
+        }
+        let grace = match end {
+            End::Stopped => self.settings.grace_after_stop,
+            End::Lost => self.settings.grace,
+        };
+        self.grace_ends = Some(now.mono + grace);
+    }
+
+    fn media(&mut self, now: Now, item: Item) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if let Item::Config(config) = &item {
+            let known = match config.kind() {
+                Kind::Video => &mut session.video,
+                Kind::Audio => &mut session.audio,
+            };
+            *known = Some(config.clone());
+        }
+        match (&mut session.phase, &mut self.epoch) {
+            (Phase::Probing(probe), _) => {
+                probe.push(now, item);
+                if probe.ready(now.mono) {
+                    self.settle(now, false);
+                }
+            }
+            (Phase::Live(timeline), Some(epoch)) => {
+                let fits = match &item {
+                    Item::Config(config) => epoch.fits(config),
+                    Item::Frame(frame) => epoch.has(frame.kind),
+                };
+                match item {
+                    Item::Frame(frame) if fits => epoch.frame(now, timeline, frame),
+                    Item::Config(config) if fits => epoch.reconfigure(config),
+                    item => self.probe_again(now, item),
+                }
+            }
+            (Phase::Live(_), None) => {}
+        }
+    }
+
+    /// A track appeared, or became one that the epoch cannot carry: what it is must be known again.
+    fn probe_again(&mut self, now: Now, item: Item) {
+        self.probe_anew();
+        if let Some(Session {
+            phase: Phase::Probing(probe),
+            ..
+        }) = &mut self.session
+        {
+            probe.push(now, item);
+        }
+    }
+
+    /// The probe has seen enough, or all it ever will (`last`): the session joins the running epoch or begins one, and
+    /// what was held is packaged.
+    fn settle(&mut self, now: Now, last: bool) {
+        let targets = self.settings.targets();
+        let Some(Session {
+            phase: Phase::Probing(probe),
+            ..
+        }) = &mut self.session
+        else {
+            return;
+        };
+        let Some(findings) = probe.findings() else {
+            self.outputs.push_back(Output::Notice(Notice::Nothing));
+            self.probe_anew();
+            return;
+        };
+        let joined = self
+            .epoch
+            .as_ref()
+            .and_then(|epoch| epoch.plan().join(&targets, &findings));
+        if joined.is_none() {
+            probe.measure_gop();
+            if !last && !probe.ready(now.mono) {
+                return;
+            }
+        }
+        let held = self.probe_anew();
+        let timeline = match (joined, &mut self.epoch) {
+            (Some(plan), Some(epoch)) => {
+                self.outputs.push_back(Output::Notice(Notice::Joined));
+                epoch.join(plan, findings.arrived)
+            }
+            _ => self.begin_epoch(&findings),
+        };
+        self.replay(now, timeline, held);
+    }
+
+    /// Takes what the session's probe held, leaving one that knows only the session's tracks.
+    fn probe_anew(&mut self) -> Vec<(Now, Frame)> {
+        let targets = self.settings.targets();
+        let Some(session) = &mut self.session else {
+            return Vec::new();
+        };
+        let (video, audio) = (session.video.clone(), session.audio.clone());
+        let fresh = Probe::resume(&targets, session.metadata.clone(), video, audio);
+        match std::mem::replace(&mut session.phase, Phase::Probing(fresh)) {
+            Phase::Probing(probe) => probe.release(),
+            Phase::Live(_) => Vec::new(),
+        }
+    }
+
+    fn begin_epoch(&mut self, findings: &Findings) -> Timeline {
+        let targets = self.settings.targets();
+        if self.epoch.is_some() {
+            self.outputs.push_back(Output::Notice(Notice::NewEpoch));
+            self.end_epoch();
+        }
+        let wanted = self.session.as_ref().map_or(0, |session| session.epoch);
+        self.last_epoch = wanted.max(self.last_epoch + 1);
+        let plan = Plan::new(&targets, findings);
+        if !plan.independent {
+            let max_ms = MediaTime::from_duration(targets.max_gop).ms();
+            self.outputs.push_back(Output::Notice(Notice::LongGop {
+                gop_ms: findings.gop_ms,
+                max_ms,
+            }));
+        }
+        let length = MediaTime::from_duration(self.settings.window);
+        let (epoch, timeline) = Epoch::new(self.last_epoch, plan, length, findings.arrived);
+        self.epoch = Some(epoch);
+        timeline
+    }
+
+    fn replay(&mut self, now: Now, mut timeline: Timeline, held: Vec<(Now, Frame)>) {
+        let (Some(session), Some(epoch)) = (&mut self.session, &mut self.epoch) else {
+            return;
+        };
+        for (arrived, frame) in held {
+            if epoch.has(frame.kind) {
+                epoch.frame(arrived, &mut timeline, frame);
+            }
+        }
+        epoch.touch(now);
+        session.phase = Phase::Live(timeline);
+    }
+
+    fn end_epoch(&mut self) {
+        if let Some(mut epoch) = self.epoch.take() {
+            epoch.end_lists();
+            epoch.publish(&mut self.outputs);
+            self.outputs.push_back(Output::Ended {
+                epoch: epoch.number(),
+            });
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(epoch) = &mut self.epoch {
+            epoch.publish(&mut self.outputs);
+        }
+        debug_assert!(
+            self.outputs.len() <= limits::STREAM_OUTPUTS,
+            "outputs are drained after every input"
+        );
     }
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod source;
+#[cfg(test)]
+mod tests;

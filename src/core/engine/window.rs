@@ -251,6 +251,19 @@ impl Window {
         self.newest().map_or(0, |newest| newest.end())
     }
 
+    /// The newest complete segment still listed.
+    pub fn newest_complete(&self) -> Option<&Segment> {
+        self.listed.back().map(|segment| &**segment)
+    }
+
+    /// The listed or open segment `msn`.
+    pub fn segment(&self, msn: u64) -> Option<&Segment> {
+        let mut newest_first = self.open.iter().chain(self.listed.iter().rev());
+        newest_first
+            .find(|segment| segment.msn == msn)
+            .map(|segment| &**segment)
+    }
+
     /// Bytes of media held, each counted once; initialization segments are not media.
     pub fn retained_bytes(&self) -> usize {
         self.all().map(|segment| segment.bytes()).sum()
@@ -327,34 +340,16 @@ impl Window {
     /// When it does not hold.
     pub fn check_invariants(&self) {
         let segments: Vec<_> = self.all().collect();
+        let parts = segments.iter().flat_map(|segment| &segment.parts);
+        consecutive(segments.iter().map(|segment| segment.msn), self.next_msn);
+        consecutive(parts.map(|part| part.number), self.next_part);
         for pair in segments.windows(2) {
-            assert_eq!(
-                pair[0].msn + 1,
-                pair[1].msn,
-                "media sequence numbers have no holes"
-            );
             assert!(pair[0].end() <= pair[1].start, "segments do not overlap");
-        }
-        let newest = segments.last().map(|newest| newest.msn + 1);
-        assert_eq!(
-            newest.unwrap_or(self.next_msn),
-            self.next_msn,
-            "the next number follows the newest"
-        );
-        let parts: Vec<_> = segments.iter().flat_map(|segment| &segment.parts).collect();
-        for pair in parts.windows(2) {
-            assert_eq!(
-                pair[0].number + 1,
-                pair[1].number,
-                "part numbers have no holes"
+            assert!(
+                !pair[0].parts.is_empty(),
+                "only the newest may be without parts"
             );
         }
-        let newest = parts.last().map(|newest| newest.number + 1);
-        assert_eq!(
-            newest.unwrap_or(self.next_part),
-            self.next_part,
-            "the hint follows the newest part"
-        );
         for segment in &segments {
             assert!(
                 self.inits.contains_key(&segment.init),
@@ -362,25 +357,14 @@ impl Window {
                 segment.init
             );
         }
-        let complete = self
-            .retained
-            .iter()
-            .map(|left| &left.segment)
-            .chain(&self.listed);
-        for segment in complete {
+        let mut inits: Vec<_> = self.inits.values().collect();
+        inits.sort();
+        inits.dedup();
+        assert_eq!(inits.len(), self.inits.len(), "equal inits share a number");
+        if let (Some(front), Some(back)) = (self.listed.front(), self.listed.back()) {
+            let long = back.end() - front.start >= self.length;
             assert!(
-                !segment.parts.is_empty(),
-                "segment {} has parts",
-                segment.msn
-            );
-        }
-        if let (Some(front), Some(back), false) = (
-            self.listed.front(),
-            self.listed.back(),
-            self.retained.is_empty(),
-        ) {
-            assert!(
-                back.end() - front.start >= self.length,
+                long || self.retained.is_empty(),
                 "the list keeps its length"
             );
             assert!(
@@ -388,12 +372,19 @@ impl Window {
                 "the list is no longer than it must be"
             );
         }
-        let unique = self
-            .inits
-            .values()
-            .collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(unique.len(), self.inits.len(), "equal inits share a number");
     }
+}
+
+/// Asserts that `numbers` have no holes, and that `next` follows the last.
+fn consecutive(numbers: impl Iterator<Item = u64>, next: u64) {
+    let last = numbers.reduce(|last, number| {
+        assert_eq!(last + 1, number, "numbers have no holes");
+        number
+    });
+    assert!(
+        last.is_none_or(|last| last + 1 == next),
+        "{next} follows {last:?}"
+    );
 }
 
 #[cfg(test)]

@@ -9,13 +9,17 @@ pub mod nal;
 pub mod opus;
 mod sample;
 mod segment;
+pub mod silence;
 mod time;
 mod track;
+mod unit;
+mod vui;
 
 pub use sample::Sample;
 pub use segment::{Part, Rendition, Segment, UnknownRendition};
 pub use time::{MediaTime, Now, Timescale, WallTime};
 pub use track::{Config, Kind};
+pub use unit::Unit;
 
 /// Why a codec configuration or an access unit cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

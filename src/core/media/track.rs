@@ -84,4 +84,14 @@ impl Config {
             Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => None,
         }
     }
+
+    /// Ticks of [`Self::timescale`] that the access unit `data` lasts: exact for sound; `None` for pictures, whose length
+    /// is the distance to the next one, and for an impossible Opus packet.
+    pub fn frame_samples(&self, data: &[u8]) -> Option<u32> {
+        match self {
+            Self::Aac(config) => Some(config.frame_samples()),
+            Self::Opus(_) => opus::packet_samples(data),
+            Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => None,
+        }
+    }
 }

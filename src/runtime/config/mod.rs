@@ -16,6 +16,8 @@ mod value;
 
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
+pub use toml;
+
 use self::tree::{Leaf, Tree};
 pub use self::{
     fault::{Error, Fault},
@@ -142,7 +144,7 @@ impl Reader<'_> {
         self.state.know(&key);
         self.state
             .report
-            .push(key, "(unset)".to_owned(), Origin::Default);
+            .push(key, UNSET.to_owned(), Origin::Default);
         None
     }
 
@@ -186,16 +188,40 @@ impl Reader<'_> {
         entries
     }
 
-    /// Whether anything of the optional section `key` is written down, be it only its header.
+    /// The optional section `name`, read by `read` with keys of its own; `None` unless anything of it is written down,
+    /// be it only its header.
+    pub fn section<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let scope = self.full(name) + ".";
+        if self.has(name) {
+            let state = &mut *self.state;
+            return read(&mut Reader { scope, state });
+        }
+        for key in self.state.learn(&scope, &read) {
+            self.state
+                .report
+                .push(key, UNSET.to_owned(), Origin::Default);
+        }
+        None
+    }
+
+    /// Whether anything at or below `key` is written down.
     pub fn has(&self, key: &str) -> bool {
-        self.state.tree.has(key) || self.state.environment.below(key).next().is_some()
+        let key = self.full(key);
+        self.state.tree.has(&key) || self.state.environment.below(&key).next().is_some()
     }
 
     /// Notes that the value of `key` cannot be used unless `ok`; `expected` completes "expected ...".
     pub fn require(&mut self, ok: bool, key: &str, expected: impl fmt::Display) {
         if !ok {
             let (key, expected) = (self.full(key), expected.to_string());
-            let (value, origin) = self.state.report.find(&key);
+            let (value, mut origin) = self.state.report.find(&key);
+            if origin == Origin::Default {
+                origin = self.state.tree.table(self.scope.trim_end_matches('.'));
+            }
             self.state.fault(Fault::Value {
                 key,
                 value,
@@ -260,7 +286,7 @@ impl Report {
     fn find(&self, key: &str) -> (String, Origin) {
         let found = self.settings.iter().find(|(name, ..)| name == key);
         found.map_or_else(
-            || ("(unset)".to_owned(), Origin::Default),
+            || (UNSET.to_owned(), Origin::Default),
             |(_, value, origin)| (value.clone(), origin.clone()),
         )
     }
@@ -301,7 +327,7 @@ impl State {
             return Some((typed, origin));
         }
         let value = if T::SECRET {
-            "(secret)".to_owned()
+            SECRET.to_owned()
         } else {
             value.to_string()
         };
@@ -317,7 +343,7 @@ impl State {
 
     fn effective<T: Value>(&mut self, key: &str, value: T, origin: Origin) -> T {
         let shown = if T::SECRET {
-            "(secret)".to_owned()
+            SECRET.to_owned()
         } else {
             value.show()
         };
@@ -336,16 +362,21 @@ impl State {
         }
     }
 
-    /// Learns the keys of an entry by reading one that is not there, so that they are known while the array is empty.
-    fn learn<T>(&mut self, scope: &str, read: &impl Fn(&mut Reader<'_>) -> Option<T>) {
+    /// Learns the keys of a section or entry by reading one that is not there, so that they are known while it is not.
+    fn learn<T>(
+        &mut self,
+        scope: &str,
+        read: &impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Vec<String> {
         let mut ghost = Self::default();
         read(&mut Reader {
             scope: scope.to_owned(),
             state: &mut ghost,
         });
-        for key in ghost.report.known {
-            self.know(&key);
+        for key in &ghost.report.known {
+            self.know(key);
         }
+        ghost.report.known
     }
 
     fn overlay_entries(&mut self, key: &str) {
@@ -360,7 +391,7 @@ impl State {
             .is_some_and(|leaf| leaf.value.as_array().is_none_or(|array| !array.is_empty()))
         {
             let origin = self.tree.table(key);
-            let (value, expected) = ("(secret)".to_owned(), "an array of tables".to_owned());
+            let (value, expected) = (SECRET.to_owned(), "an array of tables".to_owned());
             self.fault(Fault::Value {
                 key: key.to_owned(),
                 value,
@@ -411,6 +442,12 @@ fn typed<T: Value>(value: &toml::Value, origin: &Origin) -> Option<T> {
         _ => None,
     })
 }
+
+/// Stands for the value of a setting that has none.
+const UNSET: &str = "(unset)";
+
+/// Stands for every secret.
+const SECRET: &str = "(secret)";
 
 #[cfg(test)]
 mod tests;

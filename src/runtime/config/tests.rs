@@ -1,5 +1,7 @@
 //! The rules of the layers, tried on a small program of settings.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{path::PathBuf, time::Duration};
 
 use super::*;
@@ -25,9 +27,9 @@ fn read(reader: &mut Reader<'_>) -> Toy {
         on: reader.value("hls.on", false),
         names: reader.value("hls.names", Vec::new()),
         folder: reader.optional("hls.folder"),
-        extra: reader
-            .has("extra")
-            .then(|| reader.value("extra.name", "given".to_owned())),
+        extra: reader.section("extra", |reader| {
+            Some(reader.value("name", "given".to_owned()))
+        }),
         keys: reader.entries("publish.keys", |entry| {
             let (stream, key) = (entry.required("stream"), entry.required("key"));
             Some((stream?, key?))
@@ -86,6 +88,7 @@ fn the_environment_overlays_the_file_overlays_the_defaults_and_the_report_tells(
             "hls.on true environment TOY_HLS_ON",
             r#"hls.names ["a", "b"] environment TOY_HLS_NAMES"#,
             "hls.folder (unset) default",
+            "extra.name (unset) default",
         ]
     );
     let text = report.to_string();
@@ -245,6 +248,7 @@ fn the_known_keys_are_those_asked_for_whether_or_not_they_are_given() {
             "hls.on",
             "hls.names",
             "hls.folder",
+            "extra.name",
             "publish.keys",
             "publish.keys[].stream",
             "publish.keys[].key",

@@ -143,7 +143,8 @@ fn parse_quantity(text: &str, units: &[Unit]) -> Option<u64> {
 
 /// In the largest unit that leaves no remainder.
 fn show_quantity(amount: u64, units: &[Unit]) -> String {
-    let whole = |(_, factor): &&Unit| amount % factor == 0 && (amount > 0 || *factor == 1);
+    let whole =
+        |(_, factor): &&Unit| amount.is_multiple_of(*factor) && (amount > 0 || *factor == 1);
     let unit = units.iter().filter(whole).max_by_key(|(_, factor)| *factor);
     let (name, factor) = unit.copied().unwrap_or(("", 1));
     quoted(&format!("{}{name}", amount / factor))

@@ -1,5 +1,7 @@
 //! Real sockets on loopback; no test asserts how long something took.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{convert::Infallible, fs, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;

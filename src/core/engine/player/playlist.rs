@@ -187,11 +187,16 @@ impl Playlist {
         complete + self.open.as_ref().map_or(0, Segment::parts_micros)
     }
 
-    /// From the end of segment `msn` to the end of the newest part.
+    /// From the end of segment `msn` to the end of the newest part, or of its segment if that is later.
     pub(super) fn micros_after(&self, msn: u64) -> i64 {
-        let after = self.segments.iter().filter(|segment| segment.msn > msn);
-        let open = self.open.as_ref().filter(|open| open.msn > msn);
-        after.map(|segment| segment.micros).sum::<i64>() + open.map_or(0, Segment::parts_micros)
+        let after = self.all().filter(|segment| segment.msn > msn);
+        let newest = self.all().next_back().map(|newest| newest.msn);
+        after
+            .map(|segment| match Some(segment.msn) == newest {
+                true => segment.micros.max(segment.parts_micros()),
+                false => segment.micros,
+            })
+            .sum()
     }
 
     /// Number of the newest segment and index of its newest part, if any of its parts is listed.

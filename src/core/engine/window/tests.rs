@@ -162,6 +162,8 @@ fn a_snapshot_finds_every_part_and_segment_it_holds_and_no_other() {
 #[derive(Clone, Debug)]
 struct Plan {
     parts: Vec<(u32, bool)>,
+    /// How far the end of the segment is from what the lengths of its parts foretold.
+    surprise: i64,
     discontinuity: bool,
     init: Option<u8>,
 }
@@ -169,11 +171,14 @@ struct Plan {
 fn plan() -> impl Strategy<Value = Plan> {
     let parts = prop::collection::vec((430_u32..=501, prop::bool::weighted(0.05)), 0..=4);
     let init = prop::option::weighted(0.1, 0..3_u8);
-    (parts, prop::bool::weighted(0.1), init).prop_map(|(parts, discontinuity, init)| Plan {
-        parts,
-        discontinuity,
-        init,
-    })
+    (parts, -20_i64..=20, prop::bool::weighted(0.1), init).prop_map(
+        |(parts, surprise, discontinuity, init)| Plan {
+            parts,
+            surprise,
+            discontinuity,
+            init,
+        },
+    )
 }
 
 proptest! {
@@ -187,9 +192,9 @@ proptest! {
     ) {
         let mut player = Player::new(34.0).wanting_spread_ms(502);
         let mut windows = [Rendition::High, Rendition::Audio].map(|rendition| (rendition, window(length_ms)));
-        let mut bytes = 0_u8;
+        let (mut bytes, mut now_ms) = (0_u8, 0);
         let mut init = windows.each_mut().map(|(_, window)| window.add_init(Bytes::from_static(&[9])))[0];
-        for Plan { parts, discontinuity, init: change } in plans {
+        for Plan { parts, surprise, discontinuity, init: change } in plans {
             let mut discontinuity = discontinuity;
             if let Some(change) = change.filter(|change| *change != bytes) {
                 bytes = change;
@@ -206,21 +211,25 @@ proptest! {
                     let data = Bytes::from(format!("{rendition} {}", window.next_part));
                     window.add_part(duration, index == 0, (!gap).then_some(data));
                 }
-                publish(&mut player, &windows);
+                publish(&mut player, &mut now_ms, &windows);
             }
             for (_, window) in &mut windows {
-                window.end_segment(window.end_time());
+                window.end_segment(window.end_time() + surprise);
             }
-            publish(&mut player, &windows);
+            publish(&mut player, &mut now_ms, &windows);
         }
         for (_, window) in &mut windows {
             window.end();
         }
-        publish(&mut player, &windows);
+        publish(&mut player, &mut now_ms, &windows);
+        if windows[0].1.edge().is_some() {
+            player.finish();
+        }
     }
 }
 
-fn publish(player: &mut Player, windows: &[(Rendition, Window); 2]) {
+fn publish(player: &mut Player, now_ms: &mut i64, windows: &[(Rendition, Window); 2]) {
+    *now_ms = windows[0].1.end_time().max(*now_ms);
     for (rendition, window) in windows {
         window.check_invariants();
         if window.edge().is_none() {
@@ -238,10 +247,6 @@ fn publish(player: &mut Player, windows: &[(Rendition, Window); 2]) {
                     last_part,
                 })
             });
-        player.observe(
-            window.end_time(),
-            *rendition,
-            &window.snapshot(reports.collect()),
-        );
+        player.observe(*now_ms, *rendition, &window.snapshot(reports.collect()));
     }
 }

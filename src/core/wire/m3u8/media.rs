@@ -102,10 +102,14 @@ impl Playlist<'_> {
         text.0
     }
 
-    /// End of the newest part, in ticks.
+    /// End of the newest part or of its segment, in ticks, whichever is later: lengths of parts are predictions, and
+    /// a segment that ends a little early must not bring tags back that were gone.
     fn end(&self) -> i64 {
         let last = self.open.or(self.segments.last().map(|last| &**last));
-        last.map_or(0, Segment::end)
+        last.map_or(0, |last| {
+            let parts: i64 = last.parts.iter().map(|part| i64::from(part.duration)).sum();
+            last.end().max(last.start.saturating_add(parts))
+        })
     }
 
     fn target_durations(&self, count: i64) -> i64 {

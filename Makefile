@@ -1,0 +1,137 @@
+# Vitrine's front door. `make help` lists what it can do; each target installs what it needs (conf/install.sh).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO_TERM_COLOR ?= auto
+
+TIME ?= 600
+fuzz_targets = $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Build, start the daemon and a test broadcast, print the addresses (ports: RTMP_PORT, HTTP_PORT, CONTROL_PORT)
+	@conf/install.sh demo
+	$(MAKE) assets
+	cargo build --release --locked
+	exec conf/demo.sh target/release/vitrine
+
+.PHONY: run
+run: build-release ## Run the daemon alone (CONFIG=conf/vitrine.toml)
+	exec target/release/vitrine --config $(or $(CONFIG),conf/vitrine.toml)
+
+##@ Build
+
+.PHONY: build build-release
+build: ## Build everything, tests included (debug)
+	@conf/install.sh build
+	cargo build --workspace --all-targets --locked
+
+build-release: ## Build the daemon for use
+	@conf/install.sh build
+	cargo build --release --locked
+
+.PHONY: assets
+assets: examples/player/hls.min.js ## Fetch hls.js from npm and put it beside the player page
+
+examples/player/hls.min.js: examples/package-lock.json
+	@conf/install.sh demo
+	npm ci --prefix examples --no-progress --silent
+	cp examples/node_modules/hls.js/dist/hls.min.js $@
+	touch $@
+
+tests/browser/node_modules: tests/browser/package-lock.json
+	npm ci --prefix tests/browser --no-progress --silent
+	touch $@
+
+##@ Test
+
+# One group after another, each timed; the first that fails ends the run. Budget: 30 minutes cold on 2 cores.
+.PHONY: test
+test: ## Everything: set-up, build, lint, Rust tests, browser, corpora; prints minutes per group
+	@report=
+	for group in setup build lint rust browser corpora; do
+		printf '\n== %s\n' "$$group"
+		began=$$SECONDS
+		status=0
+		$(MAKE) "test-$$group" || status=$$?
+		took=$$((SECONDS - began))
+		report+=$$(printf '  %-8s %2d min %02d s' "$$group" $$((took / 60)) $$((took % 60)))
+		if ((status)); then
+			printf '\n%s  FAILED\n' "$$report"
+			exit "$$status"
+		fi
+		report+=$$'\n'
+	done
+	printf '\n%s  %-8s %2d min %02d s\nall groups passed\n' "$$report" total $$((SECONDS / 60)) $$((SECONDS % 60))
+
+.PHONY: test-setup test-build test-lint test-rust test-browser test-corpora
+test-setup:
+	@conf/install.sh test
+	$(MAKE) assets tests/browser/node_modules
+
+test-build:
+	cargo test --workspace --locked --no-run
+
+test-lint: lint
+
+test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and our own publisher
+	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser::
+
+test-browser: # a module of the integration tests
+	@$(call need_tests,--test it browser::)
+	cargo test --locked --test it browser::
+
+test-corpora: # the fuzz targets' bodies over every committed input, on stable
+	@$(call need_tests,--package vitrine-fuzz)
+	cargo test --locked --package vitrine-fuzz
+
+# A group without a single test is a failure, not a success.
+need_tests = cargo test --locked $(1) -- --list 2>/dev/null | grep ': test$$' >/dev/null || { echo "no test: $(1)" >&2; exit 1; }
+
+.PHONY: lint
+lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	for script in conf/*.sh .ci/run; do bash -n "$$script"; done
+	for script in examples/player/player.js tests/*/*.mjs; do node --check "$$script"; done
+
+.PHONY: fuzz $(fuzz_targets:%=fuzz-%)
+fuzz: $(fuzz_targets:%=fuzz-%) ## Fuzz each target for TIME seconds (600), or one of them: make fuzz-<target>
+
+$(fuzz_targets:%=fuzz-%): fuzz-%: # libFuzzer wants unstable flags: a nightly toolchain, or the stable one told to accept them
+	@conf/install.sh fuzz
+	if rustup toolchain list 2>/dev/null | grep -q ^nightly; then nightly=+nightly; else nightly=; export RUSTC_BOOTSTRAP=1; fi
+	cargo $$nightly fuzz run --features libfuzzer $* -- -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=2048
+
+##@ Measure
+
+.PHONY: bench
+bench: ## Criterion benchmarks
+	@conf/install.sh build
+	cargo bench --locked
+
+.PHONY: proof-latency
+proof-latency: build-release assets tests/browser/node_modules ## Part and glass-to-glass latency, measured (README: "Measured")
+	@conf/install.sh test
+	node tests/proof/latency.mjs
+
+##@ House
+
+.PHONY: clean
+clean: ## Remove everything that was built or fetched
+	cargo clean
+	rm -rf examples/node_modules examples/player/hls.min.js tests/browser/node_modules
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make <target>" }
+	/^##@/ { printf "\n%s\n", substr($$0, 5) }
+	/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

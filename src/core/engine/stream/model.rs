@@ -1,0 +1,192 @@
+//! Hours of random broadcast in seconds: random rhythms, jitter, losses and returns in; at every step out, every playlist
+//! of every rendition is checked by the model player. What fails is shrunk to the shortest story.
+
+use proptest::prelude::*;
+
+use super::{
+    End,
+    rig::Rig,
+    source::{Source, aac},
+};
+use crate::{media::Kind, wire::flv::Item};
+
+/// One act of a broadcast.
+#[derive(Clone, Debug)]
+enum Act {
+    /// The publisher sends for a while, each item up to `jitter_ms` late.
+    Send { ms: u64, jitter_ms: u64 },
+    /// Pictures are lost for a while.
+    Freeze { ms: u64 },
+    /// Sound is lost for a while.
+    Mute { ms: u64 },
+    /// Nothing arrives for a while, then the rest.
+    Stall { ms: u64 },
+    /// The connection is lost and comes back after a while, the encoder starting anew.
+    Reconnect { ms: u64 },
+    /// Key frames are missing for a while.
+    Drought { ms: u64 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (500..20_000u64, 0..80u64).prop_map(|(ms, jitter_ms)| Act::Send { ms, jitter_ms }),
+        1 => (40..6_000u64).prop_map(|ms| Act::Freeze { ms }),
+        1 => (40..6_000u64).prop_map(|ms| Act::Mute { ms }),
+        1 => (40..8_000u64).prop_map(|ms| Act::Stall { ms }),
+        1 => (0..15_000u64).prop_map(|ms| Act::Reconnect { ms }),
+        1 => (500..6_000u64).prop_map(|ms| Act::Drought { ms }),
+    ]
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    let rate = prop_oneof![
+        Just((10, 1)),
+        Just((12, 1)),
+        Just((25, 2)),
+        Just((15, 1)),
+        Just((20, 1)),
+        Just((24_000, 1001)),
+        Just((24, 1)),
+        Just((25, 1)),
+        Just((30_000, 1001)),
+        Just((30, 1)),
+        Just((50, 1)),
+        Just((60_000, 1001)),
+        Just((60, 1)),
+    ];
+    let sound = prop_oneof![
+        Just(None),
+        Just(Some(aac(32_000, false))),
+        Just(Some(aac(44_100, false))),
+        Just(Some(aac(48_000, false))),
+        Just(Some(aac(44_100, true))),
+        Just(Some(aac(48_000, true))),
+    ];
+    (
+        rate,
+        200..4_000u64,
+        sound,
+        any::<bool>(),
+        any::<u32>(),
+        0..10u8,
+    )
+        .prop_map(
+            |((num, den), gop_ms, sound, b_frames, first_timestamp, alone)| {
+                let gop = (gop_ms * u64::from(num) / u64::from(den) / 1000).max(1);
+                let mut source = Source {
+                    first_timestamp,
+                    ..Source::new((num, den), gop, sound)
+                };
+                if let Some(pictures) = &mut source.pictures {
+                    pictures.b_frames = b_frames;
+                }
+                if alone == 0 && source.sound.is_some() {
+                    source.pictures = None;
+                }
+                source
+            },
+        )
+}
+
+/// Plays `acts` of `source`, in an order of arrival that `seed` jitters.
+fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
+    let mut rig = Rig::new(100);
+    let mut own_ms = 0;
+    let mut dice = seed | 1;
+    let mut roll = move |below: u64| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        if below == 0 { 0 } else { dice % below }
+    };
+    rig.open();
+    let mut configured = false;
+    for act in acts {
+        let (ms, jitter_ms) = match *act {
+            Act::Send { ms, jitter_ms } => (ms, jitter_ms),
+            Act::Freeze { ms } | Act::Mute { ms } | Act::Stall { ms } | Act::Drought { ms } => {
+                (ms, 0)
+            }
+            Act::Reconnect { ms } => {
+                rig.close(End::Lost);
+                rig.pass(ms);
+                rig.open();
+                (own_ms, configured) = (0, false);
+                continue;
+            }
+        };
+        let start_ms = rig.now_ms;
+        let mut last_ms = 0;
+        for (at_ms, item) in source.items(own_ms, own_ms + ms) {
+            let mut item = item;
+            match (&mut item, act) {
+                (Item::Config(_), _) if configured => continue,
+                (Item::Frame(frame), Act::Freeze { .. }) if frame.kind == Kind::Video => continue,
+                (Item::Frame(frame), Act::Mute { .. }) if frame.kind == Kind::Audio => continue,
+                (Item::Frame(frame), Act::Drought { .. }) if frame.kind == Kind::Video => {
+                    frame.sync = false
+                }
+                _ => {}
+            }
+            let due_ms = match act {
+                Act::Stall { .. } => ms,
+                _ => at_ms - own_ms + roll(jitter_ms),
+            };
+            // TCP keeps the order whatever the network does.
+            last_ms = due_ms.max(last_ms);
+            rig.advance_to(start_ms + last_ms);
+            rig.item(item);
+        }
+        configured = true;
+        rig.advance_to(start_ms + ms);
+        own_ms += ms;
+    }
+    rig.close(End::Lost);
+    rig.pass(25_000);
+    rig
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_playlist_of_every_broadcast_keeps_every_rule(
+        source in source(),
+        acts in prop::collection::vec(act(), 1..12),
+        seed in any::<u64>(),
+    ) {
+        let rig = play(&source, &acts, seed);
+        prop_assert!(rig.closed);
+        for shown in rig.epochs.values() {
+            prop_assert!(shown.ended);
+        }
+    }
+}
+
+#[test]
+fn an_hour_of_regular_broadcast_keeps_every_rule_and_its_memory() {
+    let source = Source {
+        first_timestamp: u32::MAX - 600_000,
+        ..Source::usual()
+    };
+    let mut rig = Rig::new(50);
+    rig.broadcast(&source, 1_200);
+    let held = |rig: &Rig| -> usize {
+        rig.shown()
+            .snapshots
+            .values()
+            .map(|snapshot| snapshot.retained.len() + snapshot.listed.len())
+            .sum()
+    };
+    let before = held(&rig);
+    let start_ms = rig.now_ms;
+    for (at_ms, item) in source.items(1_200_000, 3_600_000) {
+        rig.advance_to(start_ms + at_ms - 1_200_000);
+        rig.item(item);
+    }
+    let after = held(&rig);
+    assert!(
+        after.abs_diff(before) <= 4,
+        "segments held: {before} after twenty minutes, {after} after sixty"
+    );
+}

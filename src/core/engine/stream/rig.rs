@@ -1,0 +1,190 @@
+//! A virtual clock around a [`Stream`]: inputs at their times, timers in between, every output seen by a model player.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{End, Input, Notice, Output, Settings, Stream, source::Source};
+use crate::{
+    engine::{player::Player, window::Snapshot},
+    media::{Now, Rendition, WallTime},
+    wire::{
+        flv::Item,
+        m3u8::{media::Form, multivariant::Multivariant},
+    },
+};
+
+pub(super) const EPOCH: u64 = 1_767_268_800;
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        part: Duration::from_millis(200),
+        segment: Duration::from_secs(1),
+        max_gop: Duration::from_secs(2),
+        window: Duration::from_secs(12),
+        part_hold_back: None,
+        grace: Duration::from_secs(20),
+        grace_after_stop: Duration::from_secs(3),
+    }
+}
+
+/// What one epoch has shown so far.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) player: Player,
+    pub(super) multivariant: Option<Arc<Multivariant>>,
+    pub(super) snapshots: BTreeMap<Rendition, Arc<Snapshot>>,
+    pub(super) ended: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub(super) stream: Stream,
+    pub(super) now_ms: u64,
+    pub(super) epochs: BTreeMap<u64, Shown>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) closed: bool,
+    sessions: u64,
+    frame_ms: u64,
+}
+
+impl Rig {
+    /// `frame_ms`: the longest frame of any track, the tolerance of timing rules.
+    pub(super) fn new(frame_ms: u64) -> Self {
+        Self {
+            stream: Stream::new(settings()),
+            now_ms: 0,
+            epochs: BTreeMap::new(),
+            notices: Vec::new(),
+            closed: false,
+            sessions: 0,
+            frame_ms,
+        }
+    }
+
+    pub(super) fn open(&mut self) {
+        self.sessions += 1;
+        self.push(Input::Open {
+            session: self.sessions,
+            epoch: EPOCH + self.now_ms / 1000,
+        });
+    }
+
+    pub(super) fn close(&mut self, end: End) {
+        self.push(Input::Close {
+            session: self.sessions,
+            end,
+        });
+    }
+
+    /// Sends `items`, each at its own time after now.
+    pub(super) fn send(&mut self, items: impl IntoIterator<Item = (u64, Item)>) {
+        let start_ms = self.now_ms;
+        for (ms, item) in items {
+            self.advance_to(start_ms + ms);
+            self.item(item);
+        }
+    }
+
+    /// Sends one item now.
+    pub(super) fn item(&mut self, item: Item) {
+        self.push(Input::Media {
+            session: self.sessions,
+            item,
+        });
+    }
+
+    /// A whole publish of `seconds`, from connect to the last frame; the session stays open.
+    pub(super) fn broadcast(&mut self, source: &Source, seconds: u64) {
+        self.open();
+        self.send(source.items(0, seconds * 1000));
+    }
+
+    /// Lets time pass, with all timers in it.
+    pub(super) fn advance_to(&mut self, ms: u64) {
+        while let Some(deadline) = self.stream.deadline() {
+            let due_ms = deadline.as_micros().div_ceil(1000) as u64;
+            if due_ms > ms {
+                break;
+            }
+            self.now_ms = self.now_ms.max(due_ms);
+            self.stream.expire(self.now());
+            self.drain();
+            assert!(
+                self.stream.deadline() != Some(deadline),
+                "a timer that has come must move"
+            );
+        }
+        self.now_ms = self.now_ms.max(ms);
+    }
+
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.advance_to(self.now_ms + ms);
+    }
+
+    pub(super) fn push(&mut self, input: Input) {
+        self.stream.push(self.now(), input);
+        self.drain();
+    }
+
+    pub(super) fn shown(&self) -> &Shown {
+        self.epochs.last_key_value().expect("an epoch began").1
+    }
+
+    pub(super) fn playlist(&self, rendition: Rendition) -> String {
+        self.shown().snapshots[&rendition].playlist(Form::Full)
+    }
+
+    pub(super) fn multivariant(&self) -> &Multivariant {
+        self.shown()
+            .multivariant
+            .as_ref()
+            .expect("an epoch presents itself")
+    }
+
+    fn now(&self) -> Now {
+        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
+        Now {
+            mono: Duration::from_millis(self.now_ms),
+            wall,
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.stream.poll() {
+            match output {
+                Output::Presentation(multivariant) => {
+                    let epoch = multivariant.epoch;
+                    self.shown_of(epoch).multivariant = Some(multivariant);
+                }
+                Output::Snapshot {
+                    epoch,
+                    rendition,
+                    snapshot,
+                } => {
+                    let now_ms = self.now_ms;
+                    let shown = self.shown_of(epoch);
+                    assert!(!shown.ended, "nothing follows the end of an epoch");
+                    shown.player.observe(now_ms as i64, rendition, &snapshot);
+                    shown.snapshots.insert(rendition, snapshot);
+                }
+                Output::Ended { epoch } => {
+                    let shown = self.shown_of(epoch);
+                    assert!(shown.snapshots.values().all(|snapshot| snapshot.ended));
+                    shown.ended = true;
+                }
+                Output::Closed => self.closed = true,
+                Output::Notice(notice) => self.notices.push(notice),
+            }
+        }
+        self.stream.check_invariants();
+    }
+
+    fn shown_of(&mut self, epoch: u64) -> &mut Shown {
+        let player = || Player::new(self.frame_ms as f64);
+        self.epochs.entry(epoch).or_insert_with(|| Shown {
+            player: player(),
+            multivariant: None,
+            snapshots: BTreeMap::new(),
+            ended: false,
+        })
+    }
+}

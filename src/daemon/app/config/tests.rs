@@ -1,0 +1,322 @@
+//! What the daemon refuses, and that `conf/vitrine.toml` tells the truth.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, fs};
+
+use super::*;
+
+const CONF: &str = include_str!("../../../../conf/vitrine.toml");
+
+fn load_text(text: &str) -> Result<(Config, Report), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("v.toml");
+    fs::write(&file, text).unwrap();
+    let path = format!("{}/", folder.path().display());
+    load(Some(&file), Environment::empty(), Config::read)
+        .map_err(|error| error.to_string().replace(&path, ""))
+}
+
+fn default_report() -> Report {
+    load(None, Environment::empty(), Config::read).unwrap().1
+}
+
+/// A setting or a section header of the sample, commented out or not, without the comment behind it.
+fn setting(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("# ").unwrap_or(line);
+    let line = line
+        .split_once(" #")
+        .map_or(line, |(line, _)| line)
+        .trim_end();
+    let name = line.split(" = ").next()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
+    let is_header = line.starts_with('[') && line.ends_with(']');
+    (is_header || (name != line && name.bytes().all(plain))).then_some(line)
+}
+
+#[test]
+fn the_sample_as_shipped_is_the_defaults() {
+    assert_eq!(load_text(CONF).unwrap().0, Config::default());
+}
+
+#[test]
+fn the_sample_names_every_known_key_and_no_other() {
+    let mut section = String::new();
+    let mut named = BTreeSet::new();
+    for line in CONF.lines().filter_map(setting) {
+        if let Some(header) = line.strip_prefix("[[") {
+            section = header.replace("]]", "[].");
+        } else if let Some(header) = line.strip_prefix('[') {
+            section = header.replace(']', ".");
+        } else {
+            named.insert(format!("{section}{}", line.split(" = ").next().unwrap()));
+        }
+    }
+    let report = default_report();
+    let arrays = ["publish.keys", "control.tokens"];
+    let known = report
+        .known()
+        .filter(|key| !arrays.contains(key))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(named, known);
+}
+
+#[test]
+fn the_values_the_sample_shows_in_comments_are_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(folder.path().join("cert.pem"), pair.cert.pem()).unwrap();
+    fs::write(
+        folder.path().join("key.pem"),
+        pair.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    let text: String = CONF
+        .lines()
+        .filter_map(setting)
+        .filter(|line| !line.starts_with("key_sha256"))
+        .map(|line| {
+            line.replace(
+                "sha256 = \"...\"",
+                &format!("sha256 = \"{}\"", "a".repeat(64)),
+            ) + "\n"
+        })
+        .map(|line| {
+            line.replace(
+                "= \"cert.pem",
+                &format!("= \"{}/cert.pem", folder.path().display()),
+            )
+        })
+        .map(|line| {
+            line.replace(
+                "= \"key.pem",
+                &format!("= \"{}/key.pem", folder.path().display()),
+            )
+        })
+        .collect();
+    let (config, report) = load_text(&text).unwrap();
+    let shown: BTreeSet<_> = report
+        .settings()
+        .map(|(key, value, _)| (key, value))
+        .collect();
+    let defaults = default_report();
+    for (key, value, _) in defaults
+        .settings()
+        .filter(|(_, value, _)| *value != "(unset)")
+    {
+        assert!(
+            shown.contains(&(key, value)),
+            "{key} = {value} is not what the sample shows"
+        );
+    }
+    // These have no default; what the sample shows is what a bare section header gives.
+    assert_eq!(config.rtmps, Some(any_address(1936)));
+    assert_eq!(config.https, Some(any_address(8443)));
+    assert_eq!(config.publish.keys.len(), 1);
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_reason() {
+    let hex = "ab".repeat(32);
+    for (text, expect) in [
+        (
+            "hls.part = \"100ms\"",
+            "hls.part = \"100ms\": expected at least 150ms",
+        ),
+        (
+            "hls.part = \"1200ms\"",
+            "hls.part = \"1200ms\": expected at most hls.segment",
+        ),
+        (
+            "hls.segment = \"3s\"",
+            "hls.max_gop = \"2s\": expected at least hls.segment",
+        ),
+        ("hls.max_gop = \"11s\"", "expected at most 10s"),
+        (
+            "hls.window = \"1s\"",
+            "hls.window = \"1s\": expected hls.max_gop to 10m",
+        ),
+        (
+            "hls.part_hold_back = \"500ms\"",
+            "expected at least three times hls.part",
+        ),
+        (
+            "rtmp.listen = \"localhost:1935\"",
+            "expected an IP address and a port",
+        ),
+        ("rtmp.idle_timeout = \"0s\"", "expected at least 1s"),
+        ("rtmp.max_connections = 0", "expected at least 1"),
+        (
+            "http.static_dir = \"/nonexistent\"",
+            "expected a folder that exists",
+        ),
+        (
+            "[rtmps]",
+            "rtmps.listen = \"0.0.0.0:1936\": expected a section [tls] with cert and key",
+        ),
+        (
+            "[https]\nlisten = \"0.0.0.0:1\"",
+            "v.toml:2: https.listen = \"0.0.0.0:1\": expected a section [tls]",
+        ),
+        (
+            "[tls]\ncert = \"/nonexistent.pem\"\nkey = \"k\"",
+            "v.toml:2: tls.cert = \"/nonexistent.pem\": expected a certificate with its key: no certificate in /nonexistent.pem",
+        ),
+        (
+            "[tls]\ncert = \"c\"",
+            "v.toml:1: tls.key is missing: expected a path",
+        ),
+        (
+            "control.listen = \"0.0.0.0:8081\"",
+            "expected a loopback address, or at least one [[control.tokens]]",
+        ),
+        (
+            "[[publish.keys]]\nkey = \"k\"",
+            "v.toml:1: publish.keys[0].stream is missing: expected a stream id",
+        ),
+        (
+            "[[publish.keys]]\nkey = \"k\"\nstream = \"a/b\"",
+            "publish.keys[0].stream = \"a/b\": expected a stream id",
+        ),
+        (
+            "[[publish.keys]]\nstream = \"a\"",
+            "v.toml:1: publish.keys[0].key = (unset): expected exactly one of key and key_sha256",
+        ),
+        (
+            "[[publish.keys]]\nkey = \"k\"\nkey_sha256 = \"HEX\"\nstream = \"a\"",
+            "v.toml:2: publish.keys[0].key = (secret): expected exactly one",
+        ),
+        (
+            "[[publish.keys]]\nkey_sha256 = \"abc\"\nstream = \"a\"",
+            "key_sha256 = (secret): expected a SHA-256 as 64 hexadecimal digits",
+        ),
+        (
+            "[[publish.keys]]\nkey = \"k\"\nstream = \"a\"\nmax_kbps = 0",
+            "publish.keys[0].max_kbps = 0: expected at least 1",
+        ),
+        (
+            "[[publish.keys]]\nkey = \"k\"\nstream = \"a\"\n[[publish.keys]]\nkey = \"k\"\nstream = \"b\"",
+            "v.toml:5: publish.keys[1].key = (secret): expected another key",
+        ),
+        (
+            "playback.policy = \"secret\"",
+            "playback.policy = \"secret\": expected \"public\"",
+        ),
+    ] {
+        let error = load_text(&text.replace("HEX", &hex)).unwrap_err();
+        assert!(
+            error.contains(expect) && error.lines().count() == 1,
+            "{text}\n{error}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_name() {
+    for (text, key) in [
+        ("transcode.enabled = true", "transcode.enabled"),
+        ("transcode.encoder = \"libx264\"", "transcode.encoder"),
+        (
+            "[ladder.default]\nmid = { short_side = 480 }",
+            "ladder.default.mid.short_side",
+        ),
+        (
+            "hooks.admission_url = \"https://shop.example\"",
+            "hooks.admission_url",
+        ),
+        (
+            "[[hooks.endpoints]]\nurl = \"https://shop.example\"",
+            "hooks.endpoints[0].url",
+        ),
+        ("playback.policy = \"signed\"", "playback.policy"),
+        ("rtmp.proxy_protocol = true", "rtmp.proxy_protocol"),
+        (
+            "http.trusted_proxies = [\"10.0.0.0/8\"]",
+            "http.trusted_proxies",
+        ),
+    ] {
+        let error = load_text(text).unwrap_err();
+        assert!(
+            error.ends_with(&format!(": {key} is not supported by this version yet")),
+            "{text}\n{error}"
+        );
+    }
+}
+
+#[test]
+fn a_door_with_tokens_may_be_anywhere_and_one_without_only_on_loopback() {
+    let token = format!(
+        "[[control.tokens]]\nname = \"ops\"\nsha256 = \"{}\"\n",
+        "ab".repeat(32)
+    );
+    for (listen, tokens, right) in [
+        ("0.0.0.0:1", token.as_str(), true),
+        ("0.0.0.0:1", "", false),
+        ("127.0.0.2:1", "", true),
+        ("[::1]:1", "", true),
+        ("[::ffff:127.0.0.1]:1", "", true),
+        ("[::]:1", "", false),
+    ] {
+        let text = format!("control.listen = \"{listen}\"\n{tokens}");
+        assert_eq!(load_text(&text).is_ok(), right, "{text}");
+    }
+}
+
+#[test]
+fn keys_are_kept_as_digests_and_may_be_given_as_such() {
+    let hashed = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // printf %s key | sha256sum
+    let clear = "[[publish.keys]]\nkey = \"key\"\nstream = \"demo\"\nname = \"a\"\n";
+    let digest =
+        format!("[[publish.keys]]\nkey_sha256 = \"{hashed}\"\nstream = \"demo\"\nname = \"a\"\n");
+    let (config, report) = load_text(clear).unwrap();
+    assert_eq!(config, load_text(&digest).unwrap().0);
+    let shown: Vec<_> = report
+        .settings()
+        .map(|(key, value, _)| (key, value))
+        .collect();
+    assert!(
+        shown.contains(&("publish.keys[0].key", "(secret)")),
+        "{report}"
+    );
+    assert!(!format!("{config:?}").contains("\"key\""));
+}
+
+#[test]
+fn keys_can_be_read_again_and_a_wrong_file_gives_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("v.toml");
+    fs::write(&file, "[[publish.keys]]\nkey = \"k\"\nstream = \"demo\"\n").unwrap();
+    assert_eq!(
+        Config::keys(Some(&file)).unwrap()[0].stream.as_str(),
+        "demo"
+    );
+    fs::write(
+        &file,
+        "[[publish.keys]]\nkey = \"k\"\nstream = \"demo\"\nhls = 1\n",
+    )
+    .unwrap();
+    assert!(Config::keys(Some(&file)).is_err());
+}
+
+#[test]
+fn connections_beyond_the_descriptors_of_the_process_are_refused() {
+    let config = Config::default();
+    let wanted = 1000 + 16_384 + u64::from(CONTROL_MAX_CONNECTIONS);
+    config
+        .check_descriptors(wanted + descriptors::RESERVED)
+        .unwrap();
+    config
+        .check_descriptors(wanted + descriptors::RESERVED - 1)
+        .unwrap_err();
+}
+
+#[test]
+fn a_stream_id_is_1_to_64_letters_digits_underscores_or_dashes() {
+    for right in ["a", "Shop_42-b", &"x".repeat(64)] {
+        assert_eq!(StreamId::parse(right).unwrap().to_string(), right);
+    }
+    for wrong in ["", "a b", "a/b", "ä", "~a", ".", &"x".repeat(65)] {
+        assert!(StreamId::parse(wrong).is_none(), "{wrong}");
+    }
+}
