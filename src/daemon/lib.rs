@@ -1,4 +1,43 @@
-//! The daemon.
+//! Vitrine, the media daemon: RTMP in, low-latency HLS out.
+//!
+//! This page is the map. Three crates, of which this is the upper one:
+//!
+//! | crate | holds | never |
+//! |-|-|-|
+//! | `vitrine_core` | formats, codecs and the state machines of a broadcast | reads a clock, does I/O, spawns, rolls dice |
+//! | `vitrine_runtime` | configuration, listeners, TLS, telemetry, clocks | knows what a broadcast is |
+//! | `vitrine` (here) | the doors, the live streams, the wiring | decides anything about media |
+//!
+//! # The floors of this crate, lowest first; imports go down only
+//!
+//! | module | holds |
+//! |-|-|
+//! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
+//! | `ingest`, [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
+//! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
+//!
+//! # The way of a sample: three owners, two hand-offs
+//!
+//! 1. `ingest` owns the socket and `engine::publish`: bytes become configurations and frames, each frame a slice of the
+//!    message it came in.
+//! 2. **Hand-off A**, a channel bounded in messages and bytes ([`live::publisher`]). When it is full, the socket is not
+//!    read and TCP pushes back on the encoder; nothing is dropped. The stream's task owns `engine::stream`: it pushes one
+//!    input and drains all outputs, always in one place.
+//! 3. **Hand-off B**, a watch per rendition ([`live::published`]). A version is an immutable snapshot whose playlist
+//!    texts are written at most once, when first asked for. Each waiting request wakes once per version and clones
+//!    `Bytes`: no lock and no copy per viewer.
+//!
+//! # What holds everywhere
+//!
+//! - **A URI never means two things.** Every media URI begins with the epoch, and no epoch is given twice
+//!   ([`live::epochs`]). Media may be cached for a year.
+//! - **What a playlist lists can be fetched**, for media and playlist are one snapshot, and stay fetchable by time.
+//! - **One publisher per stream**, the latest that was accepted; all others are fenced by session ([`live::publisher`]).
+//! - **Every wait and every queue is bounded**, in time and in number; the bounds stand in `vitrine_core::limits`.
+//! - **An error has one table per door**: RTMP statuses in `ingest`, playback in [`origin::answer`], problems in
+//!   [`control`]. A panic is ours: it ends one stream at the boundary of its task and is counted.
+//! - **Secrets never travel upwards**: a stream key is read and judged in `ingest` and is in no type of this crate's
+//!   other floors, so no log line, metric or URL can hold one.
 
 pub mod app;
 pub mod control;

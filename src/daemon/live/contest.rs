@@ -100,9 +100,9 @@ mod tests {
             (0, HOME, AWAY, true),
             (59, AWAY, HOME, true),
             (60, HOME, AWAY, true),
-            (118, AWAY, HOME, true),
-            (119, HOME, AWAY, true),
-            (178, AWAY, HOME, true),
+            (120, AWAY, HOME, true),
+            (121, HOME, AWAY, true),
+            (181, AWAY, HOME, true),
         ]);
     }
 }

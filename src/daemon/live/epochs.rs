@@ -29,8 +29,8 @@ impl EpochStore {
         Self { folder: None }
     }
 
-    /// The epoch a publish accepted at `now` may begin: the one the verdict names, else seconds since 1970, but beyond
-    /// every epoch remembered. `running` is the newest epoch the stream itself knows of. Remembers it.
+    /// The epoch that a publish accepted at `now` may begin: the one its verdict names, else seconds since 1970, but
+    /// always beyond the last one begun. `running` is the newest epoch that the stream itself knows of.
     pub async fn next(
         &self,
         stream: &StreamId,
@@ -46,14 +46,14 @@ impl EpochStore {
             }
         };
         let seconds = u64::try_from(now.0 / 1000).unwrap_or(0);
-        let epoch = named.unwrap_or_else(|| last.map_or(seconds, |last| seconds.max(last + 1)));
-        if last.is_none_or(|last| last < epoch) {
-            self.remember(stream, epoch).await;
+        let wanted = named.unwrap_or(seconds);
+        match last {
+            Some(last) if wanted <= last => seconds.max(last.saturating_add(1)),
+            _ => wanted,
         }
-        epoch
     }
 
-    /// Remembers an epoch that the stream has begun by itself.
+    /// Remembers an epoch that has begun.
     pub async fn remember(&self, stream: &StreamId, epoch: u64) {
         if let Err(error) = self.write(stream, epoch).await {
             tracing::warn!(%stream, epoch, %error, "epoch cannot be remembered");
@@ -94,39 +94,53 @@ mod tests {
         "shop42".parse().expect("valid")
     }
 
+    /// Begins epochs in `folder` as (milliseconds after noon, named) says, by a new process each, and tells their numbers.
+    async fn begin(folder: &std::path::Path, publishes: &[(i64, Option<u64>)]) -> Vec<u64> {
+        let mut begun = Vec::new();
+        for (after_ms, named) in publishes {
+            let store = EpochStore::in_folder(folder.join("epochs"));
+            let epoch = store
+                .next(&stream(), WallTime(NOON.0 + after_ms), *named, None)
+                .await;
+            store.remember(&stream(), epoch).await;
+            begun.push(epoch);
+        }
+        begun
+    }
+
     #[tokio::test]
     async fn an_epoch_is_the_second_it_was_accepted_in_and_never_given_twice() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("epochs");
-        let store = EpochStore::in_folder(&path);
-        assert_eq!(store.next(&stream(), NOON, None, None).await, 1_767_268_800);
-        // A restart within the same second, then one with the clock set back by an hour.
-        let store = EpochStore::in_folder(&path);
-        assert_eq!(store.next(&stream(), NOON, None, None).await, 1_767_268_801);
-        let earlier = WallTime(NOON.0 - 3_600_000);
+        // Again within the same second, then with the clock set back by an hour.
+        let publishes = [(0, None), (0, None), (-3_600_000, None), (10_000, None)];
+        let begun = begin(folder.path(), &publishes).await;
         assert_eq!(
-            store.next(&stream(), earlier, None, None).await,
-            1_767_268_802
-        );
-        let later = WallTime(NOON.0 + 10_000);
-        assert_eq!(
-            store.next(&stream(), later, None, None).await,
-            1_767_268_810
+            begun,
+            [1_767_268_800, 1_767_268_801, 1_767_268_802, 1_767_268_810]
         );
     }
 
     #[tokio::test]
-    async fn a_verdict_names_the_epoch_and_later_ones_go_beyond_it() {
+    async fn a_verdict_names_the_epoch_unless_it_was_begun_before() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let publishes = [
+            (0, Some(7)),
+            (0, Some(8)),
+            (0, Some(8)),
+            (0, Some(4_000_000_000)),
+            (0, None),
+        ];
+        let begun = begin(folder.path(), &publishes).await;
+        assert_eq!(begun, [7, 8, 1_767_268_800, 4_000_000_000, 4_000_000_001]);
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_never_began_is_not_used_up() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let store = EpochStore::in_folder(folder.path());
-        assert_eq!(
-            store.next(&stream(), NOON, Some(4_000_000_000), None).await,
-            4_000_000_000
-        );
-        assert_eq!(store.next(&stream(), NOON, None, None).await, 4_000_000_001);
-        // The same broadcast at a second origin: named again, given again.
-        assert_eq!(store.next(&stream(), NOON, Some(7), None).await, 7);
-        assert_eq!(store.next(&stream(), NOON, None, None).await, 4_000_000_002);
+        for _ in 0..2 {
+            assert_eq!(store.next(&stream(), NOON, Some(7), None).await, 7);
+        }
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@
 
 pub mod contest;
 pub mod epochs;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod id;
 mod publication;
 pub mod published;
@@ -22,6 +24,8 @@ pub mod publisher;
 pub mod registry;
 pub mod status;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use id::{InvalidStreamId, SessionId, StreamId};
 pub use published::Live;

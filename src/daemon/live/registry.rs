@@ -219,6 +219,12 @@ impl Registry {
         live
     }
 
+    /// Puts a stream without a task into the map.
+    #[cfg(test)]
+    pub(super) fn insert(&self, live: Live) {
+        self.0.streams.insert(live.id().clone(), live);
+    }
+
     /// Removes this very stream, not a successor of the same name.
     fn remove(&self, gone: &Live) {
         self.0.streams.remove_if(gone.id(), |_, live| live.is(gone));

@@ -261,9 +261,11 @@ impl Task {
                         .ended(epoch, Instant::now(), self.held.is_some());
                 }
                 Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
-                Output::Notice(text) => {
-                    tracing::warn!(stream = %self.shared.id, "{text}");
-                    self.shared.status().notice(self.clock.now().wall, text.to_string());
+                Output::Notice(notice) => {
+                    tracing::warn!(stream = %self.shared.id, "{notice}");
+                    self.shared
+                        .status()
+                        .notice(self.clock.now().wall, notice.to_string());
                 }
             }
         }

@@ -4,6 +4,8 @@
 //! blocking request lives six target durations, for its URI will never mean anything else). No other file names a status
 //! of an error or writes a lifetime.
 
+use std::io;
+
 use hyper::{StatusCode, header::HeaderValue};
 use vitrine_core::wire::directive;
 
@@ -37,8 +39,8 @@ pub enum Error {
     /// Too many requests of this stream wait already.
     #[error("too many requests are waiting")]
     TooManyWaiters,
-    /// The stream ended by a fault or with the server.
-    #[error("the stream is not available")]
+    /// The stream ended by a fault or with the server, or a file cannot be read.
+    #[error("not available")]
     Unavailable,
 }
 
@@ -55,6 +57,17 @@ impl Error {
             Self::Late | Self::NotReady | Self::TooManyWaiters | Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, Cache::Never)
             }
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Of a file that was asked for by name.
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+        match error.kind() {
+            NotFound | NotADirectory | PermissionDenied => Self::NotFound,
+            _ => Self::Unavailable,
         }
     }
 }

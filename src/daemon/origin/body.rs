@@ -190,7 +190,7 @@ mod tests {
                 let sent = body.collect().await.expect("no I/O").to_bytes();
                 assert_eq!(
                     sent,
-                    whole[from as usize..to as usize].as_bytes(),
+                    &whole.as_bytes()[from as usize..to as usize],
                     "{from}..{to}"
                 );
             }

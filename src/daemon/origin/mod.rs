@@ -134,10 +134,7 @@ impl Origin {
         };
         match files.clone().try_call(request).await {
             Ok(response) => response.map(Body::file),
-            Err(error) => {
-                tracing::warn!(%error, "a file of the static folder cannot be read");
-                respond::failed(asked, &Error::Unavailable)
-            }
+            Err(error) => respond::failed(asked, &error.into()),
         }
     }
 }
@@ -227,12 +224,7 @@ async fn media(
             (gate::Media::Missing, _) | (_, Item::Playlist) => None,
             (_, Item::Init(number)) => snapshot.init(number).cloned().map(Content::Whole),
             (_, Item::Part(number)) => snapshot.part(number).cloned().map(Content::Whole),
-            // Nothing but missing media: its URI answers 404 (GAP).
-            (_, Item::Segment(msn)) => (snapshot
-                .segment(msn)
-                .filter(|segment| !segment.gap())
-                .cloned())
-            .map(Content::Chain),
+            (_, Item::Segment(msn)) => snapshot.segment(msn).cloned().map(Content::Chain),
         };
         let target_duration = snapshot.constants.target_duration;
         let missing = || {

@@ -1,0 +1,154 @@
+//! A stream whose every part is placed by hand: for the tests of what reads streams.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use vitrine_core::{
+    engine::{stream::Settings, window::Window},
+    media::{MediaTime, Rendition, Timescale, WallTime},
+    wire::m3u8::{
+        media::Constants,
+        multivariant::{Multivariant, Variant},
+    },
+};
+use vitrine_runtime::clock::Clock;
+
+use super::{
+    Live, Registry, epochs::EpochStore, publication::Publication, published::Shared,
+    publisher::Message, status::State,
+};
+
+/// What the demo is configured to.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        part: Duration::from_millis(200),
+        segment: Duration::from_secs(1),
+        max_gop: Duration::from_secs(2),
+        window: Duration::from_secs(12),
+        part_hold_back: None,
+        grace: Duration::from_secs(20),
+        grace_after_stop: Duration::from_secs(3),
+    }
+}
+
+/// A registry without streams and without a disk.
+pub(crate) fn registry() -> Registry {
+    Registry::new(settings(), EpochStore::forgetful(), Clock::start())
+}
+
+/// Parts of 200 ms, five to a segment, target duration 2 s.
+pub(crate) const CONSTANTS: Constants = Constants {
+    target_duration: 2,
+    part_target_ms: 201,
+    part_hold_back_ms: 603,
+};
+/// Parts of a segment.
+pub(crate) const PARTS: u64 = 5;
+const PART_TICKS: u32 = 18_000;
+
+/// The stream `demo` in a registry.
+pub(crate) struct Stage {
+    pub(crate) registry: Registry,
+    pub(crate) live: Live,
+    publication: Publication,
+    windows: BTreeMap<(u64, Rendition), (Window, u64)>,
+    _inbox: mpsc::Receiver<Message>,
+}
+
+impl Stage {
+    /// Connecting: nothing is published.
+    pub(crate) fn new() -> Self {
+        let (sender, inbox) = mpsc::channel(1);
+        let (master, presentation) = watch::channel(None);
+        let id = "demo".parse().expect("valid");
+        let shared = Arc::new(Shared::new(id, sender, presentation));
+        let live = Live(shared.clone());
+        let registry = registry();
+        registry.insert(live.clone());
+        Self {
+            registry,
+            live,
+            publication: Publication::new(shared, master, settings().window),
+            windows: BTreeMap::new(),
+            _inbox: inbox,
+        }
+    }
+
+    /// The multivariant playlist of an epoch of picture and sound is known.
+    pub(crate) fn present(&mut self, epoch: u64) {
+        self.publication.presentation(Arc::new(Multivariant {
+            epoch,
+            variants: vec![Variant {
+                rendition: Rendition::High,
+                bandwidth: 3_000_000,
+                average_bandwidth: 2_500_000,
+                codecs: vec!["avc1.64001f".to_owned(), "mp4a.40.2".to_owned()],
+                resolution: Some((1280, 720)),
+                frame_rate: Some((30, 1)),
+            }],
+            audio_channels: Some(2),
+            independent_segments: true,
+        }));
+    }
+
+    /// Publishes the next part of a rendition; its bytes are `<rendition><number>`.
+    pub(crate) fn part(&mut self, epoch: u64, rendition: Rendition) {
+        let data = |number| Some(Bytes::from(format!("{rendition}{number}")));
+        self.add(epoch, rendition, data);
+    }
+
+    /// Publishes missing media in place of the next part.
+    pub(crate) fn gap(&mut self, epoch: u64, rendition: Rendition) {
+        self.add(epoch, rendition, |_| None);
+    }
+
+    fn add(&mut self, epoch: u64, rendition: Rendition, data: impl Fn(u64) -> Option<Bytes>) {
+        let (window, number) = self.windows.entry((epoch, rendition)).or_insert_with(|| {
+            let length = MediaTime::from_duration(settings().window);
+            (Window::new(CONSTANTS, Timescale::VIDEO, length), 0)
+        });
+        if number.is_multiple_of(PARTS) {
+            let at = window.end_time();
+            window.end_segment(at);
+            let init = window.add_init(Bytes::from_static(b"init"));
+            window.begin_segment(at, WallTime(1_767_268_800_000 + at / 90), false, init);
+        }
+        window.add_part(PART_TICKS, number.is_multiple_of(PARTS), data(*number));
+        *number += 1;
+        let snapshot = Arc::new(window.snapshot(Vec::new()));
+        self.publication.snapshot(epoch, rendition, snapshot);
+    }
+
+    /// Ends every rendition of an epoch.
+    pub(crate) fn end(&mut self, epoch: u64, publishing: bool) {
+        for ((of, rendition), (window, _)) in &mut self.windows {
+            if *of == epoch {
+                let at = window.end_time();
+                window.end_segment(at);
+                window.end();
+                let snapshot = Arc::new(window.snapshot(Vec::new()));
+                self.publication.snapshot(epoch, *rendition, snapshot);
+            }
+        }
+        self.publication.ended(epoch, Instant::now(), publishing);
+    }
+
+    /// Sets what is told about the stream.
+    pub(crate) fn state(&self, state: State) {
+        self.live.0.status().state = state;
+    }
+
+    /// A publisher has come.
+    pub(crate) fn opened(&mut self) {
+        self.publication.opened();
+    }
+
+    /// Time has passed.
+    pub(crate) fn expire(&mut self) {
+        self.publication.expire(Instant::now());
+    }
+}

@@ -1,0 +1,195 @@
+//! Who publishes: claims, takeovers, fences, ends. What is published: readiness, epochs, retention.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, advance};
+use vitrine_core::{
+    engine::stream::End,
+    limits,
+    media::{Kind, Rendition},
+    wire::flv,
+};
+
+use super::{
+    Busy, Claim, Fence, Gone, Registry, SessionId,
+    fixture::{self, Stage},
+};
+
+const HOME: &str = "192.0.2.1:5000";
+const AWAY: &str = "192.0.2.2:5000";
+
+fn claim(peer: &str, takeover: bool) -> Claim {
+    Claim {
+        stream: "demo".parse().expect("valid"),
+        session: SessionId::new(),
+        peer: peer.parse().expect("an address"),
+        protocol: "rtmp",
+        encoder: "test".to_owned(),
+        takeover,
+        epoch: None,
+    }
+}
+
+fn frame(bytes: usize) -> flv::Item {
+    flv::Item::Frame(flv::Frame {
+        kind: Kind::Audio,
+        timestamp: 0,
+        nanos: 0,
+        composition_ms: 0,
+        sync: true,
+        data: vec![0; bytes].into(),
+    })
+}
+
+async fn session_of(registry: &Registry) -> Option<SessionId> {
+    tokio::task::yield_now().await;
+    let live = registry.lookup("demo").expect("live");
+    live.status().session.map(|session| session.id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_fences_the_incumbent_and_nothing_it_sends_counts() {
+    let registry = fixture::registry();
+    let first = registry.claim(claim(HOME, true)).await.expect("free");
+    first
+        .media(frame(1000), Instant::now())
+        .await
+        .expect("listened to");
+    let second = claim(AWAY, true);
+    let id = second.session.clone();
+    let second = registry.claim(second).await.expect("taken over");
+    assert_eq!(first.fenced().await, Fence::Takeover);
+    assert_eq!(
+        first.media(frame(1), Instant::now()).await,
+        Err(Gone(Fence::Takeover))
+    );
+    // The end of the fenced one ends nothing.
+    first.close(End::Stopped).await;
+    assert_eq!(session_of(&registry).await, Some(id));
+    second
+        .media(frame(1000), Instant::now())
+        .await
+        .expect("listened to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_takeover_a_live_stream_is_busy_until_its_publisher_ends() {
+    let registry = fixture::registry();
+    let first = registry.claim(claim(HOME, true)).await.expect("free");
+    assert_eq!(
+        registry.claim(claim(AWAY, false)).await.err(),
+        Some(Busy::Live)
+    );
+    // Dropped: lost. A claim right behind it is not refused for the sake of a dead publisher.
+    drop(first);
+    registry
+        .claim(claim(AWAY, false))
+        .await
+        .expect("free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contested_stream_stays_with_its_incumbent() {
+    let registry = fixture::registry();
+    let mut held = vec![registry.claim(claim(HOME, true)).await.expect("free")];
+    for peer in [AWAY, HOME, AWAY] {
+        held.push(registry.claim(claim(peer, true)).await.expect("a takeover"));
+    }
+    assert_eq!(
+        registry.claim(claim(HOME, true)).await.err(),
+        Some(Busy::Contested)
+    );
+    advance(Duration::from_secs(61)).await;
+    held.push(
+        registry
+            .claim(claim(HOME, true))
+            .await
+            .expect("a minute later"),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_server_fences_its_publishers_and_takes_no_others() {
+    let registry = fixture::registry();
+    let publisher = registry.claim(claim(HOME, true)).await.expect("free");
+    registry.drain().await;
+    assert_eq!(publisher.fenced().await, Fence::ShuttingDown);
+    assert_eq!(
+        registry.claim(claim(HOME, true)).await.err(),
+        Some(Busy::ShuttingDown)
+    );
+    assert!(registry.lookup("demo").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_larger_than_the_whole_inbox_still_pass() {
+    let registry = fixture::registry();
+    let publisher = registry.claim(claim(HOME, true)).await.expect("free");
+    let bytes = limits::INBOX_KIB_MAX as usize * 1024 + 1;
+    for _ in 0..2 {
+        publisher
+            .media(frame(bytes), Instant::now())
+            .await
+            .expect("listened to");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_multivariant_playlist_appears_when_every_rendition_has_a_part() {
+    let mut stage = Stage::new();
+    let ready = |stage: &Stage| {
+        stage
+            .live
+            .master()
+            .borrow()
+            .as_ref()
+            .map(|master| master.epoch)
+    };
+    stage.part(7, Rendition::High);
+    stage.present(7);
+    assert_eq!(ready(&stage), None);
+    stage.part(7, Rendition::Audio);
+    assert_eq!(ready(&stage), Some(7));
+    // Over, and nobody is publishing: it stays. Somebody comes: whoever asks now waits for the next epoch.
+    stage.end(7, false);
+    assert_eq!(ready(&stage), Some(7));
+    stage.opened();
+    assert_eq!(ready(&stage), None);
+    stage.present(8);
+    stage.part(8, Rendition::High);
+    stage.part(8, Rendition::Audio);
+    assert_eq!(ready(&stage), Some(8));
+    // The tracks changed beyond the epoch's constants while somebody publishes.
+    stage.end(8, true);
+    assert_eq!(ready(&stage), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_epochs_stay_for_their_retention_and_never_more_than_a_few() {
+    let mut stage = Stage::new();
+    let there = |stage: &Stage, epoch| stage.live.rendition(epoch, Rendition::High).is_some();
+    stage.part(1, Rendition::High);
+    stage.end(1, false);
+    stage.part(2, Rendition::High);
+    advance(Duration::from_secs(59)).await;
+    stage.expire();
+    assert!(there(&stage, 1) && there(&stage, 2));
+    advance(Duration::from_secs(1)).await;
+    stage.expire();
+    assert!(!there(&stage, 1) && there(&stage, 2));
+    for epoch in 3..=5 {
+        stage.part(epoch, Rendition::High);
+    }
+    assert!(!there(&stage, 2) && there(&stage, 3) && there(&stage, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_requests_of_a_stream_wait() {
+    let stage = Stage::new();
+    let mut waiters: Vec<_> = (0..limits::WAITERS_PER_STREAM_MAX)
+        .map(|_| stage.live.wait().expect("room"))
+        .collect();
+    assert!(stage.live.wait().is_none());
+    waiters.pop();
+    assert!(stage.live.wait().is_some());
+}
