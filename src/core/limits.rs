@@ -1,5 +1,7 @@
 //! Every upper bound of the daemon, with its unit and its reason. A limit that a stranger can reach belongs here.
 
+use std::time::Duration;
+
 // Time and packaging
 
 /// Largest step back of the publisher's clock, in milliseconds, that is taken as sent (reordered or repeated frames);
@@ -31,92 +33,87 @@ pub const SYNC_WAIT_MS: i64 = 10_000;
 /// Outputs of one input to a stream, before they are drained: a snapshot per rendition and a few words; more means that
 /// the driver broke the usage law.
 pub const STREAM_OUTPUTS: usize = 64;
-
 // Delivery.
 
 /// Segments beyond the last complete one that a blocked reload may ask for: two, the draft's own bound
 /// (draft-pantos-hls-rfc8216bis, 6.2.5.2). Counted from the segment that is growing, which is the first of them.
 pub const BLOCK_AHEAD_SEGMENTS: u64 = 2;
-
 /// Milliseconds of parts beyond the newest one that a blocked reload may ask for: the draft's Advance Part Limit, three
 /// seconds of parts, or three parts when they last a second or longer (6.2.5.2).
 pub const ADVANCE_PART_LIMIT_MS: u64 = 3000;
-
 /// Shortest sliding list, in target durations, whatever is configured: beyond the skip boundary (six) with room for a
 /// delta update to skip something.
 pub const WINDOW_TARGET_DURATIONS_MIN: i64 = 9;
-
 /// Milliseconds of media kept beyond what the draft promises for what left a list. Retention is counted in media time,
 /// and media may run this far ahead of its arrival before the publisher is paced: without it, such a burst would make
 /// bytes vanish early.
 pub const RETENTION_SLACK_MS: i64 = 10_000;
-
-use std::time::Duration;
-
 // RTMP wire (chunks, AMF0) and publish session.
 
 /// Chunk streams one connection may use, a count. Encoders use 3 to 8; each costs an assembly buffer.
 pub const CHUNK_STREAMS_MAX: usize = 64;
-
 /// Largest chunk size accepted, in bytes: no chunk is longer than a message, whose length has 24 bits.
 pub const CHUNK_SIZE_MAX: u32 = 0xFF_FFFF;
-
 /// Largest audio, video or aggregate message, in bytes: a 4K key frame at 100 Mb/s is below 4 MiB.
 pub const MEDIA_MESSAGE_MAX: u32 = 8 << 20;
-
 /// Largest data message, in bytes: `onMetaData` of a file carries a key frame index.
 pub const DATA_MESSAGE_MAX: u32 = 256 << 10;
-
 /// Largest command, control or unknown message, in bytes: ffmpeg's longest `connect` is about 2 KiB.
 pub const COMMAND_MESSAGE_MAX: u32 = 64 << 10;
-
 /// Bytes of unfinished messages a publisher may leave with us: one of the largest and its neighbours.
 pub const CHUNK_BUFFERED_MAX: usize = 16 << 20;
-
 /// The same before the verdict, when anyone may be at the other end: one key frame of an impatient encoder.
 pub const CHUNK_BUFFERED_STRANGER_MAX: usize = 2 << 20;
-
 /// Bytes reserved when a message begins; from there a buffer grows with what arrived, never with what was announced.
 pub const CHUNK_RESERVE: usize = 16 << 10;
-
 /// Nesting of AMF0 objects and arrays, a count. `onMetaData` with a key frame index needs 3.
 pub const AMF0_DEPTH_MAX: usize = 16;
-
 /// Values in one AMF0 message, a count: about a mebibyte decoded.
 pub const AMF0_VALUES_MAX: usize = 16 << 10;
-
 /// Message streams one connection may create, a count. Encoders create 1.
 pub const MESSAGE_STREAMS_MAX: u32 = 8;
-
 /// Bytes of metadata and codec configurations kept while a publish awaits its verdict.
 pub const PUBLISH_HELD_MAX: usize = 256 << 10;
-
 /// Characters of a reason sent to a publisher, so that every reply fits one chunk.
 pub const REASON_MAX: usize = 512;
-
 /// From the end of the handshake to `publish`, and from the end of one publish to the next on the connection.
 pub const CONNECT_TO_PUBLISH: Duration = Duration::from_secs(10);
-
 /// Without an audio or video message after the verdict: longer than the stalls a mobile network recovers from.
 pub const PUBLISH_IDLE: Duration = Duration::from_secs(15);
-
 // Codec configurations and access units
 
 /// NAL units or OBUs in one access unit. One slice per macroblock row of 8K is 270; an encoder that sends more than
 /// this is not sending video.
 pub const MAX_UNITS_PER_SAMPLE: usize = 1024;
-
 /// Parameter sets of one type in a configuration: what `numOfSequenceParameterSets` can say (5 bits).
 pub const MAX_PARAMETER_SETS: usize = 31;
-
 /// Bytes of one parameter set or AudioSpecificConfig. Real ones stay under 300; the length field allows 65,535.
 pub const MAX_CONFIG_BYTES: usize = 4096;
-
 /// Width or height of a picture in pixels: 16K, and what a sample entry's 16 bit can hold.
 pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
-
 /// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
 pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
+// ingest: the RTMP door
+
+/// One write to a publisher. Answers are small, so a peer that cannot take one is not reading at all.
+pub const RTMP_WRITE: Duration = Duration::from_secs(5);
+/// From our last words to the close: long enough for them to cross the world and for the peer to hang up first.
+pub const RTMP_LINGER: Duration = Duration::from_secs(1);
+/// A frame waiting for the stream's task. That task never blocks: longer means it is gone.
+pub const RTMP_HAND_OFF: Duration = Duration::from_secs(10);
+/// The answer to a publish request; beyond it the request is denied (hooks: 3 s and a margin).
+pub const RTMP_VERDICT: Duration = Duration::from_secs(5);
+/// Bytes read from a publisher's socket at once: half a second of a 1 Mbit/s broadcast, one read of a 4K key frame's part.
+pub const RTMP_READ_BYTES: usize = 64 * 1024;
+/// Media ahead of its arrival, beyond which the socket is not read until the clock catches up.
+pub const PACE_LEAD: Duration = Duration::from_secs(10);
+/// Media behind its arrival that a burst may make good at once; as long as the longest silence we endure (idle limit).
+pub const PACE_LAG: Duration = Duration::from_secs(15);
+/// A step between neighbouring timestamps beyond this is a jump of the publisher's clock, not media to wait for.
+pub const PACE_STEP: Duration = Duration::from_secs(10);
+/// Time that a capped publisher's bits may be ahead of its cap: a burst after the longest silence we endure passes.
+pub const BITRATE_BURST: Duration = Duration::from_secs(15);
+// live
 
 // Live streams and their origin.
 

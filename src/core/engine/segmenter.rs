@@ -428,6 +428,13 @@ impl Segmenter {
         if self.plan.video.is_none() {
             self.cut_grid(at, end);
         }
+        if self
+            .audio
+            .next
+            .is_some_and(|next| at > self.audio.scale.at(next + self.audio_part_target()))
+        {
+            self.gap_audio(at, out);
+        }
         let (segment, part) = self.follow_cuts(at, out);
         if segment.is_none() && self.audio.next.is_none() {
             // Sound before the first segment of pictures has no segment to stand in.
@@ -567,6 +574,10 @@ impl Segmenter {
 
     fn part_target(&self) -> i64 {
         i64::from(self.plan.constants.part_target_ms) * 90
+    }
+
+    fn audio_part_target(&self) -> i64 {
+        MediaTime::from_ms(i64::from(self.plan.constants.part_target_ms)).ticks_at(self.audio.scale)
     }
 
     fn segment_max(&self) -> i64 {

@@ -405,9 +405,4 @@ mod tests {
             None
         );
     }
-
-    /// Channels of the core coder: one below [`Self::channels`] when parametric stereo adds the second.
-    pub fn core_channels(&self) -> u8 {
-        todo!()
-    }
 }

@@ -5,7 +5,7 @@ pub mod av1;
 pub mod avc;
 mod bits;
 pub mod hevc;
-pub mod nal;
+mod nal;
 pub mod opus;
 mod sample;
 mod segment;

@@ -1,14 +1,254 @@
-//! Stub
+//! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
+//!
+//! Start: folder, certificate, streams, doors, then every port is bound before any is served, then one line per listener
+//! on standard output (contracts, section 7). SIGHUP reads the static keys and the certificate again; what is wrong in them
+//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish; streams end, so that
+//! every waiting player is answered; HTTP connections finish. A second one ends the process at once.
+//!
+//! No decision about media, protocols or requests is made here.
 
 pub mod config;
+mod listen;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-/// Stub
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use vitrine_core::engine::{publish, stream};
+use vitrine_runtime::{
+    bearer::Digest,
+    clock::Clock,
+    serve::{self, tls::Identity},
+    telemetry,
+};
+
+use self::{
+    config::{Config, PublishKey},
+    listen::Listeners,
+};
+use crate::{
+    control,
+    ingest::{
+        self, Ingest,
+        admission::{Admission, Grant, StaticKeys},
+    },
+    live::{Registry, epochs::EpochStore},
+    origin::Origin,
+};
+
+/// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// A port cannot be had.
+    #[error("{}.listen: {_0}", _0.name)]
+    Bind(#[from] serve::Error),
+    /// The folder of what outlives the daemon cannot be made.
+    #[error("data_dir: cannot create {}: {source}", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Ended by a second signal, with connections cut.
+    #[error("ended at once by a second signal")]
+    Hurried,
+    /// A listener ended by a fault of ours.
+    #[error("a listener failed")]
+    Listener,
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+    /// The certificate cannot be used.
+    #[error("tls: {0}")]
+    Tls(#[from] serve::tls::Error),
+}
 
-/// Stub
-pub async fn run(_config: Arc<config::Config>, _config_path: Option<PathBuf>) -> Result<(), Error> {
-    Ok(())
+/// Runs the daemon until a signal ends it. `config_path` is read again on SIGHUP.
+///
+/// # Errors
+/// Why it could not start, before anything was served; or why it did not end well.
+pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<(), Error> {
+    let mut signals = Signals::new().map_err(Error::Signals)?;
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| Error::DataDir {
+        path: config.data_dir.clone(),
+        source,
+    })?;
+    let tls = config.tls.as_ref();
+    let identity = tls
+        .map(|tls| Identity::load(&tls.cert, &tls.key))
+        .transpose()?;
+    let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
+    let registry = Registry::new(streams(&config), epochs, Clock::start());
+    let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
+    let ingest = Ingest::new(
+        door(&config),
+        Admission::new(keys.clone()),
+        registry.clone(),
+    );
+    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref());
+    let metrics = telemetry::metrics();
+    let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
+
+    let listeners = Listeners::bind(&config)?;
+    announce(&listeners);
+    let shutdown = CancellationToken::new();
+    let mut tasks = listeners.serve(
+        &config,
+        identity.as_ref(),
+        &ingest,
+        origin,
+        control,
+        &shutdown,
+    );
+    tasks.spawn(metrics.maintain(shutdown.clone()));
+
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(config_path.as_deref(), &keys, identity.as_ref()),
+                Asked::End => break,
+            },
+            Some(_) = tasks.join_next() => return Err(Error::Listener),
+        }
+    }
+    tokio::select! {
+        () = drain(config.shutdown_timeout, &ingest, &registry, &shutdown, &mut tasks) => Ok(()),
+        () = signals.end() => Err(Error::Hurried),
+    }
+}
+
+/// One line per listener, for whoever started the process; a closed standard output is no reason to stop.
+fn announce(listeners: &Listeners) {
+    let mut out = io::stdout().lock();
+    for (name, address) in listeners.addresses() {
+        writeln!(out, "listening {name} {address}").ok();
+    }
+    out.flush().ok();
+}
+
+/// Reads the keys and the certificate again; what cannot be read stays as it is.
+fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
+    match Config::keys(path) {
+        Ok(fresh) => {
+            info!(keys = fresh.len(), "stream keys reloaded");
+            keys.replace(grants(&fresh));
+        }
+        Err(error) => warn!(%error, "stream keys not reloaded"),
+    }
+    match identity.map(Identity::reload) {
+        Some(Ok(())) => info!("certificate reloaded"),
+        Some(Err(error)) => warn!(%error, "certificate not reloaded"),
+        None => {}
+    }
+}
+
+/// Ends everything within `limit`, in the order in which things depend on each other.
+async fn drain(
+    limit: Duration,
+    ingest: &Ingest,
+    registry: &Registry,
+    shutdown: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) {
+    let deadline = Instant::now() + limit;
+    info!(?limit, "draining");
+    registry.begin_drain();
+    // A fifth is kept for the answers that end the streams.
+    ingest.drain(limit * 4 / 5).await;
+    let rest = async {
+        registry.drain().await;
+        shutdown.cancel();
+        while tasks.join_next().await.is_some() {}
+    };
+    if timeout_at(deadline, rest).await.is_err() {
+        warn!("connections cut at the end of shutdown_timeout");
+    }
+    info!("ended");
+}
+
+fn streams(config: &Config) -> stream::Settings {
+    stream::Settings {
+        part: config.hls.part,
+        segment: config.hls.segment,
+        max_gop: config.hls.max_gop,
+        window: config.hls.window,
+        part_hold_back: config.hls.part_hold_back,
+        grace: config.publish.grace,
+        grace_after_stop: config.publish.grace_after_stop,
+    }
+}
+
+fn door(config: &Config) -> ingest::Settings {
+    ingest::Settings {
+        handshake_timeout: config.rtmp.handshake_timeout,
+        session: publish::Limits {
+            connect_to_publish: config.rtmp.publish_timeout,
+            idle: config.rtmp.idle_timeout,
+        },
+        takeover: config.publish.takeover,
+        max_kbps: config.publish.max_kbps,
+    }
+}
+
+fn grants(keys: &[PublishKey]) -> Vec<(Digest, Grant)> {
+    let grant = |key: &PublishKey| {
+        let stream = key.stream.as_str().parse();
+        Grant {
+            stream: stream.expect("the settings accept stream ids of the same form"),
+            takeover: key.takeover,
+            max_kbps: key.max_kbps,
+            epoch: None,
+        }
+    };
+    keys.iter().map(|key| (key.key, grant(key))).collect()
+}
+
+/// The signals the daemon lives by. Received from the moment this is made.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next thing that somebody asks for.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.terminate.recv() => Asked::End,
+        }
+    }
+
+    /// The next wish to end; others are too late.
+    async fn end(&mut self) {
+        while !matches!(self.next().await, Asked::End) {}
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    End,
 }

@@ -159,14 +159,19 @@ impl Registry {
         self.0.clock
     }
 
-    /// Whether [`Registry::drain`] has begun.
+    /// Refuses new claims from now on; publishers and streams go on until [`Registry::drain`].
+    pub fn begin_drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Registry::begin_drain`] has been called.
     pub fn draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
     }
 
     /// Refuses new claims, fences every publisher, ends every stream's task and waits for them.
     pub async fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.begin_drain();
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;

@@ -133,3 +133,15 @@ fn sizes_that_lie_are_refused() {
     let many = DELIMITER.repeat(limits::MAX_UNITS_PER_SAMPLE + 1);
     assert!(config().unit(&many.into()).is_err());
 }
+
+#[test]
+fn sizes_of_two_bytes_are_little_endian_base_128() {
+    let header = &RECORD[4..];
+    let mut frame = vec![0x32, 0x81, 0x02]; // 257 bytes
+    frame.resize(3 + 257, 0x10);
+    let tail = [0x7a, 0x01, 0x80];
+    assert_eq!(
+        unit(&[header, &frame, &tail]).data[..],
+        [header, &frame].concat()
+    );
+}

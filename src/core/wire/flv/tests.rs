@@ -203,7 +203,7 @@ fn s19_composition_time_is_signed_24_bit_and_key_frames_are_seen_not_told() {
 }
 
 #[test]
-fn s20_a_frame_that_needs_no_change_is_a_slice_of_its_message() {
+fn a_frame_that_needs_no_change_is_a_slice_of_its_message() {
     let mut demuxer = configured();
     let message = body(&[&[0x27, 1, 0, 0, 0], DELTA]);
     let mut out = Vec::new();
@@ -212,6 +212,21 @@ fn s20_a_frame_that_needs_no_change_is_a_slice_of_its_message() {
         panic!("no frame");
     };
     assert_eq!(frame.data.as_ptr(), message[5..].as_ptr());
+}
+
+#[test]
+fn s20_resolution_may_change_and_hdr_metadata_passes_by() {
+    let mut demuxer = configured();
+    assert_eq!(
+        video(&mut demuxer, &[&[0x94], b"avc1", &[2, 0, 9]]),
+        Ok(vec![])
+    );
+    let items = video(&mut demuxer, &[&[0x90], b"avc1", &hex(MAIN)]).expect("changed");
+    let [Item::Config(config)] = &items[..] else {
+        panic!("{items:?}");
+    };
+    assert_eq!(config.resolution(), Some((1920, 1080)));
+    assert!(frame(video(&mut demuxer, &[&[0x93], b"avc1", KEY])).sync);
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! The RTMP door: from an accepted socket to the stream's task (RTMP 1.0, Enhanced RTMP v2; contracts, section 1).
+//!
+//! | module | holds |
+//! |-|-|
+//! | [`admission`] | who may publish, and as what: the seam that hooks will fill |
+//! | `connection` | one publisher's connection: the loop around the session's state machine |
+//! | `handshake` | plain and digest handshakes |
+//! | `pace` | how fast a publisher may deliver |
+//! | `status` | the one table of what a broadcaster is told |
+//! | `throttle` | one log line a second for each reason |
+//!
+//! One task per connection; listening, connection limits and TLS are `vitrine_runtime::serve`'s. A stranger's bytes meet the handshake, then `vitrine_core::engine::publish`; nothing here
+//! parses them. Stream keys are seen by admission alone and never written anywhere: not the key, not the query, not the
+//! tcUrl.
+
+pub mod admission;
+mod connection;
+mod handshake;
+mod pace;
+mod status;
+mod throttle;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, field, info, info_span};
+use vitrine_core::{engine::publish, limits::RTMP_VERDICT};
+
+use self::{
+    admission::{Admission, PublishRequest, Verdict},
+    connection::Connection,
+    status::Refusal,
+    throttle::OncePerSecond,
+};
+use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId};
+
+/// What the configuration says about the door.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// From the first byte to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// How long a session waits for a publish and for media.
+    pub session: publish::Limits,
+    /// Whether a right key takes the stream from the publisher that holds it, unless the verdict says otherwise.
+    pub takeover: bool,
+    /// Highest bitrate of a publisher in thousand bits a second, unless the verdict says otherwise.
+    pub max_kbps: u32,
+}
+
+/// The RTMP door of one process, behind all its listeners.
+#[derive(Debug)]
+pub struct Ingest {
+    settings: Settings,
+    admission: Admission,
+    registry: Registry,
+    refusals: OncePerSecond,
+    /// Accepted publishes, as long as they last.
+    publishes: TaskTracker,
+    /// No new publishes; those who can are asked to leave.
+    draining: CancellationToken,
+    /// Every connection ends now.
+    stop: CancellationToken,
+}
+
+/// A publish that admission and registry have agreed to.
+struct Accepted {
+    publisher: Publisher,
+    stream: StreamId,
+    max_kbps: u32,
+}
+
+impl Ingest {
+    /// A door without connections.
+    pub fn new(settings: Settings, admission: Admission, registry: Registry) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            admission,
+            registry,
+            refusals: OncePerSecond::default(),
+            publishes: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Serves one connection until its end, handshake first. `protocol` is `rtmp` or `rtmps`.
+    pub async fn serve<S>(self: Arc<Self>, socket: S, peer: SocketAddr, protocol: &'static str)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let id = SessionId::new();
+        let span = info_span!("session", session = %id, %peer, stream = field::Empty);
+        Connection::serve(self, socket, peer, protocol, id)
+            .instrument(span)
+            .await;
+    }
+
+    /// Cancelled when every connection ends: the time to stop listening. Until then, even while draining, whoever
+    /// connects is told why it may not publish.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Refuses new publishes, asks the encoders that can reconnect elsewhere to do so, and waits for the publishes to end
+    /// by themselves, `patience` at most. Then ends every connection that is left.
+    pub async fn drain(&self, patience: Duration) {
+        self.draining.cancel();
+        self.publishes.close();
+        if timeout(patience, self.publishes.wait()).await.is_err() {
+            info!(
+                publishes = self.publishes.len(),
+                "still publishing at the end of patience"
+            );
+        }
+        self.stop.cancel();
+    }
+
+    /// Asks admission, then claims the stream.
+    async fn decide(&self, request: PublishRequest) -> Result<Accepted, Refusal> {
+        if self.draining.is_cancelled() {
+            return Err(Busy::ShuttingDown.into());
+        }
+        let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
+        let grant = match decided.map_err(|_| Refusal::NoAnswer)? {
+            Verdict::Allow(grant) => grant,
+            Verdict::Deny { reason } => return Err(Refusal::Denied { reason }),
+        };
+        let claim = Claim {
+            stream: grant.stream.clone(),
+            session: request.session,
+            peer: request.peer,
+            protocol: request.protocol,
+            encoder: request.words.encoder,
+            takeover: grant.takeover.unwrap_or(self.settings.takeover),
+            epoch: grant.epoch,
+        };
+        Ok(Accepted {
+            publisher: self.registry.claim(claim).await?,
+            stream: grant.stream,
+            max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
+        })
+    }
+
+    /// Counts a refused publish, and tells of it unless there is a flood of them.
+    fn note_refusal(&self, refusal: &Refusal) {
+        let reason = refusal.label();
+        metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(1);
+        if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
+            info!(%refusal, held_back, "publish refused");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

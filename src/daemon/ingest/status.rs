@@ -1,0 +1,80 @@
+//! The one table of what a broadcaster is told, and by which RTMP status (contracts, section 1).
+//!
+//! OBS understands `Denied`, `Rejected` and `BadName` as final and shows the description; `Unauthorized` it does not know.
+//! `BadName` is for a right key at a wrong moment; whatever else stands in the way before the start is `Denied`.
+
+use vitrine_core::{engine::publish::Verdict, limits::RTMP_VERDICT};
+
+use crate::live::Busy;
+
+/// Why a publish request is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Admission says no.
+    #[error("{reason}")]
+    Denied {
+        /// Its reason, fit for the broadcaster's eyes.
+        reason: String,
+    },
+    /// Admission has not answered in time: closed rather than open.
+    #[error("no answer to the publish request within {} s", RTMP_VERDICT.as_secs())]
+    NoAnswer,
+    /// The key is right, but the stream cannot be had.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+}
+
+impl Refusal {
+    /// The name in metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Denied { .. } => "denied",
+            Self::NoAnswer => "no_answer",
+            Self::Busy(busy) => busy.label(),
+        }
+    }
+}
+
+impl From<&Refusal> for Verdict {
+    fn from(refusal: &Refusal) -> Self {
+        let reason = refusal.to_string();
+        match refusal {
+            Refusal::Busy(Busy::Live | Busy::Contested) => Self::Busy(reason),
+            Refusal::Busy(Busy::ShuttingDown | Busy::TooMany | Busy::Unavailable)
+            | Refusal::Denied { .. }
+            | Refusal::NoAnswer => Self::Deny(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_key_at_a_wrong_moment_is_bad_name_and_all_else_denied() {
+        let cases = [
+            (
+                Refusal::Denied {
+                    reason: "unknown stream key".to_owned(),
+                },
+                false,
+            ),
+            (Refusal::NoAnswer, false),
+            (Refusal::Busy(Busy::Live), true),
+            (Refusal::Busy(Busy::Contested), true),
+            (Refusal::Busy(Busy::ShuttingDown), false),
+            (Refusal::Busy(Busy::TooMany), false),
+            (Refusal::Busy(Busy::Unavailable), false),
+        ];
+        for (refusal, busy) in cases {
+            let reason = refusal.to_string();
+            let wanted = if busy {
+                Verdict::Busy(reason)
+            } else {
+                Verdict::Deny(reason)
+            };
+            assert_eq!(Verdict::from(&refusal), wanted);
+        }
+    }
+}
