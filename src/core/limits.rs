@@ -137,6 +137,8 @@ pub const ENDED_RETENTION: Duration = Duration::from_secs(60);
 pub const WAITERS_PER_STREAM_MAX: usize = 20_000;
 /// Parts whose publish latency the control API summarises: some 25 s of 200 ms parts.
 pub const LATENCIES_KEPT_MAX: usize = 128;
+/// Least time between two timers of a stream: the grain of the clocks.
+pub const TIMER_REST: Duration = Duration::from_millis(1);
 /// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below
 /// the request timeout of players and edges.
 pub const MULTIVARIANT_WAIT: Duration = Duration::from_secs(8);

@@ -13,7 +13,7 @@
 //! | module | holds |
 //! |-|-|
 //! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
-//! | `ingest`, [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
+//! | [`ingest`], [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
 //! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
 //!
 //! # The way of a sample: three owners, two hand-offs

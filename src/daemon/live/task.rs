@@ -47,6 +47,8 @@ pub(super) struct Task {
     held: Option<(Held, std::net::IpAddr)>,
     /// When the stream goes, once over.
     leaves: Option<Instant>,
+    /// When the timer may fire again.
+    rests: Instant,
 }
 
 impl Task {
@@ -78,6 +80,7 @@ impl Task {
             held: None,
             // A stream whose first claim never comes would otherwise stay.
             leaves: Some(Instant::now() + limits::ENDED_RETENTION),
+            rests: Instant::now(),
         };
         (task, live)
     }
@@ -95,7 +98,7 @@ impl Task {
                 }
                 () = async {
                     match deadline {
-                        Some(at) => sleep_until(at).await,
+                        Some(at) => sleep_until(at.max(self.rests)).await,
                         None => pending().await,
                     }
                 } => self.expire().await,
@@ -121,6 +124,8 @@ impl Task {
 
     async fn expire(&mut self) {
         let now = Instant::now();
+        // Media time is finer than the clock: a deadline rounded down is not due yet, and must not spin until it is.
+        self.rests = now + limits::TIMER_REST;
         self.publication.expire(now);
         if self
             .stream

@@ -6,13 +6,14 @@ use tokio::time::{Instant, advance};
 use vitrine_core::{
     engine::stream::End,
     limits,
-    media::{Kind, Rendition},
+    media::{self, Kind, Rendition},
     wire::flv,
 };
 
 use super::{
     Busy, Claim, Fence, Gone, Registry, SessionId,
     fixture::{self, Stage},
+    status::State,
 };
 
 const HOME: &str = "192.0.2.1:5000";
@@ -192,4 +193,89 @@ async fn only_so_many_requests_of_a_stream_wait() {
     assert!(stage.live.wait().is_none());
     waiters.pop();
     assert!(stage.live.wait().is_some());
+}
+
+/// Sends `count` frames of AAC, 1024 samples at 48 kHz each, as fast as they would be spoken.
+async fn speak(publisher: &super::Publisher, count: u32) {
+    for index in 0..count {
+        let timestamp = index * 64 / 3;
+        let frame = flv::Frame {
+            kind: Kind::Audio,
+            timestamp,
+            nanos: 0,
+            composition_ms: 0,
+            sync: true,
+            data: vec![0x21; 200].into(),
+        };
+        publisher
+            .media(flv::Item::Frame(frame), Instant::now())
+            .await
+            .expect("listened to");
+        tokio::time::sleep(Duration::from_micros(21_333)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_is_published_survives_its_publisher_and_ends() {
+    let registry = fixture::registry();
+    let config =
+        media::aac::Config::parse(&vec![0x11, 0x90].into()).expect("AAC-LC, 48 kHz, stereo");
+    let config = || flv::Item::Config(media::Config::Aac(config.clone()));
+    let state = |registry: &Registry| registry.lookup("demo").expect("live").status().state;
+
+    let publisher = registry.claim(claim(HOME, true)).await.expect("free");
+    publisher
+        .media(config(), Instant::now())
+        .await
+        .expect("listened to");
+    speak(&publisher, 1000).await;
+    let live = registry.lookup("demo").expect("live");
+    assert_eq!(live.status().state, State::Live);
+    let epoch = live.master().borrow().as_ref().expect("ready").epoch;
+    let first = live.renditions();
+    assert_eq!(
+        first
+            .iter()
+            .map(|(of, name, _)| (*of, *name))
+            .collect::<Vec<_>>(),
+        [(epoch, Rendition::Audio)]
+    );
+    assert!(live.status().latency.percentile(50).is_some());
+
+    // Lost, and back within grace: the same epoch goes on.
+    drop(publisher);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(state(&registry), State::Grace);
+    let publisher = registry.claim(claim(AWAY, true)).await.expect("free");
+    publisher
+        .media(config(), Instant::now())
+        .await
+        .expect("listened to");
+    speak(&publisher, 1000).await;
+    assert_eq!(state(&registry), State::Live);
+    assert_eq!(live.renditions().len(), 1, "the same epoch");
+    assert!(live.renditions()[0].2.snapshot().next_part > first[0].2.snapshot().next_part);
+
+    // Stopped: over after the short grace, fetchable for a minute, then gone.
+    publisher.close(End::Stopped).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(state(&registry), State::Ended);
+    assert!(live.renditions()[0].2.snapshot().ended);
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    assert!(registry.lookup("demo").is_some());
+
+    // Somebody comes at the last moment: the same address, a new epoch, and the old one's media are still there.
+    let publisher = registry.claim(claim(AWAY, true)).await.expect("free");
+    publisher
+        .media(config(), Instant::now())
+        .await
+        .expect("listened to");
+    speak(&publisher, 150).await;
+    let again = registry.lookup("demo").expect("live");
+    let next = again.master().borrow().as_ref().expect("ready").epoch;
+    assert!(next > epoch);
+    assert!(again.rendition(epoch, Rendition::Audio).is_some());
+    drop(publisher);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert!(registry.lookup("demo").is_none());
 }
