@@ -13,7 +13,7 @@ const SPAN: Duration = Duration::from_secs(60);
 
 /// The memory of one stream's takeovers.
 #[derive(Debug, Default)]
-pub struct Contest {
+pub(super) struct Contest {
     /// When the latest takeovers between different addresses happened; at most [`TAKEOVERS`].
     takeovers: VecDeque<Duration>,
     held_until: Duration,
@@ -21,7 +21,12 @@ pub struct Contest {
 
 impl Contest {
     /// Whether `challenger` may take the stream from `incumbent` at `now` (monotonic); remembered when it may.
-    pub fn takeover(&mut self, now: Duration, incumbent: IpAddr, challenger: IpAddr) -> bool {
+    pub(super) fn takeover(
+        &mut self,
+        now: Duration,
+        incumbent: IpAddr,
+        challenger: IpAddr,
+    ) -> bool {
         if incumbent == challenger {
             return true;
         }

@@ -13,7 +13,8 @@
 //! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
 //! out) is a watch per rendition: each waiting request wakes once per version. There is no lock between viewers.
 
-pub mod contest;
+pub mod claim;
+mod contest;
 pub mod epochs;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -27,7 +28,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use claim::{Busy, Claim};
 pub use id::{InvalidStreamId, SessionId, StreamId};
 pub use published::Live;
 pub use publisher::{Fence, Gone, Publisher};
-pub use registry::{Busy, Claim, Registry};
+pub use registry::Registry;

@@ -2,7 +2,7 @@
 //!
 //! Hand-off B (design, section 5): one watch per rendition, so that a waiting request wakes once per version. A version is
 //! a [`Rendered`]: an immutable snapshot whose playlist texts are each written at most once, when first asked for; a
-//! stream that nobody watches costs no writing. The write half is [`super::publication`].
+//! stream that nobody watches costs no writing. The write half is `publication`.
 
 use std::{
     fmt,
@@ -16,7 +16,6 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use vitrine_core::{engine::window::Snapshot, limits, media::Rendition, wire::m3u8::media::Form};
@@ -29,7 +28,7 @@ pub struct Body {
     /// The bytes.
     pub bytes: Bytes,
     /// `ETag`, quotes included.
-    pub etag: HeaderValue,
+    pub etag: Bytes,
 }
 
 impl Body {
@@ -42,8 +41,10 @@ impl Body {
             etag.push_str(&format!("{byte:02x}"));
         }
         etag.push('"');
-        let etag = HeaderValue::try_from(etag).expect("hexadecimal digits in quotes");
-        Self { bytes, etag }
+        Self {
+            bytes,
+            etag: etag.into(),
+        }
     }
 }
 

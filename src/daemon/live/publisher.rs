@@ -16,7 +16,7 @@ use vitrine_core::{
     wire::flv,
 };
 
-use super::registry::{Busy, Claim};
+use super::claim::{Busy, Claim};
 
 /// Why a publish is not listened to any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

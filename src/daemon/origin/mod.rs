@@ -288,7 +288,8 @@ fn text(asked: Asked<'_>, text: &Text, cache: Cache) -> Found {
     };
     Found {
         media_type: "application/vnd.apple.mpegurl",
-        etag: body.etag.clone(),
+        etag: HeaderValue::from_maybe_shared(body.etag.clone())
+            .expect("hexadecimal digits in quotes"),
         cache,
         coding,
         content: Content::Whole(body.bytes.clone()),

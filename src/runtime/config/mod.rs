@@ -11,6 +11,7 @@
 //! What the settings mean is the business of the program that asks for them.
 
 mod fault;
+mod origin;
 mod tree;
 mod value;
 
@@ -21,7 +22,7 @@ pub use toml;
 use self::tree::{Leaf, Tree};
 pub use self::{
     fault::{Error, Fault},
-    tree::Origin,
+    origin::Origin,
     value::{Size, Value},
 };
 

@@ -3,12 +3,7 @@
 //! Flat, because every question of the configuration layer is asked by key: what is its value, where does it stand,
 //! is anything below it, which keys did nobody ask for. Parsing is the `toml` crate's.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde::Deserialize as _;
 use toml::{
@@ -16,36 +11,7 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use super::Fault;
-
-/// Where an effective value came from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// The code.
-    Default,
-    /// A line of the file.
-    File {
-        /// The path as it was given.
-        path: Arc<PathBuf>,
-        /// Counted from 1.
-        line: usize,
-    },
-    /// A variable of the environment.
-    Environment {
-        /// The whole name, with its prefix.
-        name: String,
-    },
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => write!(f, "default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment { name } => write!(f, "environment {name}"),
-        }
-    }
-}
+use super::{Fault, Origin};
 
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
