@@ -90,6 +90,13 @@ impl Snapshot {
         segment.parts.get(index)?.data.as_ref()
     }
 
+    /// Whether this holds more than `former`: a part, the end of a segment, the end of the list. Otherwise it only
+    /// reports on other renditions, and nobody who waited on `former` can be answered now.
+    pub fn grew_from(&self, former: &Self) -> bool {
+        let growth = |version: &Self| (version.next_part, version.open.is_none(), version.ended);
+        growth(self) != growth(former)
+    }
+
     /// Number of the newest segment, complete or not, and index of its newest part: what a rendition report says of
     /// this rendition. `None` before the first part.
     pub fn edge(&self) -> Option<(u64, u64)> {

@@ -78,29 +78,36 @@ impl Publication {
         self.publish_master();
     }
 
-    /// Takes a new version of a rendition; true when it holds more parts than the one before.
+    /// Takes a new version of a rendition; true when it holds more than the one before.
     pub(super) fn snapshot(
         &mut self,
         epoch: u64,
         rendition: Rendition,
         snapshot: Arc<Snapshot>,
     ) -> bool {
-        let next_part = snapshot.next_part;
         let version = Arc::new(Rendered::new(snapshot));
         let run = self.run(epoch);
-        let former = match run.renditions.get(&rendition) {
-            Some(versions) => Some(versions.send_replace(version)),
+        let grew = match run.renditions.get(&rendition) {
+            Some(versions) => {
+                let grew = version.snapshot().grew_from(versions.borrow().snapshot());
+                // One that only reports on other renditions wakes nobody.
+                versions.send_if_modified(|current| {
+                    *current = version;
+                    grew
+                });
+                grew
+            }
             None => {
                 run.renditions
                     .insert(rendition, watch::Sender::new(version));
                 self.share();
-                None
+                true
             }
         };
         if self.pending.is_some() {
             self.publish_master();
         }
-        former.map_or(0, |former| former.snapshot().next_part) < next_part
+        grew
     }
 
     /// Every playlist of `epoch` has its end; `publishing` tells that another epoch may follow at once.
