@@ -78,36 +78,38 @@ impl Publication {
         self.publish_master();
     }
 
-    /// Takes a new version of a rendition; true when it holds more than the one before.
+    /// Takes a new version of a rendition; answers how many parts it has more than the one before.
     pub(super) fn snapshot(
         &mut self,
         epoch: u64,
         rendition: Rendition,
         snapshot: Arc<Snapshot>,
-    ) -> bool {
+    ) -> u64 {
         let version = Arc::new(Rendered::new(snapshot));
         let run = self.run(epoch);
-        let grew = match run.renditions.get(&rendition) {
+        let parts = version.snapshot().next_part;
+        let known = match run.renditions.get(&rendition) {
             Some(versions) => {
+                let known = versions.borrow().snapshot().next_part;
                 let grew = version.snapshot().grew_from(versions.borrow().snapshot());
                 // One that only reports on other renditions wakes nobody.
                 versions.send_if_modified(|current| {
                     *current = version;
                     grew
                 });
-                grew
+                known
             }
             None => {
                 run.renditions
                     .insert(rendition, watch::Sender::new(version));
                 self.share();
-                true
+                0
             }
         };
         if self.pending.is_some() {
             self.publish_master();
         }
-        grew
+        parts - known
     }
 
     /// Every playlist of `epoch` has its end; `publishing` tells that another epoch may follow at once.

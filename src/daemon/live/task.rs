@@ -256,10 +256,9 @@ impl Task {
                     rendition,
                     snapshot,
                 } => {
-                    if self.publication.snapshot(epoch, rendition, snapshot) {
-                        parts = true;
-                        metrics::counter!("vitrine_parts_total").increment(1);
-                    }
+                    let new = self.publication.snapshot(epoch, rendition, snapshot);
+                    metrics::counter!("vitrine_parts_total").increment(new);
+                    parts |= new > 0;
                 }
                 Output::Ended { epoch } => {
                     self.publication
