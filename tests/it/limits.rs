@@ -59,8 +59,11 @@ async fn broken_clients_cost_a_good_stream_nothing() {
     );
 }
 
-/// Name and deed; each on connections of its own, ending by itself.
-const ATTACKS: &[(&str, fn(SocketAddr) -> io::Result<()>)] = &[
+/// A deed on connections of its own, ending by itself.
+type Attack = fn(SocketAddr) -> io::Result<()>;
+
+/// Name and deed.
+const ATTACKS: &[(&str, Attack)] = &[
     ("noise", |to| bytes(to, &[0xFF; 4096])),
     ("zeros", |to| bytes(to, &[0; 4096])),
     ("an HTTP request", |to| {

@@ -19,35 +19,31 @@ pub(crate) struct Packet {
 
 /// The packets of the first video (`v:0`) or audio (`a:0`) track, in decode order. ffprobe must have nothing to say.
 pub(crate) fn packets(file: &Path, track: &str) -> Vec<Packet> {
-    let output = ffprobe(
-        file,
-        &[
-            "-select_streams",
-            track,
-            "-show_packets",
-            "-show_data_hash",
-            "md5",
-        ],
-    )
-    .args([
-        "-show_entries",
-        "packet=pts_time,data_hash",
+    let arguments = [
+        "-select_streams",
+        track,
+        "-show_data_hash",
+        "md5",
         "-of",
-        "csv=p=0",
-    ])
-    .output()
-    .expect("ffprobe runs");
+        "json",
+    ];
+    let output = ffprobe(file, &arguments)
+        .args(["-show_entries", "packet=pts_time,data_hash"])
+        .output()
+        .expect("ffprobe runs");
     silent(file, &output);
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().filter_map(parse_packet).collect()
+    parse_packets(&output.stdout)
 }
 
-fn parse_packet(line: &str) -> Option<Packet> {
-    let (pts, hash) = line.trim_end_matches(',').split_once(',')?;
-    Some(Packet {
-        pts: pts.parse().ok(),
-        hash: hash.to_owned(),
-    })
+fn parse_packets(json: &[u8]) -> Vec<Packet> {
+    let read: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+    let packets = read["packets"].as_array().expect("packets").iter();
+    packets
+        .map(|packet| Packet {
+            pts: packet["pts_time"].as_str().and_then(|pts| pts.parse().ok()),
+            hash: packet["data_hash"].as_str().expect("asked for").to_owned(),
+        })
+        .collect()
 }
 
 /// Stream entries such as `codec_name,width,height` of one track.
@@ -177,11 +173,14 @@ fn our_reader_of_plain_files_agrees_with_ffprobe() {
 }
 
 #[test]
-fn a_packet_line_of_ffprobe_is_read() {
-    let packet = parse_packet("0.066000,MD5:0123").expect("a packet");
-    assert_eq!(packet.pts, Some(0.066));
-    assert_eq!(packet.hash, "MD5:0123");
-    assert_eq!(parse_packet("N/A,MD5:0123").expect("a packet").pts, None);
+fn packets_of_ffprobe_are_read() {
+    let json =
+        br#"{"packets":[{"pts_time":"0.066000","data_hash":"MD5:01"},{"data_hash":"MD5:02"}]}"#;
+    let [first, second] = &parse_packets(json)[..] else {
+        panic!("two packets");
+    };
+    assert_eq!((first.pts, first.hash.as_str()), (Some(0.066), "MD5:01"));
+    assert_eq!(second.pts, None);
 }
 
 #[test]

@@ -196,7 +196,7 @@ impl Encoder {
         let url = format!("location={url}");
         let pipeline = [
             "-q -e flvmux name=mux streamable=true ! tee name=split",
-            "split. ! queue ! rtmp2sink stop-commands=fcunpublish+deletestream",
+            "split. ! queue ! rtmp2sink",
             &url,
             "split. ! queue ! filesink",
             &copy,

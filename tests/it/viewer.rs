@@ -6,7 +6,7 @@
 //! The viewer waits on the server, which holds its requests; the one exception is a stream nobody publishes yet.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -149,7 +149,10 @@ impl Playlist {
 
     /// Seconds from its first to its last listed moment.
     pub(crate) fn duration(&self) -> f64 {
-        self.segments.iter().map(|segment| segment.duration).sum()
+        let open = self.segments.last().filter(|segment| segment.uri.is_none());
+        let parts = open.iter().flat_map(|open| &open.parts);
+        let complete = self.segments.iter().map(|segment| segment.duration);
+        complete.chain(parts.map(|part| part.duration)).sum()
     }
 
     /// What each single version must keep; the rule is named where it is broken.
@@ -180,9 +183,9 @@ impl Playlist {
                     "T2 {}\n{text}",
                     part.uri
                 );
-                let last = segment.uri.is_some() && index + 1 == segment.parts.len();
-                let may_be_short =
-                    part.independent || part.gap || last || self.ended || segment.uri.is_none();
+                let last = index + 1 == segment.parts.len();
+                let next_is_gap = segment.parts.get(index + 1).is_some_and(|next| next.gap);
+                let may_be_short = part.independent || part.gap || last || next_is_gap;
                 assert!(
                     may_be_short || part.duration >= 0.85 * self.part_target - 1e-9,
                     "T2 {}\n{text}",
@@ -378,9 +381,8 @@ impl Viewer {
         for segment in &playlist.segments {
             for part in segment.parts.iter().filter(|part| !part.gap) {
                 let number = part_number(&part.uri);
-                if !recording.parts.contains_key(&number) {
-                    let bytes = self.bytes(&format!("{folder}{}", part.uri)).await;
-                    recording.parts.insert(number, bytes);
+                if let Entry::Vacant(new) = recording.parts.entry(number) {
+                    new.insert(self.bytes(&format!("{folder}{}", part.uri)).await);
                 }
             }
             let Some(uri) = &segment.uri else { continue };
@@ -388,9 +390,9 @@ impl Viewer {
                 continue;
             }
             let map = segment.map.clone().expect("checked");
-            if !recording.inits.contains_key(&map) {
-                let init = self.bytes(&format!("{folder}{map}")).await;
-                recording.inits.insert(map, init);
+            if let Entry::Vacant(new) = recording.inits.entry(map) {
+                let init = self.bytes(&format!("{folder}{}", new.key())).await;
+                new.insert(init);
             }
             let bytes = self.bytes(&format!("{folder}{uri}")).await;
             if !segment.parts.is_empty() && segment.parts.iter().all(|part| !part.gap) {
