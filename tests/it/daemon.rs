@@ -29,6 +29,7 @@ pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 /// What a test wants of its daemon beyond the defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
+    top: String,
     keys: Vec<(String, String)>,
     tls: bool,
     static_dir: Option<PathBuf>,
@@ -40,6 +41,13 @@ impl Config {
     /// Nothing but defaults and no stream key.
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds a line above all sections.
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        self.top.push_str(line);
+        self.top.push('\n');
+        self
     }
 
     /// Lets `key` publish `stream`.
@@ -90,7 +98,8 @@ impl Config {
 
     /// The text of the configuration file of a daemon that lives in `folder`.
     fn toml(&self, folder: &Path) -> String {
-        let mut text = format!("data_dir = {:?}\nnode = \"it\"\n", folder.join("data"));
+        let data = folder.join("data");
+        let mut text = format!("data_dir = {data:?}\nnode = \"it\"\n{}", self.top);
         for door in self.doors() {
             let _ = write!(text, "[{door}]\nlisten = \"127.0.0.1:0\"\n");
             if let ("http", Some(static_dir)) = (*door, &self.static_dir) {
@@ -248,8 +257,13 @@ impl Daemon {
     }
 
     /// Sends SIGTERM and waits for the end. Blocking.
-    pub(crate) fn stop(mut self) -> Exit {
+    pub(crate) fn stop(self) -> Exit {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for an end that was asked for. Blocking.
+    pub(crate) fn wait(mut self) -> Exit {
         let end = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("our own child") {

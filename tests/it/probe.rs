@@ -35,6 +35,38 @@ pub(crate) fn packets(file: &Path, track: &str) -> Vec<Packet> {
     parse_packets(&output.stdout)
 }
 
+/// As [`packets`] of the first video track of an H.264 file, with payloads as they must be served: parameter sets are not
+/// allowed in samples of an `avc1` track (ISO/IEC 14496-15, 5.3.3), and delimiters say nothing that its boxes do not say.
+pub(crate) fn avc1_packets(file: &Path, scratch: &Path) -> Vec<Packet> {
+    let output = ffmpeg()
+        .arg("-i")
+        .arg(file)
+        .args([
+            "-map",
+            "0:v:0",
+            "-c",
+            "copy",
+            "-bsf:v",
+            "filter_units=remove_types=7-9",
+        ])
+        .args(["-f", "flv", "-y"])
+        .arg(scratch)
+        .output()
+        .expect("ffmpeg runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let filtered = packets(scratch, "v:0");
+    let mut packets = packets(file, "v:0");
+    assert_eq!(
+        packets.len(),
+        filtered.len(),
+        "the filter keeps every packet"
+    );
+    for (packet, filtered) in packets.iter_mut().zip(filtered) {
+        packet.hash = filtered.hash; // the times are the file's: ffmpeg moves them
+    }
+    packets
+}
+
 fn parse_packets(json: &[u8]) -> Vec<Packet> {
     let read: serde_json::Value = serde_json::from_slice(json).expect("JSON");
     let packets = read["packets"].as_array().expect("packets").iter();
@@ -96,6 +128,25 @@ pub(crate) fn fragments(bytes: &[u8]) -> (usize, u32) {
     assert_eq!(reader.tracks().len(), 1, "CMAF: one track per file");
     let samples = reader.tracks().values().map(mp4::Mp4Track::sample_count);
     (reader.moofs.len(), samples.sum())
+}
+
+/// Presentation time, in seconds, of the first sample of an initialization segment and the fragments behind it, as its
+/// boxes say it: `tfdt` plus composition offset. ffmpeg adds to all presentation times of a file what makes its negative
+/// offsets positive, so ffprobe tells distances only.
+pub(crate) fn first_presentation(bytes: &[u8]) -> f64 {
+    let size = bytes.len() as u64;
+    let reader = mp4::Mp4Reader::read_header(Cursor::new(bytes), size).expect("mp4 reads it");
+    let timescale = reader
+        .tracks()
+        .values()
+        .next()
+        .expect("one track")
+        .timescale();
+    let fragment = &reader.moofs[0].trafs[0];
+    let decode = fragment.tfdt.as_ref().expect("tfdt").base_media_decode_time;
+    let run = fragment.trun.as_ref().expect("trun");
+    let offset = run.sample_cts.first().map_or(0, |&offset| offset as i32); // signed in version 1
+    (decode as f64 + f64::from(offset)) / f64::from(timescale)
 }
 
 /// The body of the first box of this type, wherever it is nested. Good enough for files of our own making.

@@ -188,7 +188,7 @@ impl Encoder {
     }
 
     /// GStreamer's own encoders and muxer push `seconds` of test pictures by `rtmp2sink`; what the muxer makes is also
-    /// written to `copy`.
+    /// written to `copy`. The sink keeps time: live sources would let the machine's load into the timestamps.
     pub(crate) fn gstreamer(seconds: u32, copy: &Path, url: &str) -> Self {
         let pictures = format!("num-buffers={}", seconds * 30);
         let sounds = format!("num-buffers={}", seconds * 50); // of 960 samples each
@@ -200,11 +200,11 @@ impl Encoder {
             &url,
             "split. ! queue ! filesink",
             &copy,
-            "videotestsrc is-live=true pattern=ball",
+            "videotestsrc pattern=ball",
             &pictures,
             "! video/x-raw,width=320,height=180,framerate=30/1",
             "! x264enc tune=zerolatency speed-preset=ultrafast bitrate=200 key-int-max=30 ! h264parse ! mux.",
-            "audiotestsrc is-live=true samplesperbuffer=960",
+            "audiotestsrc samplesperbuffer=960",
             &sounds,
             "! audio/x-raw,rate=48000,channels=2 ! audioconvert ! avenc_aac bitrate=64000 ! aacparse ! mux.",
         ];
