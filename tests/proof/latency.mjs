@@ -7,7 +7,8 @@
 //        that picture, read back from a canvas. Encoder: x264 veryfast, zerolatency, 720p30, GOP 1 s. hls.js is run as it
 //        is, and with `maxLiveSyncPlaybackRate` 1.5: without it hls.js keeps whatever latency it happened to start with.
 //        Even so it stops catching up at one second of forward buffer (its latency-controller), so the last row also
-//        seeks once, to hls.js's own `liveSyncPosition`, as a player's "go live" does. hls.js's own `latency` stands beside it as a control, as do the load average and the stalls.
+//        seeks once, to hls.js's own `liveSyncPosition`, as a player's "go live" does. hls.js's own `latency` stands
+//        beside each as a control, as do the load average and the stalls.
 //
 // Needs `cargo build --release` (or VITRINE: the binary), `make assets`, Chromium, ffmpeg. Nothing else should run.
 
