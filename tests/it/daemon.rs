@@ -1,0 +1,383 @@
+//! The real daemon as a child process, on ports the system chose and a data folder of its own.
+//!
+//! [`Daemon::start`] writes a configuration with the names that operators write, runs the binary, and returns once every
+//! door has said on standard output where it listens. All that the daemon writes is kept, in memory for assertions and in
+//! a file for people; a failing test prints the end of it. Dropping a [`Daemon`] kills and reaps it.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+/// How long the daemon may take to open its doors, and to leave after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The bearer token of the control door, of which the configuration holds the SHA-256.
+pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
+
+/// What a test wants of its daemon beyond the defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    top: String,
+    keys: Vec<(String, String)>,
+    tls: bool,
+    static_dir: Option<PathBuf>,
+    publish: String,
+    hls: String,
+}
+
+impl Config {
+    /// Nothing but defaults and no stream key.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a line above all sections.
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        self.top.push_str(line);
+        self.top.push('\n');
+        self
+    }
+
+    /// Lets `key` publish `stream`.
+    pub(crate) fn key(mut self, key: &str, stream: &str) -> Self {
+        self.keys.push((key.to_owned(), stream.to_owned()));
+        self
+    }
+
+    /// Takes the permission of `key` back.
+    pub(crate) fn without_key(mut self, key: &str) -> Self {
+        self.keys.retain(|(known, _)| known != key);
+        self
+    }
+
+    /// Opens the `rtmps` and `https` doors with a certificate of our own for `localhost`.
+    pub(crate) fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Serves a folder at `/`.
+    pub(crate) fn static_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.static_dir = Some(folder.into());
+        self
+    }
+
+    /// Adds a line to `[publish]`.
+    pub(crate) fn publish(mut self, line: &str) -> Self {
+        self.publish.push_str(line);
+        self.publish.push('\n');
+        self
+    }
+
+    /// Adds a line to `[hls]`.
+    pub(crate) fn hls(mut self, line: &str) -> Self {
+        self.hls.push_str(line);
+        self.hls.push('\n');
+        self
+    }
+
+    fn doors(&self) -> &'static [&'static str] {
+        if self.tls {
+            &["rtmp", "http", "control", "rtmps", "https"]
+        } else {
+            &["rtmp", "http", "control"]
+        }
+    }
+
+    /// The text of the configuration file of a daemon that lives in `folder`.
+    fn toml(&self, folder: &Path) -> String {
+        let data = folder.join("data");
+        let mut text = format!("data_dir = {data:?}\nnode = \"it\"\n{}", self.top);
+        for door in self.doors() {
+            let _ = write!(text, "[{door}]\nlisten = \"127.0.0.1:0\"\n");
+            if let ("http", Some(static_dir)) = (*door, &self.static_dir) {
+                let _ = writeln!(text, "static_dir = {static_dir:?}");
+            }
+        }
+        if self.tls {
+            let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+            let _ = write!(text, "[tls]\ncert = {cert:?}\nkey = {key:?}\n");
+        }
+        let digest = Sha256::digest(CONTROL_TOKEN);
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let _ = write!(
+            text,
+            "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
+        );
+        let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        for (key, stream) in &self.keys {
+            let _ = write!(
+                text,
+                "[[publish.keys]]\nkey = {key:?}\nstream = {stream:?}\n"
+            );
+        }
+        text
+    }
+}
+
+/// How a daemon left.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// The exit code; `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// All it wrote to standard output and standard error.
+    pub(crate) written: String,
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    child: Child,
+    folder: TempDir,
+    listeners: BTreeMap<String, SocketAddr>,
+    written: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Runs the binary and waits for its doors.
+    pub(crate) fn start(config: &Config) -> Self {
+        let folder = TempDir::with_prefix("vitrine-it-").expect("a temporary folder");
+        if config.tls {
+            write_certificate(folder.path());
+        }
+        fs::write(
+            folder.path().join("vitrine.toml"),
+            config.toml(folder.path()),
+        )
+        .expect("the configuration is written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+            .arg("--config")
+            .arg(folder.path().join("vitrine.toml"))
+            .current_dir(folder.path())
+            .env("RUST_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
+        let written = Arc::new(Mutex::new(String::new()));
+        let file = Arc::new(Mutex::new(File::create(log_path()).expect("a log file")));
+        let (lines, listening) = mpsc::channel();
+        let stdout = child.stdout.take().expect("piped");
+        let stderr = child.stderr.take().expect("piped");
+        let readers = vec![
+            keep(stdout, &written, &file, Some(lines)),
+            keep(stderr, &written, &file, None),
+        ];
+        let mut daemon = Self {
+            child,
+            folder,
+            listeners: BTreeMap::new(),
+            written,
+            readers,
+        };
+        daemon.wait_for_doors(config, &listening);
+        daemon
+    }
+
+    fn wait_for_doors(&mut self, config: &Config, lines: &mpsc::Receiver<String>) {
+        let end = Instant::now() + PATIENCE;
+        while config
+            .doors()
+            .iter()
+            .any(|door| !self.listeners.contains_key(*door))
+        {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(line) = lines.recv_timeout(left) else {
+                panic!("the daemon did not open its doors:\n{}", self.written());
+            };
+            if let Some((door, address)) = parse_listening(&line) {
+                self.listeners.insert(door, address);
+            }
+        }
+    }
+
+    /// Where a door listens.
+    pub(crate) fn address(&self, door: &str) -> SocketAddr {
+        self.listeners[door]
+    }
+
+    /// The URL to which an encoder with `key` publishes.
+    pub(crate) fn publish_url(&self, key: &str) -> String {
+        format!("rtmp://{}/live/{key}", self.address("rtmp"))
+    }
+
+    /// The URL of a path of the playback door.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("http"))
+    }
+
+    /// The URL of a path of the control door.
+    pub(crate) fn control_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("control"))
+    }
+
+    /// The certificate that clients must trust, PEM.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("cert.pem")).expect("started with tls")
+    }
+
+    /// Replaces the configuration file and asks for it to be read again.
+    pub(crate) fn reload(&self, config: &Config) {
+        let path = self.folder.path().join("vitrine.toml");
+        fs::write(path, config.toml(self.folder.path())).expect("the configuration is written");
+        self.signal("HUP");
+    }
+
+    /// Sends a signal, named without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .expect("kill runs");
+        assert!(status.success(), "the daemon is gone:\n{}", self.written());
+    }
+
+    /// All it has written so far.
+    pub(crate) fn written(&self) -> String {
+        self.written.lock().expect("no reader panics").clone()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends SIGTERM and waits for the end. Blocking.
+    pub(crate) fn stop(self) -> Exit {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for an end that was asked for. Blocking.
+    pub(crate) fn wait(mut self) -> Exit {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                break status;
+            }
+            assert!(
+                Instant::now() < end,
+                "still here {PATIENCE:?} after SIGTERM:\n{}",
+                self.written()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        Exit {
+            code: status.code(),
+            written: self.written(),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let written = self.written();
+            let tail: Vec<&str> = written.lines().rev().take(60).collect();
+            eprintln!("--- the daemon's last words ---");
+            for line in tail.iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// Reads `listening <door> <address>`.
+fn parse_listening(line: &str) -> Option<(String, SocketAddr)> {
+    let (door, address) = line.strip_prefix("listening ")?.split_once(' ')?;
+    Some((door.to_owned(), address.trim().parse().ok()?))
+}
+
+/// Keeps what comes out of a pipe, line by line.
+fn keep(
+    pipe: impl Read + Send + 'static,
+    written: &Arc<Mutex<String>>,
+    file: &Arc<Mutex<File>>,
+    lines: Option<mpsc::Sender<String>>,
+) -> JoinHandle<()> {
+    let (written, file) = (Arc::clone(written), Arc::clone(file));
+    std::thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while matches!(pipe.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line);
+            written.lock().expect("no reader panics").push_str(&text);
+            let _ = file.lock().expect("no reader panics").write_all(&line);
+            if let Some(lines) = &lines {
+                // Nobody listens any more once the doors are open.
+                let _ = lines.send(text.trim_end().to_owned());
+            }
+            line.clear();
+        }
+    })
+}
+
+/// Where the log of the running test's daemon is kept for people.
+fn log_path() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("daemon");
+    fs::create_dir_all(&folder).expect("a folder for logs");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("daemon").replace("::", ".");
+    folder.join(format!("{test}.log"))
+}
+
+fn write_certificate(folder: &Path) {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    fs::write(folder.join("cert.pem"), made.cert.pem()).expect("the certificate is written");
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())
+        .expect("the key is written");
+}
+
+#[test]
+fn a_listening_line_names_the_door_and_its_address() {
+    let read = parse_listening("listening rtmp 127.0.0.1:41935");
+    let address = "127.0.0.1:41935".parse().expect("an address");
+    assert_eq!(read, Some(("rtmp".to_owned(), address)));
+    assert_eq!(parse_listening("INFO listening somewhere"), None);
+}
+
+#[test]
+fn the_configuration_is_toml_with_the_documented_names() {
+    let config = Config::new()
+        .key("secret", "shop")
+        .tls()
+        .static_dir("/player");
+    let config = config.publish("takeover = false").hls("window = \"8s\"");
+    let text = config.toml(Path::new("/folder"));
+    for line in [
+        "[rtmps]\nlisten = \"127.0.0.1:0\"",
+        "static_dir = \"/player\"",
+        "[tls]\ncert = \"/folder/cert.pem\"",
+        "[publish]\ntakeover = false",
+        "[hls]\nwindow = \"8s\"",
+        "[[publish.keys]]\nkey = \"secret\"\nstream = \"shop\"",
+    ] {
+        assert!(text.contains(line), "{line} not in\n{text}");
+    }
+    assert!(
+        !config
+            .without_key("secret")
+            .toml(Path::new("/"))
+            .contains("secret")
+    );
+}

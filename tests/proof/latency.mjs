@@ -1,0 +1,147 @@
+// Latency, measured and printed as rows for the README: `make proof-latency`.
+//
+//   node tests/proof/latency.mjs [edge|glass] [seconds per measurement]
+//
+// edge:  from the publisher's write of the last frame of a part until the part is downloaded (benches/edge_delay.rs).
+// glass: from the clock that conf/testcard.sh burns into a picture before it is encoded until hls.js in Chromium shows
+//        that picture, read back from a canvas. Encoder: x264 veryfast, zerolatency, 720p30, GOP 1 s. hls.js is run as it
+//        is, and with `maxLiveSyncPlaybackRate` 1.5: without it hls.js keeps whatever latency it happened to start with.
+//        Even so it stops catching up at one second of forward buffer (its latency-controller), so the last row also
+//        seeks once, to hls.js's own `liveSyncPosition`, as a player's "go live" does. hls.js's own `latency` stands
+//        beside each as a control, as do the load average and the stalls.
+//
+// Needs `cargo build --release` (or VITRINE: the binary), `make assets`, Chromium, ffmpeg. Nothing else should run.
+
+import { spawn, spawnSync } from "node:child_process";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { openPage } from "../browser/chromium.mjs";
+import { ageMs, readCounter } from "../browser/counter.mjs";
+
+const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
+const SETTLE_S = 20; // catching up at 1.5 times from three target durations behind takes less
+const GLASS_BAR_MS = 1000;
+const SEEK_AT_S = 5;
+const SETTINGS = [
+  { rate: 1, seek: false },
+  { rate: 1.5, seek: false },
+  { rate: 1.5, seek: true },
+];
+
+const [what = "all", seconds = "60"] = process.argv.slice(2);
+if (!["all", "edge", "glass"].includes(what) || !(Number(seconds) > 0)) {
+  console.error("usage: node latency.mjs [edge|glass] [seconds per measurement]");
+  process.exit(64);
+}
+
+console.log(`date ${new Date().toISOString()}, ${os.cpus().length} cores (${os.cpus()[0].model}), ${load()}`);
+console.log(`command: node tests/proof/latency.mjs ${process.argv.slice(2).join(" ")}`);
+if (what !== "glass") edge();
+if (what !== "edge") await glass();
+
+function edge() {
+  const run = spawnSync("cargo", ["bench", "--quiet", "--bench", "edge_delay"], { cwd: ROOT, stdio: "inherit" });
+  if (run.status !== 0) process.exit(1);
+}
+
+async function glass() {
+  const folder = await mkdtemp(path.join(os.tmpdir(), "vitrine-latency-"));
+  const children = [];
+  try {
+    await writeFile(path.join(folder, "index.html"), '<!doctype html><video muted autoplay playsinline></video><script src="hls.min.js"></script>');
+    await copyFile(path.join(ROOT, "examples/player/hls.min.js"), path.join(folder, "hls.min.js"));
+    const doors = await startDaemon(folder, children);
+    const card = spawn(path.join(ROOT, "conf/testcard.sh"), ["-f", "flv", `rtmp://${doors.rtmp}/live/latency-key`], { stdio: ["ignore", "ignore", "inherit"] });
+    children.push(card);
+    await live(`http://${doors.http}/live/card/index.m3u8`);
+    const version = JSON.parse(await readFile(path.join(ROOT, "examples/node_modules/hls.js/package.json"), "utf8").catch(() => "{}")).version ?? "?";
+    console.log(`\nglass to glass, hls.js ${version}, 720p30, GOP 1 s, no B-frames, ${SETTLE_S} s to settle, then ${seconds} s\n`);
+    console.log("| maxLiveSyncPlaybackRate | seeks once | p50 ms | p95 ms | max ms | pictures read | stalls | hls.js says, ms | load | bar |");
+    console.log("|-|-|-|-|-|-|-|-|-|-|");
+    for (const setting of SETTINGS) await watch(`http://${doors.http}`, setting);
+  } finally {
+    for (const child of children) child.kill("SIGTERM");
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Starts the daemon on ports the system chose; resolves to `{ rtmp, http, control }`, host and port each. */
+async function startDaemon(folder, children) {
+  const config = path.join(folder, "vitrine.toml");
+  const door = '\nlisten = "127.0.0.1:0"\n';
+  await writeFile(config, `data_dir = "${folder}/data"\n[rtmp]${door}[control]${door}[http]${door}static_dir = "${folder}"\n` +
+    '[[publish.keys]]\nkey = "latency-key"\nstream = "card"\n');
+  const binary = process.env.VITRINE ?? path.join(ROOT, "target/release/vitrine");
+  const daemon = spawn(binary, ["--config", config], { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, RUST_LOG: "warn" } });
+  children.push(daemon);
+  const doors = {};
+  for await (const line of createInterface({ input: daemon.stdout })) {
+    const [, name, address] = line.match(/^listening (\S+) (\S+)$/) ?? [];
+    if (name) doors[name] = address;
+    if (doors.rtmp && doors.http && doors.control) {
+      daemon.stdout.resume();
+      return doors;
+    }
+  }
+  throw new Error("the daemon did not open its doors");
+}
+
+/** Waits for a stream: the daemon holds the request once the publisher is accepted. */
+async function live(url) {
+  for (let tries = 0; tries < 200; tries++) {
+    if ((await fetch(url)).ok) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${url} never came`);
+}
+
+/** Plays with one setting in a fresh browser and prints a row. */
+async function watch(root, { rate, seek }) {
+  const { browser, page } = await openPage();
+  try {
+    await page.addInitScript(`globalThis.readCounter = ${readCounter}`);
+    await page.goto(`${root}/`);
+    const seen = await page.evaluate(play, { url: `${root}/live/card/index.m3u8`, rate, seekMs: seek ? SEEK_AT_S * 1000 : null, settleMs: SETTLE_S * 1000, forMs: Number(seconds) * 1000 });
+    const ages = seen.pictures.map(({ at, wallMs }) => ageMs(wallMs, at)).sort((a, b) => a - b);
+    const quantile = (q) => ages[Math.min(ages.length - 1, Math.floor(q * ages.length))] ?? NaN;
+    const verdict = quantile(0.5) <= GLASS_BAR_MS && seen.stalls === 0 ? "met" : "missed";
+    const row = [rate, seek ? "yes" : "no", quantile(0.5), quantile(0.95), ages.at(-1) ?? NaN, ages.length, seen.stalls, Math.round(seen.told * 1000), load(), verdict];
+    console.log(`| ${row.join(" | ")} |`);
+    if (seen.fatal) console.log(`fatal: ${seen.fatal}`);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** In the page: hls.js with its defaults but for the catch-up rate; every picture shown after it has settled. */
+function play({ url, rate, seekMs, settleMs, forMs }) {
+  const video = document.querySelector("video");
+  const hls = new globalThis.Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: rate });
+  const seen = { pictures: [], stalls: 0, told: 0, fatal: null };
+  let measuring = false;
+  hls.on(globalThis.Hls.Events.ERROR, (_, { fatal, details }) => fatal && (seen.fatal = details));
+  video.addEventListener("waiting", () => measuring && (seen.stalls += 1));
+  hls.loadSource(url);
+  hls.attachMedia(video);
+  const onFrame = () => {
+    const clock = measuring ? globalThis.readCounter(video) : null;
+    if (clock) seen.pictures.push({ at: Date.now(), wallMs: clock.wallMs });
+    video.requestVideoFrameCallback(onFrame);
+  };
+  video.requestVideoFrameCallback(onFrame);
+  return new Promise((resolve) => {
+    if (seekMs !== null) setTimeout(() => (video.currentTime = hls.liveSyncPosition ?? video.currentTime), seekMs);
+    setTimeout(() => (measuring = true), settleMs);
+    setTimeout(() => {
+      seen.told = hls.latency;
+      resolve(seen);
+    }, settleMs + forMs);
+  });
+}
+
+function load() {
+  return `load average ${os.loadavg()[0].toFixed(2)}`;
+}
