@@ -95,6 +95,8 @@ pub enum Input {
         /// How.
         end: End,
     },
+    /// The stream ends now, without grace: every playlist gets its ENDLIST, every session is fenced.
+    End,
 }
 
 /// Something a broadcaster or operator should read.
@@ -223,6 +225,10 @@ impl Stream {
                     self.close(now, end);
                 }
             }
+            Input::End => {
+                self.close(now, End::Stopped);
+                self.leave();
+            }
         }
         self.publish();
     }
@@ -261,9 +267,7 @@ impl Stream {
             self.settle(now, false);
         }
         if self.grace_ends.is_some_and(|ends| ends <= now.mono) {
-            self.grace_ends = None;
-            self.end_epoch();
-            self.outputs.push_back(Output::Closed);
+            self.leave();
         }
         if let Some(epoch) = &mut self.epoch
             && let Some(silent) = epoch.starve(now)
@@ -458,6 +462,13 @@ impl Stream {
         }
         epoch.touch(now);
         session.phase = Phase::Live(timeline);
+    }
+
+    /// Grace is over.
+    fn leave(&mut self) {
+        self.grace_ends = None;
+        self.end_epoch();
+        self.outputs.push_back(Output::Closed);
     }
 
     fn end_epoch(&mut self) {

@@ -94,6 +94,8 @@ impl Task {
                 biased;
                 () = stop.cancelled() => {
                     self.fence(Fence::ShuttingDown);
+                    // Players learn that it is over, those that wait included.
+                    self.push(Input::End, None).await;
                     break;
                 }
                 () = async {

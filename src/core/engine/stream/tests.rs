@@ -366,6 +366,17 @@ fn a_deliberate_stop_ends_after_its_short_grace() {
 }
 
 #[test]
+fn an_ordered_end_needs_no_grace_and_keeps_what_was_received() {
+    let mut rig = Rig::new(FRAME_MS);
+    rig.broadcast(&Source::usual(), 5);
+    let parts = rig.shown().snapshots[&Rendition::High].next_part;
+    rig.push(Input::End);
+    assert!(rig.closed && rig.shown().ended);
+    assert!(rig.shown().snapshots[&Rendition::High].next_part >= parts);
+    assert_eq!(rig.stream.deadline(), None, "nothing is left to wait for");
+}
+
+#[test]
 fn other_tracks_begin_another_epoch() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 5);
