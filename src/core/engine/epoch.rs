@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
+    output::Output,
     packager::{Anchor, Packager},
     probe::{Plan, same_shape},
     segmenter::{Segmenter, Step},
-    stream::Output,
     timeline::Timeline,
 };
 use crate::{

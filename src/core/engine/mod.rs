@@ -16,6 +16,7 @@
 
 mod epoch;
 pub mod gate;
+mod output;
 pub mod packager;
 #[cfg(test)]
 pub(crate) mod player;

@@ -7,23 +7,21 @@
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     epoch::Epoch,
     probe::{Findings, Plan, Probe, Targets},
     publish::Metadata,
     timeline::Timeline,
-    window::Snapshot,
 };
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now, Rendition},
-    wire::{
-        flv::{Frame, Item},
-        m3u8::multivariant::Multivariant,
-    },
+    media::{Config, Kind, MediaTime, Now},
+    wire::flv::{Frame, Item},
 };
+
+pub use super::output::{Notice, Output};
 
 /// The wanted shape of the output; fixed at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,66 +95,6 @@ pub enum Input {
     },
     /// The stream ends now, without grace: every playlist gets its ENDLIST, every session is fenced.
     End,
-}
-
-/// Something a broadcaster or operator should read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Notice {
-    /// Key frames are too far apart: no segment is promised to begin with one.
-    #[error("keyframe interval {gop}: set it to 1 s in the encoder (OBS: Settings > Output > Keyframe Interval)", gop = gop_words(*gop_ms, *max_ms))]
-    LongGop {
-        /// Distance of key frames in milliseconds, where a second one came in time.
-        gop_ms: Option<i64>,
-        /// The longest that passes, in milliseconds.
-        max_ms: i64,
-    },
-    /// The session's tracks do not fit the running epoch.
-    #[error("tracks changed: players are asked to start over")]
-    NewEpoch,
-    /// The session joined the running epoch.
-    #[error("publisher is back: the broadcast goes on")]
-    Joined,
-    /// Nothing arrives: playlists grow with gaps.
-    #[error("no media for {silent_ms} ms: playlists go on with gaps")]
-    Starving {
-        /// How long nothing arrived, in milliseconds.
-        silent_ms: u64,
-    },
-    /// A session ended before anything of it could be played.
-    #[error("nothing playable was received: no key frame and no sound")]
-    Nothing,
-}
-
-fn gop_words(gop_ms: Option<i64>, max_ms: i64) -> String {
-    match gop_ms {
-        Some(gop_ms) => format!("is {gop_ms} ms, longer than {max_ms} ms"),
-        None => format!("is longer than {max_ms} ms"),
-    }
-}
-
-/// What the driver must publish.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// An epoch's constants are fixed, or what its multivariant playlist says changed.
-    Presentation(Arc<Multivariant>),
-    /// A rendition has a new version; one whose edge did not move only reports on the others.
-    Snapshot {
-        /// The epoch.
-        epoch: u64,
-        /// The rendition.
-        rendition: Rendition,
-        /// Its new version.
-        snapshot: Arc<Snapshot>,
-    },
-    /// Every playlist of the epoch has its ENDLIST; a new epoch may follow.
-    Ended {
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Grace is over: the stream is gone once its retention is.
-    Closed,
-    /// Something a broadcaster or operator should read.
-    Notice(Notice),
 }
 
 /// The state machine.
@@ -492,13 +430,5 @@ impl Stream {
     }
 }
 
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod rig;
-#[cfg(test)]
-mod source;
 #[cfg(test)]
 mod tests;

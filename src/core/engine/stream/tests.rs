@@ -1,11 +1,16 @@
 //! What a whole broadcast looks like from outside, told as stories on a virtual clock; every playlist on the way is
 //! checked by the model player.
 
-use super::{
-    End, Input, Notice,
+mod golden;
+mod model;
+mod rig;
+mod source;
+
+use self::{
     rig::{EPOCH, Rig},
     source::{Source, aac, avc_large, avc_small},
 };
+use super::{End, Input, Notice, Output, Settings, Stream};
 use crate::{
     media::{Kind, Rendition, Segment},
     wire::flv::{Frame, Item},
