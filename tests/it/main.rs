@@ -27,7 +27,6 @@ mod limits;
 mod logs;
 mod probe;
 mod publish;
-#[allow(unreachable_pub)] // also mounted by benches/edge_delay.rs
 mod publisher;
 mod serve;
 mod sources;
