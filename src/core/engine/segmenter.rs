@@ -267,11 +267,10 @@ impl Segmenter {
         self.lead.missing = false;
         self.lead.next = sample.dts + i64::from(sample.duration);
         self.emit(Kind::Video, Op::Sample(sample), out);
-        let end = self.lead.next;
-        let predicted = self.lead.steady >= limits::STEADY_FRAMES
-            && end - self.lead.part_start <= self.part_max();
-        if predicted && self.completes_part(end) {
-            self.seal(end, end, out);
+        // Publishers' clocks have whole milliseconds, most of them rounded down: the next one.
+        let end = self.lead.next + (-self.lead.next).rem_euclid(90);
+        if self.lead.steady >= limits::STEADY_FRAMES && self.completes_part(end) {
+            self.seal(end.min(self.lead.part_start + self.part_max()), end, out);
         }
         self.release_held(out);
     }
