@@ -15,13 +15,16 @@ pub const CLOCK_WRAP_SLACK_MS: i64 = 60_000;
 pub const AUDIO_RESYNC_MS: i64 = 100;
 /// Longest silence written for one hole, in milliseconds; longer holes stay holes.
 pub const SILENCE_MAX_MS: i64 = 10_000;
-/// How long sound waits for the picture that decides its cut, in milliseconds of media.
-pub const AUDIO_HOLD_MS: i64 = 500;
+/// How far behind pictures of its time sound is expected, in milliseconds at most, because it arrived so in the probe.
+pub const AUDIO_LAG_MS: i64 = 500;
 /// How far sound may fall behind the picture, in milliseconds, before silence stands in for it.
 pub const AUDIO_LATE_MS: i64 = 300;
 /// Shortest segment, in milliseconds, except before a discontinuity: longer than any audio frame, so that every
 /// rendition has media in every segment.
 pub const SEGMENT_MIN_MS: i64 = 130;
+/// Shortest part in percent of the part target, but for the last of a segment and gaps (draft-pantos-hls-rfc8216bis,
+/// 4.4.4.9).
+pub const PART_MIN_PERCENT: i64 = 85;
 /// Frames whose distance must agree before a part is sealed on its last frame instead of on the next one.
 pub const STEADY_FRAMES: u32 = 8;
 /// Most bytes a probe holds back before it decides on what it has: 4 s at 64 Mb/s.

@@ -115,9 +115,8 @@ impl Epoch {
 
     /// A new session, with `plan`, whose first media arrived at `arrived`, goes on where the last one ended.
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
-        self.flush();
-        self.segmenter.restart(plan.clone());
-        let base = self.segmenter.end();
+        let base = self.segmenter.restart(plan.clone(), &mut self.steps);
+        self.carry_out();
         let wall = arrived.wall.max(self.anchor.program_date_time(base));
         self.anchor = Anchor { media: base, wall };
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
@@ -144,7 +143,6 @@ impl Epoch {
             return;
         }
         self.pending.push(config);
-        self.segmenter.discontinue();
     }
 
     /// Takes a frame of the session that `timeline` follows.
@@ -152,7 +150,7 @@ impl Epoch {
         self.touch(now);
         if !self.pending.is_empty() {
             let leads = frame.sync && (frame.kind == Kind::Video || !self.has(Kind::Video));
-            if leads {
+            if leads && self.segmenter.ripe() {
                 self.apply_pending(timeline);
             } else if self
                 .pending
@@ -183,9 +181,6 @@ impl Epoch {
     pub(super) fn flush(&mut self) {
         self.segmenter.flush(&mut self.steps);
         self.carry_out();
-        for packager in &mut self.packagers {
-            self.changed |= packager.flush();
-        }
     }
 
     /// `EXT-X-ENDLIST` everywhere.
@@ -202,9 +197,9 @@ impl Epoch {
         match self.starving_since {
             None => Some(self.last_arrival + self.patience()),
             Some((since, from)) => {
-                let grown_ms = u64::try_from(self.end().ms() - from.ms()).unwrap_or(0);
-                let part_ms = u64::try_from(self.plan.part.ms()).unwrap_or(0).max(1);
-                Some(since + Duration::from_millis(grown_ms + part_ms))
+                let gap_end_ms = self.segmenter.gap_end()?.ticks_at_ceil(Timescale::MILLIS);
+                let ahead_ms = u64::try_from(gap_end_ms - from.ms()).unwrap_or(0);
+                Some(since + Duration::from_millis(ahead_ms))
             }
         }
     }
@@ -255,7 +250,7 @@ impl Epoch {
     /// Asserts what must always hold; for tests and fuzzing.
     pub(super) fn check_invariants(&self) {
         for packager in &self.packagers {
-            packager.window().check_invariants();
+            packager.check_invariants();
         }
     }
 
@@ -276,6 +271,7 @@ impl Epoch {
             if *packager.config() == config {
                 continue;
             }
+            self.segmenter.discontinue();
             match config.kind() {
                 Kind::Video => timeline.reconfigure_video(),
                 Kind::Audio => timeline.reconfigure_audio(&config),

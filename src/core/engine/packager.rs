@@ -3,10 +3,8 @@
 //! Cuts are the segmenter's; the packager only carries them out. A part's bytes are one CMAF chunk, written when the
 //! part is sealed and never touched again.
 
-use bytes::Bytes;
-
 use super::{
-    segmenter::{Op, SegmentStart},
+    segmenter::Op,
     window::{Snapshot, Window},
 };
 use crate::{
@@ -39,11 +37,14 @@ pub struct Packager {
     rendition: Rendition,
     config: Config,
     init: u32,
-    part_target: MediaTime,
     window: Window,
+    /// Samples of the open part.
     open: Vec<Sample>,
+    /// Where the open part began.
+    part_start: i64,
+    /// No fragment of the newest segment is written yet.
     starts_segment: bool,
-    parts: u32,
+    fragments: u32,
 }
 
 impl Packager {
@@ -60,11 +61,11 @@ impl Packager {
             rendition,
             config,
             init,
-            part_target: MediaTime::from_ms(i64::from(constants.part_target_ms)),
             window,
             open: Vec::new(),
+            part_start: 0,
             starts_segment: false,
-            parts: 0,
+            fragments: 0,
         }
     }
 
@@ -97,51 +98,19 @@ impl Packager {
     /// Carries out `op`. Whether the list changed.
     pub fn push(&mut self, op: Op, anchor: Anchor) -> bool {
         match op {
-            Op::Sample {
-                sample,
-                segment,
-                part,
-                seals,
-            } => {
-                let mut changed = part && self.seal(sample.dts);
-                if let Some(start) = segment {
-                    self.begin_segment(sample.dts, start, anchor);
-                    changed = true;
-                }
-                let end = sample.dts + i64::from(sample.duration);
+            Op::Begin { at, discontinuity } => self.begin_segment(at, discontinuity, anchor),
+            Op::Sample(sample) => {
                 self.open.push(sample);
-                changed | (seals && self.seal(end))
+                return false;
             }
-            Op::Gap {
-                from,
-                until,
-                segment,
-            } => {
-                self.seal(from);
-                if let Some(start) = segment {
-                    self.begin_segment(from, start, anchor);
-                }
-                self.window
-                    .add_part(self.listed_ticks(until - from), false, None);
-                self.starts_segment = false;
-                true
-            }
+            Op::Seal { until, next } => self.seal(until, next),
         }
+        true
     }
 
-    /// The publish ended: seals what is open at its predicted end. Whether the list changed.
-    pub fn flush(&mut self) -> bool {
-        let end = self
-            .open
-            .last()
-            .map(|sample| sample.dts + i64::from(sample.duration));
-        end.is_some_and(|end| self.seal(end))
-    }
-
-    /// `EXT-X-ENDLIST`.
+    /// `EXT-X-ENDLIST`, after the last part was sealed.
     pub fn end(&mut self) {
-        self.flush();
-        self.window.end_segment(self.window.end_time());
+        self.window.end_segment(self.part_start);
         self.window.end();
     }
 
@@ -150,44 +119,48 @@ impl Packager {
         self.window.snapshot(reports)
     }
 
-    fn begin_segment(&mut self, start: i64, segment: SegmentStart, anchor: Anchor) {
-        let at = self.config.timescale().at(start);
-        self.window.end_segment(start);
-        self.window.begin_segment(
-            start,
-            anchor.program_date_time(at),
-            segment.discontinuity,
-            self.init,
-        );
+    /// Asserts what must always hold; for tests and fuzzing.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check_invariants(&self) {
+        self.window.check_invariants();
+        if let Some(segment) = self.window.newest_complete() {
+            let parts: i64 = segment
+                .parts
+                .iter()
+                .map(|part| i64::from(part.duration))
+                .sum();
+            assert_eq!(parts, segment.duration, "parts tile their segment");
+        }
+    }
+
+    fn begin_segment(&mut self, at: i64, discontinuity: bool, anchor: Anchor) {
+        let date_time = anchor.program_date_time(self.config.timescale().at(at));
+        self.window.end_segment(at);
+        self.window
+            .begin_segment(at, date_time, discontinuity, self.init);
+        self.part_start = at;
         self.starts_segment = true;
     }
 
-    /// Closes the open part at `end`, the decode time of what follows. Whether there was one.
-    fn seal(&mut self, end: i64) -> bool {
-        let Some(first) = self.open.first() else {
-            return false;
-        };
-        let length = end - first.dts;
+    /// Closes the open part at `until`; `next` is the decode time of what follows its samples.
+    fn seal(&mut self, until: i64, next: i64) {
         let independent = self.open.iter().any(|sample| sample.sync);
-        let data: Bytes = bmff::fragment(
-            self.kind(),
-            self.parts,
-            self.starts_segment,
-            &self.open,
-            end,
-        );
-        self.window
-            .add_part(self.listed_ticks(length), independent, Some(data));
-        self.parts = self.parts.wrapping_add(1);
-        self.starts_segment = false;
+        let data = (!self.open.is_empty()).then(|| {
+            self.fragments = self.fragments.wrapping_add(1);
+            let starts_segment = std::mem::take(&mut self.starts_segment);
+            bmff::fragment(
+                self.kind(),
+                self.fragments,
+                starts_segment,
+                &self.open,
+                next,
+            )
+        });
         self.open.clear();
-        true
-    }
-
-    /// The length as listed. A picture that stayed longer than its part could is whole in the media, but the list may
-    /// not exceed the part target: Apple's players stop for good when it does.
-    fn listed_ticks(&self, length: i64) -> u32 {
-        let longest = self.part_target.ticks_at_floor(self.config.timescale());
-        u32::try_from(length.clamp(1, longest)).unwrap_or(1)
+        let duration = u32::try_from(until - self.part_start).unwrap_or(0);
+        self.window.add_part(duration, independent, data);
+        self.part_start = until;
     }
 }

@@ -242,7 +242,7 @@ impl Probe {
                 (Kind::Audio, None) => {}
             }
         }
-        lag_ms.min(limits::AUDIO_HOLD_MS)
+        lag_ms.min(limits::AUDIO_LAG_MS)
     }
 
     /// Frames per second: what the bitstream or the metadata says where the measured times agree, else the measured
@@ -348,8 +348,6 @@ pub struct Plan {
     pub frame_rate: Option<(u32, u32)>,
     /// Nominal length of a picture on the 90 kHz clock.
     pub frame_ticks: u32,
-    /// Pictures in a part.
-    pub part_frames: u32,
     /// Planned part length; what sound alone is cut by.
     pub part: MediaTime,
     /// Wanted segment length.
@@ -367,30 +365,11 @@ pub struct Plan {
 impl Plan {
     /// The plan that follows from `findings`.
     pub fn new(targets: &Targets, findings: &Findings) -> Self {
-        let part_wanted = MediaTime::from_duration(targets.part);
         let (num, den) = findings.frame_rate.unwrap_or((30, 1));
         let second = i64::from(Timescale::VIDEO.hz());
         let frame_ticks = (second * i64::from(den) * 2 + i64::from(num)) / (2 * i64::from(num));
         let frame_ticks = frame_ticks.clamp(1, second);
-        let wanted_ticks = part_wanted.ticks_at(Timescale::VIDEO);
-        let part_frames = ((2 * wanted_ticks + frame_ticks) / (2 * frame_ticks)).max(1);
-        let part = match findings.video {
-            Some(_) => Timescale::VIDEO.at(part_frames * frame_ticks),
-            None => part_wanted,
-        };
-
-        let mut longest = part;
-        if let Some(frame) = findings.audio.as_ref().map(audio_frame) {
-            // Pictures stand on whole milliseconds, so a cut may come one later than planned.
-            let cut = Timescale::VIDEO
-                .at(part.ticks_at(Timescale::VIDEO) + 90)
-                .ticks_at_ceil(frame.scale);
-            let frames = (cut + frame.ticks - 1) / frame.ticks;
-            longest = longest.max(frame.scale.at(frames * frame.ticks));
-        }
-        let part_target_ms = longest.ticks_at_ceil(Timescale::VIDEO) + 90;
-        let part_target_ms = u32::try_from((part_target_ms + 89) / 90).unwrap_or(u32::MAX);
-
+        let (part, part_target_ms) = Self::part(targets, findings, frame_ticks);
         let segment = MediaTime::from_duration(targets.segment);
         let max_gop = MediaTime::from_duration(targets.max_gop);
         let segment_max = if findings.video.is_some() {
@@ -415,7 +394,6 @@ impl Plan {
             audio: findings.audio.clone(),
             frame_rate: findings.frame_rate,
             frame_ticks: u32::try_from(frame_ticks).unwrap_or(u32::MAX),
-            part_frames: u32::try_from(part_frames).unwrap_or(u32::MAX),
             part,
             segment,
             segment_max,
@@ -427,6 +405,37 @@ impl Plan {
                     .is_some_and(|gop_ms| gop_ms <= max_gop.ms() + half_frame_ms),
                 None => true,
             },
+        }
+    }
+
+    /// The length of a part, and the part target in milliseconds: the longest part of any rendition and a millisecond.
+    fn part(targets: &Targets, findings: &Findings, frame_ticks: i64) -> (MediaTime, u32) {
+        let wanted = MediaTime::from_duration(targets.part);
+        let wanted_ticks = wanted.ticks_at(Timescale::VIDEO);
+        let mut frames = ((2 * wanted_ticks + frame_ticks) / (2 * frame_ticks)).max(1);
+        loop {
+            let part = match findings.video {
+                Some(_) => Timescale::VIDEO.at(frames * frame_ticks),
+                None => wanted,
+            };
+            // Pictures stand on whole milliseconds, so a cut may come one later than planned.
+            let longest_cut = Timescale::VIDEO.at(part.ticks_at(Timescale::VIDEO) + 90);
+            let longest = match findings.audio.as_ref().map(audio_frame) {
+                Some(frame) => {
+                    let cut = longest_cut.ticks_at_ceil(frame.scale);
+                    let frames = (cut + frame.ticks - 1) / frame.ticks;
+                    longest_cut.max(frame.scale.at(frames * frame.ticks))
+                }
+                None => longest_cut,
+            };
+            let target_ms = (longest.ticks_at_ceil(Timescale::VIDEO) + 89) / 90 + 1;
+            // Pictures may not be listed in parts much shorter than the target; a few more of them meet it.
+            let long_enough =
+                part.ticks_at(Timescale::VIDEO) * 100 >= target_ms * 90 * limits::PART_MIN_PERCENT;
+            if long_enough || findings.video.is_none() {
+                return (part, u32::try_from(target_ms).unwrap_or(u32::MAX));
+            }
+            frames += 1;
         }
     }
 

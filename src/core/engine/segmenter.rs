@@ -1,51 +1,42 @@
 //! Where segments and parts begin and end: decided once, for every rendition, on the samples as they pass.
 //!
-//! Pictures lead. A video part is a fixed number of whole frames counted from the segment's start; with a steady frame
-//! rate it is sealed by its own last frame, whose length is predicted, not by the next frame. A segment begins with a
-//! sync sample once the wanted length is reached, and without one only where the target duration would be broken. Sound
-//! follows: it is held until the pictures of its time have passed, and cut at its first frame boundary at or after
-//! theirs. Without pictures the grid of parts and segments is cut into the sound itself.
+//! Parts tile time: each begins where the one before it ended, whether media fills it, has a hole in it, or is missing
+//! altogether ([`Op::Seal`] without a sample: a gap). So a segment is exactly as long as its parts, whatever a publisher
+//! sends, and no part is longer than the part target. A sample belongs to the part that is open at its decode time and
+//! may hang over its end by less than its own length.
 //!
-//! Invariants: every track gets the same number of segment starts in the same order; a part is never longer than the
-//! part target as listed; missing media becomes [`Op::Gap`], never silence in the list.
+//! Pictures lead. With a steady frame rate a part is sealed by its own last frame, whose length is predicted, not by
+//! the next frame. A segment begins with a sync sample once the wanted length is reached, and without one only where
+//! the target duration would be broken. Sound follows: it is held until the pictures of its time have passed, and cut
+//! at its first frame boundary at or after theirs. Without pictures sound alone is cut by the grid that missing
+//! pictures have.
 
 use std::collections::VecDeque;
 
 use super::probe::Plan;
 use crate::{
     limits,
-    media::{Kind, MediaTime, Sample, Timescale},
+    media::{Config, Kind, MediaTime, Sample, Timescale},
 };
 
-/// The beginning of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentStart {
-    /// Whether the timestamps or parameters before and after do not continue.
-    pub discontinuity: bool,
-}
-
-/// What happens on one track; what a packager or an encoder's rung takes.
+/// What happens on one track; what a packager or an encoder's rung takes. Ticks are of the track's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// A sample, with the decisions made at it.
-    Sample {
-        /// The access unit.
-        sample: Sample,
-        /// It begins a segment (and a part).
-        segment: Option<SegmentStart>,
-        /// It begins a part.
-        part: bool,
-        /// It ends its part: seal at `dts + duration`.
-        seals: bool,
+    /// A segment begins where the last part was sealed.
+    Begin {
+        /// Where.
+        at: i64,
+        /// Whether the timestamps or parameters before and after do not continue.
+        discontinuity: bool,
     },
-    /// Missing media: one part of it. A part still open is sealed at `from`.
-    Gap {
-        /// Where it begins, in ticks of the track's clock.
-        from: i64,
-        /// Where it ends.
+    /// An access unit of the open part.
+    Sample(Sample),
+    /// The open part ends; one without samples is missing media.
+    Seal {
+        /// Where it ends and the next begins.
         until: i64,
-        /// It begins a segment.
-        segment: Option<SegmentStart>,
+        /// Decode time of the sample that follows, as known or predicted: where the part's media ends.
+        next: i64,
     },
 }
 
@@ -60,55 +51,61 @@ pub struct Step {
 
 /// A decided boundary that sound has yet to follow.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
-    at: MediaTime,
-    segment: Option<SegmentStart>,
+enum Cut {
+    Part { at: i64 },
+    Segment { at: i64, discontinuity: bool },
+}
+
+impl Cut {
+    fn at(self) -> MediaTime {
+        let (Self::Part { at } | Self::Segment { at, .. }) = self;
+        Timescale::VIDEO.at(at)
+    }
 }
 
 /// The state machine; one for all renditions of an epoch.
 #[derive(Debug)]
 pub struct Segmenter {
     plan: Plan,
+    /// The next segment begins with a discontinuity, as soon as one can.
     discontinuity: bool,
-    /// A segment began without a sync sample.
     broke_independence: bool,
-    video: Video,
-    audio: Audio,
+    lead: Lead,
+    sound: Sound,
     cuts: VecDeque<Cut>,
 }
 
+/// The pictures, in 90 kHz ticks; without any, the grid that sound alone is cut by.
 #[derive(Debug, Default)]
-struct Video {
+struct Lead {
+    /// Where the newest segment began; `None` before the first.
     segment_start: Option<i64>,
-    segment_independent: bool,
+    /// Whether it began with a sync sample.
+    independent: bool,
+    /// Where the open part began: no cut still to come lies before.
     part_start: i64,
-    part_frames: u32,
-    /// Nothing of the current part follows: it was sealed by its last frame.
-    sealed: bool,
-    /// End of the newest picture or gap, as predicted.
+    /// Whether the open part has a picture.
+    filled: bool,
+    /// End of the newest picture, as predicted.
     next: i64,
     last_dts: Option<i64>,
     last_sync: Option<i64>,
     longest_gop: i64,
+    /// Pictures in a row whose distance was that of the frame rate.
     steady: u32,
-    /// Media is missing before here: only a sync sample can follow.
-    await_sync: bool,
+    /// Pictures before `part_start` were given up: only a sync sample can follow.
+    missing: bool,
 }
 
 #[derive(Debug)]
-struct Audio {
+struct Sound {
     scale: Timescale,
+    /// Waits for the pictures of its time.
     held: VecDeque<Sample>,
-    next: Option<i64>,
-    part_open: bool,
-    /// Sound alone: where its own grid stands.
-    grid: Option<Grid>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Grid {
-    segment_start: MediaTime,
-    part_cuts: i64,
+    /// Where the open part began; `None` before the first segment.
+    part_start: Option<i64>,
+    /// End of the newest sound, or of the gap after it.
+    next: i64,
 }
 
 impl Segmenter {
@@ -117,21 +114,20 @@ impl Segmenter {
         let scale = plan
             .audio
             .as_ref()
-            .map_or(Timescale::MILLIS, crate::media::Config::timescale);
+            .map_or(Timescale::MILLIS, Config::timescale);
         Self {
             plan,
             discontinuity: false,
             broke_independence: false,
-            video: Video {
-                await_sync: true,
-                ..Video::default()
+            lead: Lead {
+                missing: true,
+                ..Lead::default()
             },
-            audio: Audio {
+            sound: Sound {
                 scale,
                 held: VecDeque::new(),
-                next: None,
-                part_open: false,
-                grid: None,
+                part_start: None,
+                next: 0,
             },
             cuts: VecDeque::new(),
         }
@@ -140,43 +136,71 @@ impl Segmenter {
     /// Takes a sample in order of its track; appends what follows from it.
     pub fn push(&mut self, kind: Kind, sample: Sample, out: &mut Vec<Step>) {
         match kind {
-            Kind::Video => self.push_video(sample, out),
-            Kind::Audio => self.push_audio(sample, out),
+            Kind::Video => self.push_picture(sample, out),
+            Kind::Audio if self.plan.video.is_some() => {
+                self.sound.held.push_back(sample);
+                self.release_held(out);
+            }
+            Kind::Audio => self.push_sound_alone(sample, out),
         }
     }
 
-    /// The next sync sample (or sound, without pictures) begins a segment with `EXT-X-DISCONTINUITY` in every rendition.
+    /// The next sample, a sync sample, begins a segment with `EXT-X-DISCONTINUITY` in every rendition. Not before
+    /// [`Self::ripe`].
     pub fn discontinue(&mut self) {
         self.discontinuity = true;
     }
 
-    /// A new session continues the epoch with `plan`, after [`Self::flush`]: at [`Self::end`], discontinuous.
-    pub fn restart(&mut self, plan: Plan) {
-        let end = self.end();
-        self.video = Video {
-            next: end.ticks_at(Timescale::VIDEO).max(self.video.next),
-            segment_start: self.video.segment_start,
-            await_sync: true,
-            ..Video::default()
-        };
-        self.audio.grid = None;
-        self.plan = plan;
-        self.discontinuity = true;
+    /// Whether the newest segment is long enough for another to begin: in every rendition it has media, or a gap.
+    pub fn ripe(&self) -> bool {
+        let shortest = limits::SEGMENT_MIN_MS * 90 + i64::from(self.plan.frame_ticks);
+        self.lead
+            .segment_start
+            .is_none_or(|start| self.lead_end() - start >= shortest)
     }
 
-    /// The session ended, or its tracks changed: releases the sound still held.
+    /// A new session continues the epoch with `plan`, discontinuous: answers where its media begins.
+    pub fn restart(&mut self, plan: Plan, out: &mut Vec<Step>) -> MediaTime {
+        self.flush(out);
+        self.plan = plan;
+        // A whole millisecond, because sessions are placed on those.
+        let end = self.end().ticks_at_ceil(Timescale::MILLIS) * 90;
+        let base = match self.lead.segment_start {
+            Some(start) => end.max(start + limits::SEGMENT_MIN_MS * 90),
+            None => end,
+        };
+        self.advance(base, false, out);
+        self.close(base, out);
+        self.discontinuity = true;
+        self.lead = Lead {
+            segment_start: self.lead.segment_start,
+            part_start: self.lead.part_start,
+            next: base,
+            missing: true,
+            ..Lead::default()
+        };
+        self.follow(Timescale::VIDEO.at(base), out);
+        Timescale::VIDEO.at(base)
+    }
+
+    /// The session ended or starves: seals what is open, after all sound still held.
     pub fn flush(&mut self, out: &mut Vec<Step>) {
-        while let Some(sample) = self.audio.held.pop_front() {
+        self.seal_predicted(out);
+        if let Some(last) = self.sound.held.back() {
+            let end = self.sound.scale.at(last.dts + i64::from(last.duration));
+            self.give_up_pictures(end.ticks_at_floor(Timescale::VIDEO), out);
+        }
+        while let Some(sample) = self.sound.held.pop_front() {
             self.release(sample, out);
         }
+        self.follow(Timescale::VIDEO.at(self.lead.part_start), out);
+        self.seal_sound(self.sound.next, out);
     }
 
     /// End of the longest track, gaps included.
     pub fn end(&self) -> MediaTime {
-        let video = Timescale::VIDEO.at(self.video.next);
-        self.audio
-            .next
-            .map_or(video, |next| video.max(self.audio.scale.at(next)))
+        let lead = Timescale::VIDEO.at(self.lead_end());
+        lead.max(self.sound.scale.at(self.sound.next))
     }
 
     /// Whether a segment had to begin without a sync sample.
@@ -186,398 +210,308 @@ impl Segmenter {
 
     /// How far pictures have come, as predicted; `None` without pictures, or before the first.
     pub fn video_end(&self) -> Option<MediaTime> {
-        self.plan.video.as_ref()?;
-        self.video
-            .segment_start
-            .map(|_| Timescale::VIDEO.at(self.video.next))
+        let begun = self.plan.video.is_some() && self.lead.segment_start.is_some();
+        begun.then(|| Timescale::VIDEO.at(self.lead_end()))
     }
 
-    /// Grows every track with gaps up to `until`, in whole parts: nothing has arrived for too long.
+    /// Where the part ends that [`Self::starve`] would add next; `None` before the first segment.
+    pub fn gap_end(&self) -> Option<MediaTime> {
+        let start = self.lead.segment_start?;
+        let (_, end) = self.gap_part(start);
+        Some(Timescale::VIDEO.at(end))
+    }
+
+    /// Grows every track with gaps up to `until`, in whole parts, after [`Self::flush`]: nothing arrives.
     pub fn starve(&mut self, until: MediaTime, out: &mut Vec<Step>) {
-        self.flush(out);
-        if self.plan.video.is_some() {
-            self.gap_video(until.ticks_at_floor(Timescale::VIDEO), false, out);
-            if self.plan.audio.is_some() {
-                self.gap_audio(Timescale::VIDEO.at(self.video.next), out);
-            }
-        } else {
-            self.gap_sound_alone(until, out);
-        }
+        self.give_up_pictures(until.ticks_at_floor(Timescale::VIDEO), out);
+        self.follow(Timescale::VIDEO.at(self.lead.part_start), out);
     }
 
     /// Grows the sound with gaps up to `until`: pictures run, sound does not, and there is no silence to stand in.
     pub fn starve_sound(&mut self, until: MediaTime, out: &mut Vec<Step>) {
-        self.gap_audio(until, out);
+        self.follow(until, out);
     }
 
-    fn push_video(&mut self, sample: Sample, out: &mut Vec<Step>) {
-        if sample.dts < self.video.next - self.tolerance()
-            && self.video.await_sync
-            && self.video.segment_start.is_some()
-        {
-            return;
+    fn push_picture(&mut self, sample: Sample, out: &mut Vec<Step>) {
+        let begun = self.lead.segment_start.is_some();
+        let late = begun && sample.dts < self.lead.part_start - self.half_frame();
+        if self.lead.missing && (late || !sample.sync) {
+            // What cannot be shown still says how far time has gone.
+            self.give_up_pictures(sample.dts, out);
+            return self.release_held(out);
         }
-        let limit =
-            self.video.segment_start.unwrap_or(sample.dts) + self.segment_max() + self.half_frame();
-        let hole = sample.dts - self.video.next;
-        if self.video.segment_start.is_some()
-            && sample.dts > limit
-            && hole > self.part_target()
-            && !self.discontinuity
-        {
-            // The list cannot stretch over the hole without breaking the target duration.
-            self.gap_video(sample.dts, true, out);
+        if begun && sample.dts - self.lead.part_start > self.part_max() {
+            if self.lead.filled {
+                // The picture stays until this one, longer than a part may be listed.
+                self.seal(self.lead.part_start + self.part(), sample.dts, out);
+            }
+            self.advance(sample.dts, false, out);
+            if self.lead.missing && !sample.sync {
+                return self.release_held(out);
+            }
         }
-        if self.video.await_sync && !sample.sync {
-            return;
-        }
-        self.video.await_sync = false;
         self.observe_rhythm(&sample);
-        let segment = self.video_segment(&sample);
-        let part_end = self.video.part_start + self.part_target();
-        let part = segment.is_some()
-            || self.video.sealed
-            || self.video.part_frames >= self.plan.part_frames
-            || sample.dts + i64::from(sample.duration) > part_end;
-        if segment.is_some() || (part && !self.video.sealed) {
-            self.cuts.push_back(Cut {
-                at: Timescale::VIDEO.at(sample.dts),
-                segment,
-            });
+        if self.starts_segment(&sample) {
+            if begun {
+                self.close(sample.dts, out);
+            } else {
+                self.lead.part_start = sample.dts;
+            }
+            let discontinuity = std::mem::take(&mut self.discontinuity);
+            self.begin(discontinuity, sample.sync, out);
+            self.broke_independence |= !sample.sync;
+        } else if self.lead.filled && self.completes_part(sample.dts) {
+            self.seal(sample.dts, sample.dts, out);
         }
-        if part {
-            self.video.part_start = sample.dts;
-            self.video.part_frames = 0;
+        self.lead.filled = true;
+        self.lead.missing = false;
+        self.lead.next = sample.dts + i64::from(sample.duration);
+        self.emit(Kind::Video, Op::Sample(sample), out);
+        // Publishers' clocks have whole milliseconds, most of them rounded down: the next one.
+        let end = self.lead.next + (-self.lead.next).rem_euclid(90);
+        if self.lead.steady >= limits::STEADY_FRAMES && self.completes_part(end) {
+            self.seal(end.min(self.lead.part_start + self.part_max()), end, out);
         }
-        self.video.part_frames += 1;
-        self.video.next = sample.dts + i64::from(sample.duration);
-        self.video.last_dts = Some(sample.dts);
-        let seals = self.video.part_frames == self.plan.part_frames
-            && self.video.steady >= limits::STEADY_FRAMES;
-        if seals {
-            self.cuts.push_back(Cut {
-                at: Timescale::VIDEO.at(self.video.next),
-                segment: None,
-            });
-        }
-        self.video.sealed = seals;
-        out.push(Step {
-            kind: Kind::Video,
-            op: Op::Sample {
-                sample,
-                segment,
-                part,
-                seals,
-            },
-        });
         self.release_held(out);
+    }
+
+    /// Whether the open part is full at `end`: most of another picture would lie beyond it, and it is not so short that
+    /// players would not take it.
+    fn completes_part(&self, end: i64) -> bool {
+        let length = end - self.lead.part_start;
+        let shortest =
+            i64::from(self.plan.constants.part_target_ms) * limits::PART_MIN_PERCENT * 90 / 100;
+        length >= shortest && length + self.half_frame() > self.part()
     }
 
     /// Follows the distances of frames and of sync samples.
     fn observe_rhythm(&mut self, sample: &Sample) {
         let frame = i64::from(self.plan.frame_ticks);
-        if let Some(last) = self.video.last_dts {
+        if let Some(last) = self.lead.last_dts {
             // RTMP rounds to the millisecond, and some encoders truncate: one millisecond either way.
             let on_beat = (sample.dts - last - frame).abs() <= 91;
-            self.video.steady = if on_beat {
-                self.video.steady.saturating_add(1)
+            self.lead.steady = if on_beat {
+                self.lead.steady.saturating_add(1)
             } else {
                 0
             };
         }
+        self.lead.last_dts = Some(sample.dts);
         if sample.sync {
-            if let Some(last) = self.video.last_sync {
-                self.video.longest_gop = self
-                    .video
-                    .longest_gop
-                    .max(sample.dts - last)
-                    .min(self.segment_max());
+            if let Some(last) = self.lead.last_sync {
+                let gop = (sample.dts - last).min(self.segment_max());
+                self.lead.longest_gop = self.lead.longest_gop.max(gop);
             }
-            self.video.last_sync = Some(sample.dts);
+            self.lead.last_sync = Some(sample.dts);
         }
     }
 
-    fn video_segment(&mut self, sample: &Sample) -> Option<SegmentStart> {
-        let Some(start) = self.video.segment_start else {
-            return Some(self.begin_segment(sample));
+    fn starts_segment(&self, sample: &Sample) -> bool {
+        let Some(start) = self.lead.segment_start else {
+            return true;
         };
         let elapsed = sample.dts - start;
         let half_frame = self.half_frame();
         let must =
             elapsed >= self.segment_max() - half_frame || (self.discontinuity && sample.sync);
         let long_enough = elapsed >= self.plan.segment.ticks_at(Timescale::VIDEO) - half_frame;
-        let cannot_wait = elapsed + self.video.longest_gop > self.segment_max() + half_frame;
+        let cannot_wait = elapsed + self.lead.longest_gop > self.segment_max() + half_frame;
         let not_too_short = elapsed >= limits::SEGMENT_MIN_MS * 90;
-        let may = sample.sync
-            && not_too_short
-            && (long_enough || cannot_wait || !self.video.segment_independent);
-        (must || may).then(|| self.begin_segment(sample))
+        let may =
+            sample.sync && not_too_short && (long_enough || cannot_wait || !self.lead.independent);
+        must || may
     }
 
-    fn begin_segment(&mut self, sample: &Sample) -> SegmentStart {
-        self.video.segment_start = Some(sample.dts);
-        self.video.segment_independent = sample.sync;
-        self.broke_independence |= !sample.sync;
-        SegmentStart {
-            discontinuity: std::mem::take(&mut self.discontinuity),
+    /// The pictures up to `until` are missing: whole parts of gap.
+    fn give_up_pictures(&mut self, until: i64, out: &mut Vec<Step>) {
+        if self.lead.segment_start.is_some() && self.gap_fits(until) {
+            self.seal_predicted(out);
+            self.lead.missing = true;
+            self.advance(until, false, out);
         }
     }
 
-    /// Parts of missing pictures from the end of the newest one; `whole` fills up to `until` to the tick.
-    fn gap_video(&mut self, until: i64, whole: bool, out: &mut Vec<Step>) {
-        let part = self.plan.part.ticks_at(Timescale::VIDEO);
+    /// Seals the pictures of the open part where they are expected to end.
+    fn seal_predicted(&mut self, out: &mut Vec<Step>) {
+        if self.lead.filled {
+            let (start, end) = (self.lead.part_start, self.lead.next);
+            self.seal(end.clamp(start + 1, start + self.part_max()), end, out);
+        }
+    }
+
+    /// Adds whole parts without pictures up to `until`. A segment begins with its first part, or (`eager`) as soon as
+    /// the former one is full.
+    fn advance(&mut self, until: i64, eager: bool, out: &mut Vec<Step>) {
+        while let Some(start) = self.lead.segment_start {
+            let (begins, end) = self.gap_part(start);
+            let fits = end <= until;
+            if begins && (fits || eager) {
+                self.begin(false, false, out);
+                self.lead.missing = true;
+            }
+            if !fits {
+                return;
+            }
+            self.seal(end, end, out);
+            self.lead.steady = 0;
+            self.lead.last_dts = None;
+            self.lead.last_sync = None;
+        }
+    }
+
+    /// The next part without pictures of a segment from `segment_start`: whether it begins another, and its end.
+    fn gap_part(&self, segment_start: i64) -> (bool, i64) {
         let segment = self.plan.segment.ticks_at(Timescale::VIDEO);
-        let Some(mut segment_start) = self.video.segment_start else {
-            return;
-        };
-        loop {
-            let from = self.video.next;
-            let starts = (from - segment_start >= segment).then_some(SegmentStart {
-                discontinuity: false,
-            });
-            if starts.is_some() {
-                segment_start = from;
-            }
-            let end = (from + part).min(segment_start + segment);
-            let end = if whole { end.min(until) } else { end };
-            if end > until || from >= until {
-                break;
-            }
-            if !(self.video.sealed && starts.is_none()) {
-                self.cuts.push_back(Cut {
-                    at: Timescale::VIDEO.at(from),
-                    segment: starts,
-                });
-            }
-            self.video.segment_start = Some(segment_start);
-            self.video.segment_independent = false;
-            self.video.sealed = true;
-            self.video.next = end;
-            self.video.await_sync = true;
-            self.video.steady = 0;
-            self.video.last_dts = None;
-            self.video.last_sync = None;
-            self.cuts.push_back(Cut {
-                at: Timescale::VIDEO.at(end),
-                segment: None,
-            });
-            out.push(Step {
-                kind: Kind::Video,
-                op: Op::Gap {
-                    from,
-                    until: end,
-                    segment: starts,
-                },
-            });
+        let end = self.lead.part_start + self.part();
+        if self.lead.part_start - segment_start >= segment {
+            (true, end)
+        } else {
+            (false, end.min(segment_start + segment))
         }
     }
 
-    fn push_audio(&mut self, sample: Sample, out: &mut Vec<Step>) {
-        if self.audio.next.is_some_and(|next| sample.dts < next) {
-            return;
+    /// Seals at `at`, a part's length away at most, what is open there: pictures, or a hole longer than rounding.
+    fn close(&mut self, at: i64, out: &mut Vec<Step>) {
+        if self.lead.filled || at - self.lead.part_start > self.half_frame() {
+            // Pictures that come sooner than predicted may end before their part begins: it has a tick all the same.
+            self.seal(at.max(self.lead.part_start + 1), at, out);
         }
-        self.audio.held.push_back(sample);
-        self.release_held(out);
     }
 
-    /// Releases the sound whose cuts are known, and what has waited too long for them.
+    fn begin(&mut self, discontinuity: bool, independent: bool, out: &mut Vec<Step>) {
+        let at = self.lead.part_start;
+        self.lead.segment_start = Some(at);
+        self.lead.independent = independent;
+        self.cut(Cut::Segment { at, discontinuity });
+        self.emit(Kind::Video, Op::Begin { at, discontinuity }, out);
+    }
+
+    fn seal(&mut self, until: i64, next: i64, out: &mut Vec<Step>) {
+        debug_assert!(until > self.lead.part_start, "parts tile time");
+        self.lead.part_start = until;
+        self.lead.filled = false;
+        self.cut(Cut::Part { at: until });
+        self.emit(Kind::Video, Op::Seal { until, next }, out);
+    }
+
+    fn cut(&mut self, cut: Cut) {
+        if self.plan.audio.is_some() {
+            self.cuts.push_back(cut);
+        }
+    }
+
+    fn emit(&self, kind: Kind, op: Op, out: &mut Vec<Step>) {
+        if kind == Kind::Audio || self.plan.video.is_some() {
+            out.push(Step { kind, op });
+        }
+    }
+
+    /// Releases the sound whose cuts are decided. Once pictures are a target duration late, they are missing.
     fn release_held(&mut self, out: &mut Vec<Step>) {
-        loop {
-            let (Some(first), Some(last)) = (self.audio.held.front(), self.audio.held.back())
-            else {
-                return;
-            };
-            let decided = match self.video_end() {
-                Some(video_end) => self.audio.scale.at(first.dts) < video_end,
-                None => self.plan.video.is_none(),
-            };
-            let held_ms = self.audio.scale.at(last.dts - first.dts).ms();
-            if !decided && held_ms < limits::AUDIO_HOLD_MS {
-                return;
+        if let Some(last) = self.sound.held.back() {
+            let newest = self
+                .sound
+                .scale
+                .at(last.dts)
+                .ticks_at_floor(Timescale::VIDEO);
+            let patience =
+                i64::from(self.plan.constants.target_duration) * i64::from(Timescale::VIDEO.hz());
+            if self.lead.missing || newest - self.lead.next >= patience {
+                self.give_up_pictures(newest, out);
             }
-            let Some(sample) = self.audio.held.pop_front() else {
-                return;
-            };
-            if !decided {
-                self.follow_sound(&sample, out);
-            }
+        }
+        // No cut still to come lies before the newest picture, or before the open part.
+        let decided = match self.lead.last_dts {
+            Some(last) if self.lead.filled => last,
+            _ => self.lead.part_start,
+        };
+        let decided = Timescale::VIDEO.at(decided);
+        while let Some(first) = self.sound.held.front()
+            && self.sound.scale.at(first.dts) < decided
+            && let Some(sample) = self.sound.held.pop_front()
+        {
             self.release(sample, out);
         }
     }
 
-    /// Sound goes on while pictures do not: once the pictures are a target duration late, they are missing.
-    fn follow_sound(&mut self, sample: &Sample, out: &mut Vec<Step>) {
-        let at = self
-            .audio
-            .scale
-            .at(sample.dts)
-            .ticks_at_floor(Timescale::VIDEO);
-        let patience =
-            i64::from(self.plan.constants.target_duration) * i64::from(Timescale::VIDEO.hz());
-        let missing_since = self.video.next;
-        if at - missing_since >= patience
-            || (self.video.await_sync && self.video.segment_start.is_some())
-        {
-            self.gap_video(at, false, out);
+    /// Sound without pictures: it leads itself, by the grid that missing pictures have.
+    fn push_sound_alone(&mut self, sample: Sample, out: &mut Vec<Step>) {
+        let start = self.sound.scale.at(sample.dts);
+        let end = self.sound.scale.at(sample.dts + i64::from(sample.duration));
+        let start = start.ticks_at_ceil(Timescale::VIDEO);
+        if self.lead.segment_start.is_none() {
+            self.lead.part_start = start;
+            self.begin(false, true, out);
+        } else if std::mem::take(&mut self.discontinuity) {
+            self.advance(start, false, out);
+            self.close(start, out);
+            self.begin(true, true, out);
         }
+        // A segment must have begun before sound is placed in it.
+        self.advance(end.ticks_at_floor(Timescale::VIDEO), true, out);
+        self.release(sample, out);
     }
 
+    /// Places a sample whose cuts are decided.
     fn release(&mut self, sample: Sample, out: &mut Vec<Step>) {
-        let at = self.audio.scale.at(sample.dts);
-        let end = self.audio.scale.at(sample.dts + i64::from(sample.duration));
-        if self.plan.video.is_none() {
-            self.cut_grid(at, end);
-        }
-        if self
-            .audio
-            .next
-            .is_some_and(|next| at > self.audio.scale.at(next + self.audio_part_target()))
-        {
-            self.gap_audio(at, out);
-        }
-        let (segment, part) = self.follow_cuts(at, out);
-        if segment.is_none() && self.audio.next.is_none() {
-            // Sound before the first segment of pictures has no segment to stand in.
+        self.follow(self.sound.scale.at(sample.dts), out);
+        if self.sound.part_start.is_none() || sample.dts < self.sound.next {
+            // Before the first segment, or where a gap already stands.
             return;
         }
-        let seals = self.cuts.front().is_some_and(|cut| cut.at <= end);
-        let part = segment.is_some() || part || !self.audio.part_open;
-        self.audio.next = Some(sample.dts + i64::from(sample.duration));
-        self.audio.part_open = !seals;
-        out.push(Step {
-            kind: Kind::Audio,
-            op: Op::Sample {
-                sample,
-                segment,
-                part,
-                seals,
-            },
-        });
+        self.sound.next = sample.dts + i64::from(sample.duration);
+        self.emit(Kind::Audio, Op::Sample(sample), out);
+        self.follow(self.sound.scale.at(self.sound.next), out);
     }
 
-    /// Takes the cuts up to `at`: whether a segment or a part begins there. A segment that sound has nothing in gets a
-    /// gap, so that segment numbers agree over all renditions.
-    fn follow_cuts(&mut self, at: MediaTime, out: &mut Vec<Step>) -> (Option<SegmentStart>, bool) {
-        let mut pending: Option<Cut> = None;
-        let mut part = false;
-        while let Some(&cut) = self.cuts.front().filter(|cut| cut.at <= at) {
+    /// Takes the cuts up to `until`, each at the first boundary of sound at or after it.
+    fn follow(&mut self, until: MediaTime, out: &mut Vec<Step>) {
+        while let Some(&cut) = self.cuts.front().filter(|cut| cut.at() <= until) {
             self.cuts.pop_front();
-            part = true;
-            if cut.segment.is_none() {
-                continue;
+            let at = cut
+                .at()
+                .ticks_at_ceil(self.sound.scale)
+                .max(self.sound.next);
+            self.seal_sound(at, out);
+            if let Cut::Segment { discontinuity, .. } = cut {
+                let at = *self.sound.part_start.get_or_insert(at);
+                self.sound.next = self.sound.next.max(at);
+                self.emit(Kind::Audio, Op::Begin { at, discontinuity }, out);
             }
-            if let Some(Cut { at: from, segment }) = pending.replace(cut) {
-                let from = from
-                    .ticks_at_ceil(self.audio.scale)
-                    .max(self.audio.next.unwrap_or(i64::MIN));
-                let until = cut.at.ticks_at_ceil(self.audio.scale).max(from + 1);
-                self.audio.next = Some(until);
-                self.audio.part_open = false;
-                out.push(Step {
-                    kind: Kind::Audio,
-                    op: Op::Gap {
-                        from,
-                        until,
-                        segment,
-                    },
-                });
-            }
-        }
-        (pending.and_then(|cut| cut.segment), part)
-    }
-
-    /// Gaps in the sound along the cuts of the pictures, whole parts up to `until`.
-    fn gap_audio(&mut self, until: MediaTime, out: &mut Vec<Step>) {
-        while let Some(next) = self.audio.next {
-            let (segment, _) = self.follow_cuts(self.audio.scale.at(next), out);
-            let from = self.audio.next.unwrap_or(next);
-            let Some(cut) = self.cuts.front().filter(|cut| cut.at <= until) else {
-                if segment.is_some() {
-                    // The segment begins here whatever fills it: keep the cut for what comes.
-                    let at = self.audio.scale.at(from);
-                    self.cuts.push_front(Cut { at, segment });
-                }
-                return;
-            };
-            let until = cut.at.ticks_at_ceil(self.audio.scale);
-            self.audio.next = Some(until);
-            self.audio.part_open = false;
-            out.push(Step {
-                kind: Kind::Audio,
-                op: Op::Gap {
-                    from,
-                    until,
-                    segment,
-                },
-            });
         }
     }
 
-    /// Sound alone: plans the cuts that the frame from `at` to `end` meets.
-    fn cut_grid(&mut self, at: MediaTime, end: MediaTime) {
-        let part = self.plan.part.ticks_at(Timescale::VIDEO);
-        let segment = self.plan.segment.ticks_at(Timescale::VIDEO);
-        let at_ticks = at.ticks_at_ceil(Timescale::VIDEO);
-        let start = self
-            .audio
-            .grid
-            .map(|grid| grid.segment_start.ticks_at_ceil(Timescale::VIDEO));
-        let begins = start.is_none_or(|start| at_ticks - start >= segment || self.discontinuity);
-        if begins {
-            let discontinuity = std::mem::take(&mut self.discontinuity);
-            self.cuts.push_back(Cut {
-                at,
-                segment: Some(SegmentStart { discontinuity }),
-            });
-            self.audio.grid = Some(Grid {
-                segment_start: at,
-                part_cuts: 1,
-            });
-        }
-        let Some(grid) = &mut self.audio.grid else {
+    /// Seals the sound at `at`, or where the part target ends, if sound that began late in its part hangs over that. Two
+    /// cuts may fall on one boundary: only the first has a part.
+    fn seal_sound(&mut self, at: i64, out: &mut Vec<Step>) {
+        let Some(start) = self.sound.part_start.filter(|start| at > *start) else {
             return;
         };
-        let start = grid.segment_start.ticks_at_ceil(Timescale::VIDEO);
-        let next = start + (grid.part_cuts * part).min(segment);
-        if Timescale::VIDEO.at(next) <= end {
-            grid.part_cuts += 1;
-            self.cuts.push_back(Cut {
-                at: Timescale::VIDEO.at(next),
-                segment: None,
-            });
-        }
+        let target = MediaTime::from_ms(i64::from(self.plan.constants.part_target_ms));
+        let until = at.min(start + target.ticks_at_floor(self.sound.scale));
+        let next = self.sound.next;
+        self.emit(Kind::Audio, Op::Seal { until, next }, out);
+        self.sound.part_start = Some(until);
+        self.sound.next = next.max(until);
     }
 
-    fn gap_sound_alone(&mut self, until: MediaTime, out: &mut Vec<Step>) {
-        let part = self.plan.part.ticks_at(self.audio.scale);
-        let until = until.ticks_at_floor(self.audio.scale);
-        while let Some(from) = self.audio.next {
-            let end = from + part;
-            if end > until {
-                return;
-            }
-            let at = self.audio.scale.at(from);
-            self.cut_grid(at, self.audio.scale.at(end));
-            let (segment, _) = self.follow_cuts(at, out);
-            self.audio.next = Some(end);
-            self.audio.part_open = false;
-            out.push(Step {
-                kind: Kind::Audio,
-                op: Op::Gap {
-                    from,
-                    until: end,
-                    segment,
-                },
-            });
-        }
+    fn lead_end(&self) -> i64 {
+        self.lead.next.max(self.lead.part_start)
     }
 
-    fn part_target(&self) -> i64 {
-        i64::from(self.plan.constants.part_target_ms) * 90
+    fn gap_fits(&self, until: i64) -> bool {
+        self.gap_end()
+            .is_some_and(|end| end <= Timescale::VIDEO.at(until))
     }
 
-    fn audio_part_target(&self) -> i64 {
-        MediaTime::from_ms(i64::from(self.plan.constants.part_target_ms)).ticks_at(self.audio.scale)
+    /// Planned length of a part.
+    fn part(&self) -> i64 {
+        self.plan.part.ticks_at(Timescale::VIDEO)
+    }
+
+    /// Longest distance of two cuts: pictures stand on whole milliseconds. The part target is planned from it.
+    fn part_max(&self) -> i64 {
+        self.part() + 90
     }
 
     fn segment_max(&self) -> i64 {
@@ -586,10 +520,5 @@ impl Segmenter {
 
     fn half_frame(&self) -> i64 {
         i64::from(self.plan.frame_ticks / 2)
-    }
-
-    /// How far a predicted end may be off: a millisecond of rounding.
-    fn tolerance(&self) -> i64 {
-        90 + self.half_frame()
     }
 }

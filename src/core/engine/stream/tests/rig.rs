@@ -179,7 +179,7 @@ impl Rig {
     }
 
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let player = || Player::new(self.frame_ms as f64);
+        let player = || Player::new(self.frame_ms as f64).wanting_spread_ms(1_000);
         self.epochs.entry(epoch).or_insert_with(|| Shown {
             player: player(),
             multivariant: None,
