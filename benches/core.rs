@@ -2,7 +2,6 @@
 //! of frames per second through the whole stream engine (timeline, probe, segmenter, packager, window), and one rendering
 //! of a media playlist. Figures are for comparing two revisions on one machine; they promise nothing.
 
-#[allow(unreachable_pub)]
 #[path = "../tests/it/publisher.rs"]
 mod publisher;
 #[allow(dead_code)]
