@@ -99,7 +99,7 @@ need_tests = cargo test --locked $(1) -- --list 2>/dev/null | grep ': test$$' >/
 lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 	for script in conf/*.sh .ci/run; do bash -n "$$script"; done
 	for script in examples/player/player.js tests/*/*.mjs; do node --check "$$script"; done
 

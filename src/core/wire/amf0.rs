@@ -1,7 +1,7 @@
 //! AMF0, the notation of RTMP's commands and metadata (Adobe AMF 0 file format, sections 2.2 to 2.18).
 //!
 //! [`Values`] reads a stranger's bytes value by value; nesting and count are bounded, and every byte string ends in
-//! values, then at most one error: what stood before a fault can still be used. [`write`] is its inverse and writes
+//! values, then at most one error: what stood before a fault can still be used. [`write()`] is its inverse and writes
 //! properties in the order given, so that the same reply is the same bytes.
 //!
 //! It does not read AMF3: the switch to it (2.17) is refused by name, and no encoder needs it.
