@@ -164,8 +164,8 @@ async fn drain(
     let deadline = Instant::now() + limit;
     info!(?limit, "draining");
     registry.begin_drain();
-    // A fifth is kept for the answers that end the streams.
-    ingest.drain(limit * 4 / 5).await;
+    // Two fifths are kept for the answers that end the streams.
+    ingest.drain(limit * 3 / 5).await;
     let rest = async {
         registry.drain().await;
         shutdown.cancel();

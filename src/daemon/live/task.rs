@@ -9,7 +9,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
@@ -94,8 +94,9 @@ impl Task {
                 biased;
                 () = stop.cancelled() => {
                     self.fence(Fence::ShuttingDown);
-                    // Players learn that it is over, those that wait included.
+                    // Players learn that it is over: those that wait at once, those between two requests with the next.
                     self.push(Input::End, None).await;
+                    sleep(limits::FAREWELL).await;
                     break;
                 }
                 () = async {
