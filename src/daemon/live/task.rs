@@ -263,7 +263,9 @@ impl Task {
                 Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
                 Output::Notice(text) => {
                     tracing::warn!(stream = %self.shared.id, "{text}");
-                    self.shared.status().notice(self.clock.now().wall, text.to_string());
+                    self.shared
+                        .status()
+                        .notice(self.clock.now().wall, text.to_string());
                 }
             }
         }
