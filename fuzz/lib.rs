@@ -1,5 +1,6 @@
 //! The bodies of the fuzz targets, one function each, so that `make test` replays every corpus on stable.
 
 pub mod codec;
+pub mod engine;
 pub mod hls;
 pub mod wire;

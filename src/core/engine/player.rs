@@ -302,19 +302,14 @@ impl Player {
                 )
             })?;
         }
-        let ends = self
-            .views
-            .values()
-            .filter(|view| !view.playlist.ended)
-            .filter_map(|view| {
-                let newest = view.playlist.all().next_back()?;
-                let length = if newest.uri.is_empty() {
-                    newest.parts_micros()
-                } else {
-                    newest.micros
-                };
-                Some(newest.date_time_ms? * 1000 + length)
-            });
+        // Counted from the newest segment that all have: date-times jump at a discontinuity, media does not.
+        let views = || self.views.values().filter(|view| !view.playlist.ended);
+        let newest = |view: &View| Some(view.playlist.all().next_back()?.msn);
+        let common = views().filter_map(newest).min().unwrap_or(0);
+        let ends = views().map(|view| match common.checked_sub(1) {
+            Some(before) => view.playlist.micros_after(before),
+            None => view.playlist.micros(),
+        });
         let (first, last) = ends.fold((i64::MAX, i64::MIN), |(first, last), end| {
             (first.min(end), last.max(end))
         });
