@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
-    engine::stream::{End, Input, Output, Settings, Stream},
+    engine::stream::{End, Input, Notice, Output, Settings, Stream},
     limits,
     wire::flv,
 };
@@ -269,7 +269,10 @@ impl Task {
                 }
                 Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
                 Output::Notice(notice) => {
-                    tracing::warn!(stream = %self.shared.id, "{notice}");
+                    match notice {
+                        Notice::Joined => tracing::info!(stream = %self.shared.id, "{notice}"),
+                        _ => tracing::warn!(stream = %self.shared.id, "{notice}"),
+                    }
                     self.shared
                         .status()
                         .notice(self.clock.now().wall, notice.to_string());
