@@ -5,15 +5,15 @@
 // edge:  from the publisher's write of the last frame of a part until the part is downloaded (benches/edge_delay.rs).
 // glass: from the clock that conf/testcard.sh burns into a picture before it is encoded until hls.js in Chromium shows
 //        that picture, read back from a canvas. Encoder: x264 veryfast, zerolatency, 720p30, GOP 1 s. hls.js is run as it
-//        is, and with `maxLiveSyncPlaybackRate` 1.5: without it hls.js keeps whatever latency it happened to start with.
-//        Even so it stops catching up at one second of forward buffer (its latency-controller), so the last row also
-//        seeks once, to hls.js's own `liveSyncPosition`, as a player's "go live" does. hls.js's own `latency` stands
-//        beside each as a control, as do the load average and the stalls.
+//        is, and with `maxLiveSyncPlaybackRate` 1.5: without it hls.js keeps whatever latency it happened to start with,
+//        and even so it stops catching up at one second of forward buffer (its latency-controller). The last row is the
+//        page of examples/player: the same hls.js, and a catch-up of its own. hls.js's own `latency` stands beside each
+//        as a control, as do the load average and the stalls.
 //
 // Needs `cargo build --release` (or VITRINE: the binary), `make assets`, Chromium, ffmpeg. Nothing else should run.
 
 import { spawn, spawnSync } from "node:child_process";
-import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -24,11 +24,10 @@ import { ageMs, readCounter } from "../browser/counter.mjs";
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const SETTLE_S = 20; // catching up at 1.5 times from three target durations behind takes less
 const GLASS_BAR_MS = 1000;
-const SEEK_AT_S = 5;
 const SETTINGS = [
-  { rate: 1, seek: false },
-  { rate: 1.5, seek: false },
-  { rate: 1.5, seek: true },
+  { player: "hls.js alone", page: "bare.html", rate: 1 },
+  { player: "hls.js alone", page: "bare.html", rate: 1.5 },
+  { player: "the player page", page: "?stream=card&muted", rate: 1.1 },
 ];
 
 const [what = "all", seconds = "60"] = process.argv.slice(2);
@@ -51,15 +50,15 @@ async function glass() {
   const folder = await mkdtemp(path.join(os.tmpdir(), "vitrine-latency-"));
   const children = [];
   try {
-    await writeFile(path.join(folder, "index.html"), '<!doctype html><video muted autoplay playsinline></video><script src="hls.min.js"></script>');
-    await copyFile(path.join(ROOT, "examples/player/hls.min.js"), path.join(folder, "hls.min.js"));
+    await cp(path.join(ROOT, "examples/player"), folder, { recursive: true });
+    await writeFile(path.join(folder, "bare.html"), '<!doctype html><video muted autoplay playsinline></video><script src="hls.min.js"></script>');
     const doors = await startDaemon(folder, children);
     const card = spawn(path.join(ROOT, "conf/testcard.sh"), ["-f", "flv", `rtmp://${doors.rtmp}/live/latency-key`], { stdio: ["ignore", "ignore", "inherit"] });
     children.push(card);
     await live(`http://${doors.http}/live/card/index.m3u8`);
     const version = JSON.parse(await readFile(path.join(ROOT, "examples/node_modules/hls.js/package.json"), "utf8").catch(() => "{}")).version ?? "?";
     console.log(`\nglass to glass, hls.js ${version}, 720p30, GOP 1 s, no B-frames, ${SETTLE_S} s to settle, then ${seconds} s\n`);
-    console.log("| maxLiveSyncPlaybackRate | seeks once | p50 ms | p95 ms | max ms | pictures read | stalls | hls.js says, ms | load | bar |");
+    console.log("| player | catch-up rate, at most | p50 ms | p95 ms | max ms | pictures read | stalls | hls.js says, ms | load | bar |");
     console.log("|-|-|-|-|-|-|-|-|-|-|");
     for (const setting of SETTINGS) await watch(`http://${doors.http}`, setting);
   } finally {
@@ -99,16 +98,16 @@ async function live(url) {
 }
 
 /** Plays with one setting in a fresh browser and prints a row. */
-async function watch(root, { rate, seek }) {
+async function watch(root, { player, page: file, rate }) {
   const { browser, page } = await openPage();
   try {
     await page.addInitScript(`globalThis.readCounter = ${readCounter}`);
-    await page.goto(`${root}/`);
-    const seen = await page.evaluate(play, { url: `${root}/live/card/index.m3u8`, rate, seekMs: seek ? SEEK_AT_S * 1000 : null, settleMs: SETTLE_S * 1000, forMs: Number(seconds) * 1000 });
+    await page.goto(`${root}/${file}`);
+    const seen = await page.evaluate(play, { url: `${root}/live/card/index.m3u8`, rate, settleMs: SETTLE_S * 1000, forMs: Number(seconds) * 1000 });
     const ages = seen.pictures.map(({ at, wallMs }) => ageMs(wallMs, at)).sort((a, b) => a - b);
     const quantile = (q) => ages[Math.min(ages.length - 1, Math.floor(q * ages.length))] ?? NaN;
     const verdict = quantile(0.5) <= GLASS_BAR_MS && seen.stalls === 0 ? "met" : "missed";
-    const row = [rate, seek ? "yes" : "no", quantile(0.5), quantile(0.95), ages.at(-1) ?? NaN, ages.length, seen.stalls, Math.round(seen.told * 1000), load(), verdict];
+    const row = [player, rate, quantile(0.5), quantile(0.95), ages.at(-1) ?? NaN, ages.length, seen.stalls, Math.round(seen.told * 1000), load(), verdict];
     console.log(`| ${row.join(" | ")} |`);
     if (seen.fatal) console.log(`fatal: ${seen.fatal}`);
   } finally {
@@ -116,16 +115,18 @@ async function watch(root, { rate, seek }) {
   }
 }
 
-/** In the page: hls.js with its defaults but for the catch-up rate; every picture shown after it has settled. */
-function play({ url, rate, seekMs, settleMs, forMs }) {
+/** In the page: its own player, or hls.js with its defaults but for the catch-up rate; every picture after settling. */
+function play({ url, rate, settleMs, forMs }) {
   const video = document.querySelector("video");
-  const hls = new globalThis.Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: rate });
+  const hls = globalThis.vitrine?.hls ?? new globalThis.Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: rate });
   const seen = { pictures: [], stalls: 0, told: 0, fatal: null };
   let measuring = false;
   hls.on(globalThis.Hls.Events.ERROR, (_, { fatal, details }) => fatal && (seen.fatal = details));
   video.addEventListener("waiting", () => measuring && (seen.stalls += 1));
-  hls.loadSource(url);
-  hls.attachMedia(video);
+  if (!globalThis.vitrine) {
+    hls.loadSource(url);
+    hls.attachMedia(video);
+  }
   const onFrame = () => {
     const clock = measuring ? globalThis.readCounter(video) : null;
     if (clock) seen.pictures.push({ at: Date.now(), wallMs: clock.wallMs });
@@ -133,7 +134,6 @@ function play({ url, rate, seekMs, settleMs, forMs }) {
   };
   video.requestVideoFrameCallback(onFrame);
   return new Promise((resolve) => {
-    if (seekMs !== null) setTimeout(() => (video.currentTime = hls.liveSyncPosition ?? video.currentTime), seekMs);
     setTimeout(() => (measuring = true), settleMs);
     setTimeout(() => {
       seen.told = hls.latency;
