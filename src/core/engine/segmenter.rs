@@ -188,7 +188,12 @@ impl Segmenter {
         self.seal_predicted(out);
         if let Some(last) = self.sound.held.back() {
             let end = self.sound.scale.at(last.dts + i64::from(last.duration));
-            self.give_up_pictures(end.ticks_at_floor(Timescale::VIDEO), out);
+            let end = end.ticks_at_floor(Timescale::VIDEO);
+            self.give_up_pictures(end, out);
+            // To the tick, so that what follows begins at one instant on both.
+            if self.lead.segment_start.is_some() {
+                self.close(end, out);
+            }
         }
         while let Some(sample) = self.sound.held.pop_front() {
             self.release(sample, out);
