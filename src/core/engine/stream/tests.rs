@@ -528,3 +528,23 @@ fn lost_pictures_leave_segments_as_long_as_their_parts() {
         }
     }
 }
+
+#[test]
+fn a_publisher_that_returns_just_after_a_segment_began_is_not_kept_out() {
+    for lost_after_ms in (3_000..3_260).step_by(20) {
+        let mut rig = Rig::new(FRAME_MS);
+        rig.open();
+        rig.send(Source::new((12, 1), 12, None).items(0, lost_after_ms));
+        rig.close(End::Lost);
+        rig.pass(500);
+        rig.open();
+        rig.send(Source::new((12, 1), 120, None).items(0, 1_500));
+        rig.close(End::Lost);
+        let all = segments(&rig, Rendition::High);
+        let back = all
+            .iter()
+            .find(|segment| segment.discontinuity)
+            .expect("the return");
+        assert!(back.parts[0].independent, "lost after {lost_after_ms} ms");
+    }
+}
