@@ -153,10 +153,7 @@ impl Segmenter {
 
     /// Whether the newest segment is long enough for another to begin: in every rendition it has media, or a gap.
     pub fn ripe(&self) -> bool {
-        let shortest = limits::SEGMENT_MIN_MS * 90 + i64::from(self.plan.frame_ticks);
-        self.lead
-            .segment_start
-            .is_none_or(|start| self.lead_end() - start >= shortest)
+        self.ripe_at().is_none_or(|at| self.lead_end() >= at)
     }
 
     /// A new session continues the epoch with `plan`, discontinuous: answers where its media begins.
@@ -164,11 +161,9 @@ impl Segmenter {
         self.flush(out);
         self.plan = plan;
         // A whole millisecond, because sessions are placed on those.
-        let end = self.end().ticks_at_ceil(Timescale::MILLIS) * 90;
-        let base = match self.lead.segment_start {
-            Some(start) => end.max(start + limits::SEGMENT_MIN_MS * 90),
-            None => end,
-        };
+        let ripe = self.ripe_at().map(|at| Timescale::VIDEO.at(at));
+        let base = ripe.map_or(self.end(), |at| at.max(self.end()));
+        let base = base.ticks_at_ceil(Timescale::MILLIS) * 90;
         self.advance(base, false, out);
         self.close(base, out);
         self.discontinuity = true;
@@ -188,7 +183,12 @@ impl Segmenter {
         self.seal_predicted(out);
         if let Some(last) = self.sound.held.back() {
             let end = self.sound.scale.at(last.dts + i64::from(last.duration));
-            self.give_up_pictures(end.ticks_at_floor(Timescale::VIDEO), out);
+            let end = end.ticks_at_floor(Timescale::VIDEO);
+            self.give_up_pictures(end, out);
+            // To the tick, so that what follows begins at one instant on both.
+            if self.lead.segment_start.is_some() {
+                self.close(end, out);
+            }
         }
         while let Some(sample) = self.sound.held.pop_front() {
             self.release(sample, out);
@@ -493,6 +493,13 @@ impl Segmenter {
         self.emit(Kind::Audio, Op::Seal { until, next }, out);
         self.sound.part_start = Some(until);
         self.sound.next = next.max(until);
+    }
+
+    /// A frame later than the shortest segment, because where the next picture stands is a prediction.
+    fn ripe_at(&self) -> Option<i64> {
+        let frame_ms = i64::from(self.plan.frame_ticks) / 90 + 1;
+        let start = self.lead.segment_start?;
+        Some(start + (limits::SEGMENT_MIN_MS + frame_ms) * 90)
     }
 
     fn lead_end(&self) -> i64 {

@@ -498,3 +498,69 @@ fn the_same_input_gives_the_same_bytes() {
         assert_eq!(segments(&first, rendition), segments(&second, rendition));
     }
 }
+
+#[test]
+fn sound_that_outlives_its_pictures_ends_where_their_gap_does() {
+    let mut rig = Rig::new(FRAME_MS);
+    let mut items = Source::new((24, 1), 17, Some(aac(32_000, false))).items(0, 12_000);
+    items.retain(|(ms, item)| {
+        !matches!(item, Item::Frame(frame) if frame.kind == Kind::Video && *ms > 10_830)
+    });
+    rig.open();
+    rig.send(items);
+    rig.close(End::Lost);
+    rig.pass(10_000);
+}
+
+#[test]
+fn lost_pictures_leave_segments_as_long_as_their_parts() {
+    for (from_ms, ms) in [
+        (500, 237),
+        (400, 100),
+        (3_950, 450),
+        (3_000, 1_900),
+        (3_000, 5_900),
+    ] {
+        let mut rig = Rig::new(FRAME_MS);
+        let mut items = Source::new((10, 1), 2, Some(aac(32_000, false))).items(0, 12_000);
+        items.retain(|(at_ms, item)| {
+            let lost = matches!(item, Item::Frame(frame) if frame.kind == Kind::Video)
+                && (from_ms..from_ms + ms).contains(at_ms);
+            !lost
+        });
+        rig.open();
+        rig.send(items);
+        for rendition in [Rendition::High, Rendition::Audio] {
+            let all = segments(&rig, rendition);
+            assert!(all.len() >= 9, "{} segments", all.len());
+            for segment in all {
+                let parts: i64 = segment
+                    .parts
+                    .iter()
+                    .map(|part| i64::from(part.duration))
+                    .sum();
+                assert_eq!(parts, segment.duration, "{rendition} {}", segment.msn);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_publisher_that_returns_just_after_a_segment_began_is_not_kept_out() {
+    for lost_after_ms in (3_000..3_260).step_by(20) {
+        let mut rig = Rig::new(FRAME_MS);
+        rig.open();
+        rig.send(Source::new((12, 1), 12, None).items(0, lost_after_ms));
+        rig.close(End::Lost);
+        rig.pass(500);
+        rig.open();
+        rig.send(Source::new((12, 1), 120, None).items(0, 1_500));
+        rig.close(End::Lost);
+        let all = segments(&rig, Rendition::High);
+        let back = all
+            .iter()
+            .find(|segment| segment.discontinuity)
+            .expect("the return");
+        assert!(back.parts[0].independent, "lost after {lost_after_ms} ms");
+    }
+}
