@@ -6,10 +6,8 @@
 //! they are read: no value of this module holds one in clear.
 
 use std::{
-    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +19,8 @@ use vitrine_runtime::{
     serve::tls::Identity,
     telemetry,
 };
+
+use crate::live::StreamId;
 
 /// Every setting of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,38 +151,15 @@ pub struct Hls {
     pub part_hold_back: Option<Duration>,
 }
 
-/// The public name of a stream: 1 to 64 of `A-Z a-z 0-9 _ -`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(Arc<str>);
-
-impl StreamId {
-    /// Reads a stream id; `None` when it is not of that form.
-    pub fn parse(text: &str) -> Option<Self> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then(|| Self(text.into()))
-    }
-
-    /// The id as it stands in URLs.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl Value for StreamId {
     const EXPECTED: &'static str = "a stream id: 1 to 64 letters, digits, _ or -";
 
     fn from_toml(value: &toml::Value) -> Option<Self> {
-        Self::parse(value.as_str()?)
+        value.as_str()?.parse().ok()
     }
 
     fn show(&self) -> String {
-        self.0.to_string().show()
+        self.to_string().show()
     }
 }
 

@@ -202,14 +202,11 @@ fn door(config: &Config) -> ingest::Settings {
 }
 
 fn grants(keys: &[PublishKey]) -> Vec<(Digest, Grant)> {
-    let grant = |key: &PublishKey| {
-        let stream = key.stream.as_str().parse();
-        Grant {
-            stream: stream.expect("the settings accept stream ids of the same form"),
-            takeover: key.takeover,
-            max_kbps: key.max_kbps,
-            epoch: None,
-        }
+    let grant = |key: &PublishKey| Grant {
+        stream: key.stream.clone(),
+        takeover: key.takeover,
+        max_kbps: key.max_kbps,
+        epoch: None,
     };
     keys.iter().map(|key| (key.key, grant(key))).collect()
 }
