@@ -9,6 +9,8 @@ use std::time::Duration;
 pub const CLOCK_BACKWARD_MS: i64 = 1_000;
 /// Largest step of the publisher's clock ahead of the time that passed, in milliseconds; beyond it the clock jumped.
 pub const CLOCK_FORWARD_MS: i64 = 10_000;
+/// Largest composition offset, in milliseconds either way: the deepest reordering of 16 pictures at 5 per second.
+pub const COMPOSITION_MAX_MS: i32 = 3_200;
 /// How far from exactly 2^24 ms a step back may be, in milliseconds, to be a 24-bit wrap.
 pub const CLOCK_WRAP_SLACK_MS: i64 = 60_000;
 /// Distance of sound from its count, in milliseconds, beyond which it is moved at once instead of slowly.

@@ -24,6 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Epoch {
     number: u64,
+    began: Duration,
     plan: Plan,
     segmenter: Segmenter,
     packagers: Vec<Packager>,
@@ -41,9 +42,11 @@ pub(super) struct Epoch {
 }
 
 impl Epoch {
-    /// An epoch that begins with `plan`, whose first media arrived at `arrived`; `length` is the wanted list.
+    /// An epoch that begins at `began` (monotonic) with `plan`, whose first media arrived at `arrived`; `length` is the
+    /// wanted list.
     pub(super) fn new(
         number: u64,
+        began: Duration,
         plan: Plan,
         length: MediaTime,
         arrived: Now,
@@ -65,6 +68,7 @@ impl Epoch {
             .collect();
         let epoch = Self {
             number,
+            began,
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
@@ -87,6 +91,11 @@ impl Epoch {
     /// Its number: the first path segment of its URIs.
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// When it began (monotonic).
+    pub(super) fn began(&self) -> Duration {
+        self.began
     }
 
     /// What it promises.
@@ -274,7 +283,10 @@ impl Epoch {
             self.segmenter.discontinue();
             match config.kind() {
                 Kind::Video => timeline.reconfigure_video(),
-                Kind::Audio => timeline.reconfigure_audio(&config),
+                Kind::Audio => {
+                    self.segmenter.forget_held_sound();
+                    timeline.reconfigure_audio(&config);
+                }
             }
             packager.reconfigure(config);
         }

@@ -105,7 +105,7 @@ impl Probe {
         if self.held.is_empty() {
             return false;
         }
-        if self.bytes >= limits::PROBE_BYTES || self.held.len() >= limits::PROBE_ITEMS {
+        if self.full() {
             return true;
         }
         match self.first_sync() {
@@ -124,6 +124,11 @@ impl Probe {
                     || self.waited(now, self.max_gop_ms)
             }
         }
+    }
+
+    /// Whether no more can be held.
+    pub fn full(&self) -> bool {
+        self.bytes >= limits::PROBE_BYTES || self.held.len() >= limits::PROBE_ITEMS
     }
 
     /// When [`Self::ready`] may become true without another item.

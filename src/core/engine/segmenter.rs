@@ -151,6 +151,11 @@ impl Segmenter {
         self.discontinuity = true;
     }
 
+    /// The sound's configuration changes with the next segment: what is held of the former one would stand in it.
+    pub fn forget_held_sound(&mut self) {
+        self.sound.held.clear();
+    }
+
     /// Whether the newest segment is long enough for another to begin: in every rendition it has media, or a gap.
     pub fn ripe(&self) -> bool {
         self.ripe_at().is_none_or(|at| self.lead_end() >= at)

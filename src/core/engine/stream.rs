@@ -338,7 +338,13 @@ impl Stream {
             .and_then(|epoch| epoch.plan().join(&targets, &findings));
         if joined.is_none() {
             probe.measure_gop();
-            if !last && !probe.ready(now.mono) {
+            // A publisher that changes its tracks back and forth costs players a start at most every `max_gop`, which is
+            // also how long a probe waits at most.
+            let soon = self
+                .epoch
+                .as_ref()
+                .is_some_and(|epoch| now.mono < epoch.began() + targets.max_gop);
+            if !last && (!probe.ready(now.mono) || (soon && !probe.full())) {
                 return;
             }
         }
@@ -348,7 +354,7 @@ impl Stream {
                 self.outputs.push_back(Output::Notice(Notice::Joined));
                 epoch.join(plan, findings.arrived)
             }
-            _ => self.begin_epoch(&findings),
+            _ => self.begin_epoch(now, &findings),
         };
         self.replay(now, timeline, held);
     }
@@ -367,7 +373,7 @@ impl Stream {
         }
     }
 
-    fn begin_epoch(&mut self, findings: &Findings) -> Timeline {
+    fn begin_epoch(&mut self, now: Now, findings: &Findings) -> Timeline {
         let targets = self.settings.targets();
         if self.epoch.is_some() {
             self.outputs.push_back(Output::Notice(Notice::NewEpoch));
@@ -384,7 +390,8 @@ impl Stream {
             }));
         }
         let length = MediaTime::from_duration(self.settings.window);
-        let (epoch, timeline) = Epoch::new(self.last_epoch, plan, length, findings.arrived);
+        let (epoch, timeline) =
+            Epoch::new(self.last_epoch, now.mono, plan, length, findings.arrived);
         self.epoch = Some(epoch);
         timeline
     }

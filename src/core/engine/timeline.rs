@@ -92,9 +92,12 @@ impl Timeline {
             .and_then(|audio| audio.next.map(|next| audio.scale.at(next)))
     }
 
-    fn place_video(&mut self, now: Duration, frame: Frame, out: &mut Vec<(Kind, Sample)>) {
+    fn place_video(&mut self, now: Duration, mut frame: Frame, out: &mut Vec<(Kind, Sample)>) {
         let audio_wire = self.audio.as_ref().and_then(|audio| audio.wire);
         let Some(video) = &mut self.video else { return };
+        // The wire has room for hours, and the shift of a new configuration moves everything after it.
+        let longest = limits::COMPOSITION_MAX_MS;
+        frame.composition_ms = frame.composition_ms.clamp(-longest, longest);
         let shift_ms = match video.shift_ms {
             Some(shift_ms) => shift_ms,
             // The shift of a configuration is known at its first sync sample; nothing before it can be decoded.

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    iter,
     sync::Arc,
 };
 
@@ -171,6 +170,8 @@ impl Window {
         if let Some((number, _)) = self.inits.iter().find(|(_, known)| **known == bytes) {
             return *number;
         }
+        // The newest so far may have no segment yet, and now gets none.
+        self.forget_inits(None);
         let number = self.next_init;
         self.next_init += 1;
         self.inits.insert(number, bytes);
@@ -329,15 +330,19 @@ impl Window {
         while self.retained.front().is_some_and(|left| left.until <= now) {
             self.retained.pop_front();
         }
-        if self.inits.len() < 2 {
-            return;
-        }
-        let newest = self.next_init.wrapping_sub(1);
-        let needed: Vec<u32> = self
-            .all()
-            .map(|segment| segment.init)
-            .chain(iter::once(newest))
-            .collect();
+        self.forget_inits(self.next_init.checked_sub(1));
+    }
+
+    /// Forgets the initialization segments that no segment needs, but for `newest`.
+    fn forget_inits(&mut self, newest: Option<u32>) {
+        let needed: Vec<u32> = match self.inits.len() {
+            0 | 1 if newest.is_some() => return,
+            _ => self
+                .all()
+                .map(|segment| segment.init)
+                .chain(newest)
+                .collect(),
+        };
         self.inits.retain(|number, _| needed.contains(number));
     }
 

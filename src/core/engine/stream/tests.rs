@@ -564,3 +564,36 @@ fn a_publisher_that_returns_just_after_a_segment_began_is_not_kept_out() {
         assert!(back.parts[0].independent, "lost after {lost_after_ms} ms");
     }
 }
+
+#[test]
+fn configurations_back_and_forth_keep_few_inits_and_long_enough_segments() {
+    let mut rig = Rig::new(FRAME_MS);
+    rig.broadcast(&Source::new((30, 1), 1, Some(aac(48_000, false))), 5);
+    let mut large = Source::new((30, 1), 1, Some(aac(48_000, false)));
+    large.pictures.as_mut().expect("pictures").config = avc_large();
+    let small = Source::new((30, 1), 1, Some(aac(48_000, false)));
+    for n in 0..200 {
+        let source = if n % 2 == 0 { &large } else { &small };
+        let from_ms = 5_000 + n * 50;
+        let items = source.items(from_ms, from_ms + 50).into_iter();
+        rig.send(items.map(|(ms, item)| (ms - from_ms, item)));
+    }
+    for rendition in [Rendition::High, Rendition::Audio] {
+        let all = segments(&rig, rendition);
+        assert!((10..=100).contains(&all.len()), "{} segments", all.len());
+        assert!(rig.shown().snapshots[&rendition].inits.len() <= 2);
+    }
+}
+
+#[test]
+fn tracks_back_and_forth_begin_an_epoch_every_max_gop_at_most() {
+    let mut rig = Rig::new(FRAME_MS);
+    rig.open();
+    for n in 0..100 {
+        let rate = if n % 2 == 0 { 48_000 } else { 44_100 };
+        let source = Source::new((30, 1), 1, Some(aac(rate, false)));
+        let items = source.items(n * 100, n * 100 + 100).into_iter();
+        rig.send(items.map(|(ms, item)| (ms - n * 100, item)));
+    }
+    assert!((2..=6).contains(&rig.epochs.len()), "{}", rig.epochs.len());
+}

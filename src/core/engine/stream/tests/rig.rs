@@ -42,6 +42,8 @@ pub(super) struct Rig {
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
+    /// Whether the model player looks.
+    pub(super) watching: bool,
     sessions: u64,
     frame_ms: u64,
 }
@@ -55,6 +57,7 @@ impl Rig {
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
+            watching: true,
             sessions: 0,
             frame_ms,
         }
@@ -160,10 +163,12 @@ impl Rig {
                     rendition,
                     snapshot,
                 } => {
-                    let now_ms = self.now_ms;
+                    let (now_ms, watching) = (self.now_ms, self.watching);
                     let shown = self.shown_of(epoch);
                     assert!(!shown.ended, "nothing follows the end of an epoch");
-                    shown.player.observe(now_ms as i64, rendition, &snapshot);
+                    if watching {
+                        shown.player.observe(now_ms as i64, rendition, &snapshot);
+                    }
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
