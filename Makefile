@@ -11,6 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TERM_COLOR ?= auto
 
 TIME ?= 600
+CASES ?= 6000
 fuzz_targets = $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 
 ##@ Try it
@@ -112,6 +113,11 @@ $(fuzz_targets:%=fuzz-%): fuzz-%: # libFuzzer wants unstable flags: a nightly to
 	cargo $$nightly fuzz run --features libfuzzer $* -- -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=2048
 
 ##@ Measure
+
+.PHONY: soak
+soak: ## Random broadcasts against the model player, about a hundred a minute (CASES=6000: about an hour)
+	@conf/install.sh build
+	MODEL_CASES=$(CASES) cargo test --locked --package vitrine-core --lib -- model::every_playlist --nocapture
 
 .PHONY: bench
 bench: ## Criterion benchmarks

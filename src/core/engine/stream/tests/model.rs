@@ -146,8 +146,14 @@ fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
     rig
 }
 
+/// Broadcasts to play: a minute of them, or as many as `make soak` asks for.
+fn cases() -> u32 {
+    let asked = std::env::var("MODEL_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(96)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_playlist_of_every_broadcast_keeps_every_rule(
