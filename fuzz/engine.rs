@@ -74,7 +74,7 @@ pub fn packager(data: &[u8]) {
     };
     let mut rig = Rig::new();
     // Longer lists only find what shorter ones find.
-    for operation in operations.into_iter().take(256) {
+    for operation in operations.into_iter().take(64) {
         rig.perform(operation);
     }
 }
