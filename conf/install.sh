@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Vitrine's make targets need, and nothing that is there already. Run it as often as you like.
 #
-#   conf/install.sh build|demo|test|fuzz [more groups]
+#   conf/install.sh build|demo|test|proof|fuzz [more groups]
 #   conf/install.sh --list           # what each group needs and whether this machine has it; installs nothing
 #
 # Each need is a check and the Debian/Ubuntu package that satisfies it. A check that passes is believed, wherever the
@@ -15,6 +15,8 @@ has() { command -v "$1" >/dev/null; }
 has_chromium() { has chromium || has chromium-browser || has google-chrome || [[ -x ${CHROMIUM:-} ]]; }
 has_element() { gst-inspect-1.0 --exists "$1" 2>/dev/null; }
 has_font() { [[ -n $(fc-match -f '%{file}' sans 2>/dev/null) ]]; }
+has_server() { has "$1" || [[ -x /usr/sbin/$1 ]]; } # a user's PATH may lack sbin
+has_nginx_rtmp() { [[ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ]]; }
 has_certificates() { [[ -s /etc/ssl/certs/ca-certificates.crt ]]; }
 
 # check | package
@@ -38,7 +40,12 @@ has_element videotestsrc | gstreamer1.0-plugins-base
 has_element flvmux      | gstreamer1.0-plugins-good
 has_element rtmp2sink   | gstreamer1.0-plugins-bad
 has_element x264enc     | gstreamer1.0-plugins-ugly
-has_element avenc_aac   | gstreamer1.0-libav"
+has_element avenc_aac   | gstreamer1.0-libav
+has_server nginx        | nginx-light
+has_server varnishd     | varnish"
+
+proof="$test
+has_nginx_rtmp          | libnginx-mod-rtmp"
 
 fuzz="$build
 has c++                 | build-essential"
@@ -50,8 +57,8 @@ needs() { # the lines of the named groups, each once
     local group
     for group; do
         case $group in
-            build | demo | test | fuzz) printf '%s\n' "${!group}" ;;
-            *) die "no group called '$group'; the groups are build, demo, test and fuzz" ;;
+            build | demo | test | proof | fuzz) printf '%s\n' "${!group}" ;;
+            *) die "no group called '$group'; the groups are build, demo, test, proof and fuzz" ;;
         esac
     done | awk 'NF && !seen[$0]++'
 }
@@ -75,12 +82,25 @@ install_packages() {
     fi
     say "installing $*"
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    # Servers among them are parts for tests to start: what apt would start by itself takes port 80.
+    local policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+        "${sudo[@]}" chmod +x "$policy"
+        # shellcheck disable=SC2064 # as they are now
+        trap "${sudo[*]} rm -f $policy" EXIT
+    fi
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    if [[ -d /run/systemd/system ]]; then
+        for service in nginx varnish; do
+            [[ " $* " != *" $service"* ]] || "${sudo[@]}" systemctl disable --quiet "$service" 2>/dev/null || true
+        done
+    fi
 }
 
 list() {
     local group check package
-    for group in build demo test fuzz; do
+    for group in build demo test proof fuzz; do
         printf '%s\n' "$group"
         while IFS='|' read -r check package; do
             # shellcheck disable=SC2086 # a check is a command and its arguments
