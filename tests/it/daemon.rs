@@ -35,6 +35,7 @@ pub(crate) struct Config {
     static_dir: Option<PathBuf>,
     publish: String,
     hls: String,
+    log: Option<&'static str>,
 }
 
 impl Config {
@@ -85,6 +86,13 @@ impl Config {
     pub(crate) fn hls(mut self, line: &str) -> Self {
         self.hls.push_str(line);
         self.hls.push('\n');
+        self
+    }
+
+    /// Logs at `level` instead of `debug`.
+    #[allow(dead_code)] // asked for by the proofs
+    pub(crate) fn log(mut self, level: &'static str) -> Self {
+        self.log = Some(level);
         self
     }
 
@@ -161,7 +169,7 @@ impl Daemon {
             .arg("--config")
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())
-            .env("RUST_LOG", "debug")
+            .env("RUST_LOG", config.log.unwrap_or("debug"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -202,6 +210,12 @@ impl Daemon {
                 self.listeners.insert(door, address);
             }
         }
+    }
+
+    /// Its process id.
+    #[allow(dead_code)] // asked for by the proofs
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where a door listens.

@@ -2,7 +2,7 @@
 //
 //   node tests/proof/latency.mjs [edge|glass] [seconds per measurement]
 //
-// edge:  from the publisher's write of the last frame of a part until the part is downloaded (benches/edge_delay.rs).
+// edge:  from the publisher's write of the last frame of a part until the part is downloaded (benches/proof/edge_delay.rs).
 // glass: from the clock that conf/testcard.sh burns into a picture before it is encoded until hls.js in Chromium shows
 //        that picture, read back from a canvas. Encoder: x264 veryfast, zerolatency, 720p30, GOP 1 s. hls.js is run as it
 //        is, and with `maxLiveSyncPlaybackRate` 1.5: without it hls.js keeps whatever latency it happened to start with,
@@ -42,7 +42,7 @@ if (what !== "glass") edge();
 if (what !== "edge") await glass();
 
 function edge() {
-  const run = spawnSync("cargo", ["bench", "--quiet", "--bench", "edge_delay"], { cwd: ROOT, stdio: "inherit" });
+  const run = spawnSync("cargo", ["bench", "--quiet", "--bench", "proof", "--", "edge_delay"], { cwd: ROOT, stdio: "inherit" });
   if (run.status !== 0) process.exit(1);
 }
 

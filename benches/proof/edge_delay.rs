@@ -8,20 +8,9 @@
 //!
 //! Beside each part, on the same machine in the same moment, the controls: a bare HTTP round trip to the daemon's
 //! `/healthz`, and a TCP echo in this process. The load average is printed before and after.
-//! `cargo bench --bench edge_delay [seconds]`; the bar (p95 <= 15 ms) is judged by whoever reads it.
-
-#[allow(dead_code)]
-#[path = "../tests/it/daemon.rs"]
-mod daemon;
-#[allow(unreachable_pub)]
-#[path = "../tests/it/publisher.rs"]
-mod publisher;
-#[allow(dead_code)]
-#[path = "../tests/it/sources.rs"]
-mod sources;
+//! `cargo bench --bench proof -- edge_delay [seconds]`; the bar (p95 <= 15 ms) is judged by whoever reads it.
 
 use std::{
-    fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
@@ -32,6 +21,7 @@ use reqwest::{Client, StatusCode};
 
 use crate::{
     daemon::{Config, Daemon},
+    host::{Usage, load_average},
     publisher::{Publisher, VIDEO, flv},
     sources::Recipe,
 };
@@ -54,14 +44,15 @@ const BROADCAST: Recipe = Recipe {
 /// When the publisher began to write each frame, in decode order.
 type Sent = Arc<Mutex<Vec<Instant>>>;
 
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    let seconds = std::env::args()
-        .filter_map(|argument| argument.parse().ok())
-        .next();
+/// Runs it for as many seconds as the first argument says, at most the recording's.
+///
+/// # Errors
+/// The publisher's.
+pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
+    let seconds = arguments.first().and_then(|seconds| seconds.parse().ok());
     let seconds = seconds.unwrap_or(SECONDS).min(118);
     let tags = flv::read(BROADCAST.file())?;
-    let daemon = Daemon::start(&Config::new().key("edge-key", "edge"));
+    let daemon = Daemon::start(&Config::new().key("edge-key", "edge").log("warn"));
     let (http, control) = (daemon.address("http"), daemon.address("control"));
     let before = load_average();
 
@@ -82,6 +73,12 @@ async fn main() -> io::Result<()> {
     println!(
         "({} more were not waited for and do not count)",
         measured.left_out
+    );
+    let Usage { cpu, rss } = Usage::of(daemon.pid());
+    println!(
+        "the daemon used {:.2} s of CPU, and {} KiB at the end",
+        cpu.as_secs_f64(),
+        rss / 1024
     );
     println!("load average before {before}, after {}", load_average());
     println!();
@@ -232,9 +229,4 @@ fn row(what: &str, values: &mut [f64]) -> f64 {
         at(1.0)
     );
     at(0.95)
-}
-
-fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_owned()
 }

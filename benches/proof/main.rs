@@ -1,0 +1,37 @@
+//! The proofs: figures that stand in the README, each measured on the whole daemon from outside, beside a control or a peer.
+//!
+//! `cargo bench --bench proof -- <name> [arguments]`; `make proof-<name>` installs what one needs and runs it. They take
+//! minutes and want a quiet machine, so nothing runs them by itself, and none asserts a time.
+
+#[allow(dead_code)]
+#[path = "../../tests/it/daemon.rs"]
+mod daemon;
+mod edge_delay;
+mod host;
+#[allow(unreachable_pub)]
+#[path = "../../tests/it/publisher.rs"]
+mod publisher;
+#[allow(dead_code)]
+#[path = "../../tests/it/sources.rs"]
+mod sources;
+
+use std::io;
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    // Cargo adds `--bench` to whatever it is given.
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let (name, rest) = arguments
+        .split_first()
+        .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
+    match name {
+        "edge_delay" => edge_delay::run(rest).await,
+        _ => {
+            eprintln!("usage: cargo bench --bench proof -- edge_delay [seconds]");
+            std::process::exit(64);
+        }
+    }
+}
