@@ -147,8 +147,6 @@ pub const TIMER_REST: Duration = Duration::from_millis(1);
 /// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below
 /// the request timeout of players and edges.
 pub const MULTIVARIANT_WAIT: Duration = Duration::from_secs(8);
-/// An ended list stays this long at shutdown before its listener closes: longer than a player's pause between requests.
-pub const FAREWELL: Duration = Duration::from_secs(1);
 // restart: streams saved by one process and resumed by the next
 
 /// Bytes of one saved stream: ten minutes of list and the ten minutes that left it, at 6 Mb/s, and room.
