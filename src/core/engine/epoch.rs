@@ -167,8 +167,10 @@ impl Epoch {
         )?;
         let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
         let (bandwidth, average, measured_msn) = head.bitrate;
-        let owed_ms = head.owed_ms.min(longest_ms) + away_ms;
-        let from_ms = segmenter.end().ms() + i64::try_from(owed_ms).unwrap_or(0);
+        let owed_ms = i64::try_from(head.owed_ms)
+            .unwrap_or(i64::MAX)
+            .min(limits::STATE_SKEW_MS);
+        let from_ms = segmenter.end().ms() + owed_ms + i64::try_from(away_ms).unwrap_or(0);
         let epoch = Self {
             number,
             began: Duration::ZERO,
