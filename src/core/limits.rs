@@ -166,3 +166,19 @@ pub const STATE_SKEW_MS: i64 = 60_000;
 /// Largest number, tick, millisecond or count in a saved stream, about 400 years at 90 kHz: sums of a few cannot
 /// overflow.
 pub const STATE_NUMBER_MAX: i64 = 1 << 50;
+
+// doors: what one address may do
+
+/// Refused publishes of one address that cost it nothing: a mistyped key, tried again by an eager encoder.
+pub const REFUSALS_FORGIVEN: u32 = 10;
+/// Until one refused publish of an address is forgotten; whole seconds.
+pub const REFUSAL_FORGOTTEN: Duration = Duration::from_secs(10);
+/// What each refused publish beyond the forgiven ones adds to the wait before the address is decided about again.
+pub const REFUSAL_WAIT_STEP: Duration = Duration::from_millis(250);
+/// The longest such wait: encoders wait longer for an answer, so a right key still gets through.
+pub const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(4);
+/// Addresses whose refused publishes are remembered: some 400 KiB.
+pub const REFUSED_ADDRESSES_MAX: usize = 4096;
+/// Playback requests of one address under way at once; beyond, 503. Four for each of the 4096 viewers that may share a
+/// carrier's address: without it the streams of HTTP/2 would multiply what a limit on connections allows.
+pub const REQUESTS_PER_CLIENT_MAX: u32 = 16_384;

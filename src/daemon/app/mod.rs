@@ -97,13 +97,19 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         Admission::new(keys.clone()),
         registry.clone(),
     );
-    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref());
+    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
+        .behind(config.http.trusted_proxies.clone());
     let metrics = telemetry::metrics();
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
 
     let listeners = Listeners::bind(&config)?;
     let states = StateStore::in_folder(config.data_dir.join("streams"));
     resume(&states, &registry).await;
+    if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
+        warn!(
+            "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
+        );
+    }
     announce(&listeners);
     let shutdown = CancellationToken::new();
     let mut tasks = listeners.serve(

@@ -71,32 +71,22 @@ impl Registry {
     /// # Errors
     /// [`Busy`], fit for the broadcaster's eyes.
     pub async fn claim(&self, claim: Claim) -> Result<Publisher, Busy> {
-        let refused = |busy: Busy| {
-            metrics::counter!("vitrine_claims_refused_total", "reason" => busy.label())
-                .increment(1);
-            Err(busy)
-        };
         for _ in 0..limits::CLAIM_ATTEMPTS_MAX {
-            let live = match self.open(&claim.stream) {
-                Ok(live) => live,
-                Err(busy) => return refused(busy),
-            };
+            let live = self.open(&claim.stream)?;
             let (answer, answered) = oneshot::channel();
             let message = Message::Claim {
                 claim: Box::new(claim.clone()),
                 answer,
             };
             // Either fails only when the task is ending; the next round then finds it gone.
-            if live.inbox().send(message).await.is_ok() {
-                match answered.await {
-                    Ok(Ok(publisher)) => return Ok(publisher),
-                    Ok(Err(busy)) => return refused(busy),
-                    Err(_) => {}
-                }
+            if live.inbox().send(message).await.is_ok()
+                && let Ok(answer) = answered.await
+            {
+                return answer;
             }
             self.remove(&live);
         }
-        refused(Busy::Unavailable)
+        Err(Busy::Unavailable)
     }
 
     /// The read side of a stream; `None` when there is none of that name. Allocates nothing.
