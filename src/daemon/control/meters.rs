@@ -38,6 +38,10 @@ pub(super) fn describe() {
         "Publish requests refused, by reason"
     );
     describe_counter!(
+        "vitrine_resumes_total",
+        "Streams saved by the process before, by outcome: resumed, refused"
+    );
+    describe_counter!(
         "vitrine_stream_panics_total",
         "Streams that ended by a fault of ours"
     );

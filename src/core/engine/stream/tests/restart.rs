@@ -223,7 +223,7 @@ fn forged(file: &Bytes, changes: &[(prop::sample::Index, u8)]) -> Bytes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_forged_file_is_refused_or_becomes_a_stream_that_works(
