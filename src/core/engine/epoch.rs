@@ -10,7 +10,7 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    media::{Config, Kind, MediaTime, Now, Rendition, Sample, Timescale},
+    media::{Config, Kind, MediaTime, Now, Rendition, Sample, Timescale, WallTime},
     wire::{
         flv::Frame,
         m3u8::{
@@ -19,6 +19,15 @@ use crate::{
         },
     },
 };
+
+/// What program date-time is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// From the arrival of each session's first media.
+    Arrival,
+    /// From this instant, by media time alone: the same in every origin that is told the same.
+    Named(WallTime),
+}
 
 /// A running epoch.
 #[derive(Debug)]
@@ -30,6 +39,7 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
+    clock: Clock,
     anchor: Anchor,
     bitrate: Bitrate,
     presentation: Option<Arc<Multivariant>>,
@@ -49,6 +59,7 @@ impl Epoch {
         began: Duration,
         plan: Plan,
         length: MediaTime,
+        clock: Clock,
         arrived: Now,
     ) -> (Self, Timeline) {
         let timeline = Timeline::new(
@@ -72,9 +83,13 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
+            clock,
             anchor: Anchor {
                 media: MediaTime::ZERO,
-                wall: arrived.wall,
+                wall: match clock {
+                    Clock::Arrival => arrived.wall,
+                    Clock::Named(began) => began,
+                },
             },
             bitrate: Bitrate::default(),
             presentation: None,
@@ -126,8 +141,10 @@ impl Epoch {
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        let wall = arrived.wall.max(self.anchor.program_date_time(base));
-        self.anchor = Anchor { media: base, wall };
+        if self.clock == Clock::Arrival {
+            let wall = arrived.wall.max(self.anchor.program_date_time(base));
+            self.anchor = Anchor { media: base, wall };
+        }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
         self.starving_since = None;
         let timeline = Timeline::new(
