@@ -5,6 +5,7 @@ mod golden;
 mod model;
 mod rig;
 mod source;
+mod twins;
 
 use self::{
     rig::{EPOCH, Rig},

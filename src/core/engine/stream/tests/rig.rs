@@ -73,10 +73,16 @@ impl Rig {
     }
 
     pub(super) fn open(&mut self) {
+        let epoch = EPOCH + self.now_ms / 1000;
+        self.open_as(epoch, false);
+    }
+
+    pub(super) fn open_as(&mut self, epoch: u64, named: bool) {
         self.sessions += 1;
         self.push(Input::Open {
             session: self.sessions,
-            epoch: EPOCH + self.now_ms / 1000,
+            epoch,
+            named,
         });
     }
 
