@@ -354,7 +354,8 @@ fn log_path() -> PathBuf {
     folder.join(format!("{test}.log"))
 }
 
-fn write_certificate(folder: &Path) {
+/// Writes `cert.pem` and `key.pem` for `localhost` into a folder.
+pub(crate) fn write_certificate(folder: &Path) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     fs::write(folder.join("cert.pem"), made.cert.pem()).expect("the certificate is written");
