@@ -8,6 +8,7 @@
 mod daemon;
 mod edge_delay;
 mod host;
+mod peers;
 #[allow(unreachable_pub)]
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
@@ -29,8 +30,12 @@ async fn main() -> io::Result<()> {
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
         "edge_delay" => edge_delay::run(rest).await,
+        "peers" => peers::run(rest).await,
         _ => {
             eprintln!("usage: cargo bench --bench proof -- edge_delay [seconds]");
+            eprintln!(
+                "       cargo bench --bench proof -- peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]"
+            );
             std::process::exit(64);
         }
     }
