@@ -14,6 +14,7 @@ TIME ?= 600
 CASES ?= 6000
 MINUTES ?= 60
 HOURS ?= 24
+MOBILE_MINUTES ?= 10
 fuzz_targets = $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 
 ##@ Try it
@@ -118,10 +119,10 @@ $(fuzz_targets:%=fuzz-%): fuzz-%: # libFuzzer wants unstable flags: a nightly to
 ##@ Measure
 
 .PHONY: soak model
-soak: ## MINUTES (60) of publishers, viewers and hostile neighbours, then HOURS (24) of the core on a virtual clock: flat?
+soak: ## HOURS (24) of the core on a virtual clock, then MINUTES (60) of publishers, viewers and hostile neighbours: flat?
 	@conf/install.sh proof
-	cargo bench --locked --bench proof -- soak $(MINUTES)
 	MODEL_HOURS=$(HOURS) cargo test --locked --package vitrine-core --lib -- day::an_hour --nocapture
+	cargo bench --locked --bench proof -- soak $(MINUTES)
 
 model: ## Random broadcasts against the model player, about a hundred a minute (CASES=6000: about an hour)
 	@conf/install.sh build
