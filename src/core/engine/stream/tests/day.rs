@@ -3,8 +3,8 @@
 //!
 //! Memory is what a counting allocator says of this thread, engine, snapshots and test source together; the model player
 //! looks at every version for the first minute of every ten, and what it remembers is dropped with it. Each hour is random:
-//! jitter, losses, freezes, takeovers, stops, long and short absences, clocks that drift and wrap, encoders that come back
-//! changed. From the ninth hour to the fourteenth one publisher stays, so that a clock of 24 bits wraps where it does
+//! jitter, losses, freezes, takeovers, stops, restarts of ours, long and short absences, clocks that drift and wrap,
+//! encoders that come back changed. From the ninth hour to the fourteenth one publisher stays, so that a clock of 24 bits wraps where it does
 //! (4 h 39 min 37 s). Every hour ends with three regular minutes, so that hours can be compared.
 //!
 //! `make test` plays two hours, `make soak` twenty-four (MODEL_HOURS).
@@ -85,7 +85,7 @@ impl Day {
     /// Something that happens while a publisher stays.
     fn act(&mut self, stays: bool) -> Act {
         let mut upto = |ms| self.broadcast.roll(ms);
-        match upto(if stays { 9 } else { 11 }) {
+        match upto(if stays { 9 } else { 12 }) {
             0 => Act::Freeze {
                 ms: 40 + upto(6_000),
             },
@@ -101,6 +101,10 @@ impl Day {
             },
             9 => Act::Drought {
                 ms: 500 + upto(6_000),
+            },
+            10 => Act::Restart {
+                away_ms: upto(8_000),
+                ms: upto(8_000),
             },
             _ => Act::Reconnect { ms: upto(15_000) },
         }

@@ -140,11 +140,9 @@ impl Broadcast {
                 return self.reopen(self.source.clone());
             }
             Act::Restart { away_ms, ms } => {
-                rig.restart(away_ms).expect("within grace");
-                rig.pass(ms);
-                rig.open();
-                (own_ms, configured) = (0, false);
-                continue;
+                self.rig.restart(away_ms).expect("within grace");
+                self.rig.pass(ms);
+                return self.reopen(self.source.clone());
             }
         };
         let start_ms = self.rig.now_ms;
