@@ -22,6 +22,15 @@ use crate::{
     },
 };
 
+/// What program date-time is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// From the arrival of each session's first media.
+    Arrival,
+    /// From this instant, by media time alone: the same in every origin that is told the same.
+    Named(WallTime),
+}
+
 /// A running epoch.
 #[derive(Debug)]
 pub(super) struct Epoch {
@@ -32,6 +41,7 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
+    clock: Clock,
     anchor: Anchor,
     bitrate: Bitrate,
     presentation: Option<Arc<Multivariant>>,
@@ -51,6 +61,7 @@ impl Epoch {
         began: Duration,
         plan: Plan,
         length: MediaTime,
+        clock: Clock,
         arrived: Now,
     ) -> (Self, Timeline) {
         let timeline = Timeline::new(
@@ -74,9 +85,13 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
+            clock,
             anchor: Anchor {
                 media: MediaTime::ZERO,
-                wall: arrived.wall,
+                wall: match clock {
+                    Clock::Arrival => arrived.wall,
+                    Clock::Named(began) => began,
+                },
             },
             bitrate: Bitrate::default(),
             presentation: None,
@@ -111,6 +126,7 @@ impl Epoch {
             grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
             owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
+            named: self.clock != Clock::Arrival,
             bitrate: (
                 self.bitrate.bandwidth,
                 self.bitrate.average,
@@ -167,6 +183,15 @@ impl Epoch {
             "pictures that end elsewhere than their cuts",
         )?;
         let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
+        let anchor = Anchor {
+            media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
+            wall: WallTime(saved::number(anchor_wall_ms)?),
+        };
+        let clock = if head.named {
+            Clock::Named(anchor.wall)
+        } else {
+            Clock::Arrival
+        };
         let (bandwidth, average, measured_msn) = head.bitrate;
         let owed_ms = i64::try_from(head.owed_ms)
             .unwrap_or(i64::MAX)
@@ -178,10 +203,8 @@ impl Epoch {
             segmenter,
             packagers,
             pending: Vec::new(),
-            anchor: Anchor {
-                media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
-                wall: WallTime(saved::number(anchor_wall_ms)?),
-            },
+            clock,
+            anchor,
             bitrate: Bitrate {
                 bandwidth,
                 average,
@@ -236,8 +259,10 @@ impl Epoch {
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        let wall = arrived.wall.max(self.anchor.program_date_time(base));
-        self.anchor = Anchor { media: base, wall };
+        if self.clock == Clock::Arrival {
+            let wall = arrived.wall.max(self.anchor.program_date_time(base));
+            self.anchor = Anchor { media: base, wall };
+        }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
         self.starving_since = None;
         let timeline = Timeline::new(

@@ -181,6 +181,8 @@ pub(super) struct Head {
     pub(super) owed_ms: u64,
     /// Media time and wall time of the anchor.
     pub(super) anchor_ms: (i64, i64),
+    /// Whether the publisher named the epoch, so that no session moves the anchor.
+    pub(super) named: bool,
     /// Bandwidth, its average, and the segment measured last.
     pub(super) bitrate: (u64, u64, Option<u64>),
     pub(super) plan: Plan,

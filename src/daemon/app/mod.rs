@@ -34,14 +34,14 @@ use vitrine_runtime::{
 };
 
 use self::{
-    config::{Config, PublishKey},
+    config::{Config, Numbering, PublishKey},
     listen::Listeners,
 };
 use crate::{
     control,
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, StaticKeys},
+        admission::{Admission, Grant, Permit, StaticKeys},
     },
     live::{
         Registry, StreamId,
@@ -95,7 +95,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         .transpose()?;
     let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
     let registry = Registry::new(streams(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
+    let keys = Arc::new(StaticKeys::new(permits(&config.publish.keys)));
     let ingest = Ingest::new(
         door(&config),
         Admission::new(keys.clone()),
@@ -155,7 +155,7 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     match Config::keys(path) {
         Ok(fresh) => {
             info!(keys = fresh.len(), "stream keys reloaded");
-            keys.replace(grants(&fresh));
+            keys.replace(permits(&fresh));
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
     }
@@ -247,14 +247,17 @@ fn door(config: &Config) -> ingest::Settings {
     }
 }
 
-fn grants(keys: &[PublishKey]) -> Vec<(Digest, Grant)> {
-    let grant = |key: &PublishKey| Grant {
-        stream: key.stream.clone(),
-        takeover: key.takeover,
-        max_kbps: key.max_kbps,
-        epoch: None,
+fn permits(keys: &[PublishKey]) -> Vec<(Digest, Permit)> {
+    let permit = |key: &PublishKey| Permit {
+        grant: Grant {
+            stream: key.stream.clone(),
+            takeover: key.takeover,
+            max_kbps: key.max_kbps,
+            epoch: None,
+        },
+        epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
-    keys.iter().map(|key| (key.key, grant(key))).collect()
+    keys.iter().map(|key| (key.key, permit(key))).collect()
 }
 
 /// The signals the daemon lives by. Received from the moment this is made.

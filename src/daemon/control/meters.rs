@@ -60,6 +60,7 @@ pub(super) fn describe() {
     describe_gauge!("vitrine_media_retained_bytes", "Media that can be fetched");
     describe_gauge!("vitrine_sessions", "Publishes that are listened to");
     describe_gauge!("vitrine_streams", "Streams, by state");
+    describe_gauge!("vitrine_tasks", "Tasks of the runtime that have not ended");
     describe_gauge!("vitrine_waiters", "Playback requests that wait");
 }
 
@@ -88,4 +89,8 @@ pub(super) fn measure(registry: &Registry) {
         .map(|(_, _, version)| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
+    // Outside a runtime, in a test, there are none.
+    let runtime = tokio::runtime::Handle::try_current();
+    let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+    gauge!("vitrine_tasks").set(tasks as f64);
 }

@@ -1,11 +1,13 @@
 //! What a whole broadcast looks like from outside, told as stories on a virtual clock; every playlist on the way is
 //! checked by the model player.
 
+mod day;
 mod golden;
 mod model;
 mod restart;
 mod rig;
 mod source;
+mod twins;
 
 use self::{
     rig::{EPOCH, Rig},

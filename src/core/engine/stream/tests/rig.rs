@@ -76,10 +76,16 @@ impl Rig {
     }
 
     pub(super) fn open(&mut self) {
+        let epoch = EPOCH + self.now_ms / 1000;
+        self.open_as(epoch, false);
+    }
+
+    pub(super) fn open_as(&mut self, epoch: u64, named: bool) {
         self.sessions += 1;
         self.push(Input::Open {
             session: self.sessions,
-            epoch: EPOCH + self.now_ms / 1000,
+            epoch,
+            named,
         });
     }
 
@@ -230,13 +236,26 @@ impl Rig {
         self.stream.check_invariants();
     }
 
+    /// The viewer leaves and another comes, to whom what is over was never shown.
+    pub(super) fn change_viewers(&mut self) {
+        self.notices = Vec::new();
+        self.epochs.retain(|_, shown| !shown.ended);
+        for shown in self.epochs.values_mut() {
+            shown.player = new_player(self.frame_ms);
+        }
+    }
+
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let player = || Player::new(self.frame_ms as f64).wanting_spread_ms(1_000);
+        let frame_ms = self.frame_ms;
         self.epochs.entry(epoch).or_insert_with(|| Shown {
-            player: player(),
+            player: new_player(frame_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
             ended: false,
         })
     }
+}
+
+fn new_player(frame_ms: u64) -> Player {
+    Player::new(frame_ms as f64).wanting_spread_ms(1_000)
 }
