@@ -114,6 +114,10 @@ function bufferedAhead() {
   return 0;
 }
 
+// While a broadcast is away hls.js asks for its next segment in this rhythm, once a second by default: that long would
+// its return go unnoticed.
+if (Hls) Object.assign(Hls.DefaultConfig.fragLoadPolicy.default.errorRetry, { retryDelayMs: 200, maxNumRetry: 8 });
+
 function loadWithHlsJs() {
   const hls = new Hls({
     lowLatencyMode: true,

@@ -21,6 +21,9 @@ const BARE = `<!doctype html><title>bare</title><style>body { margin: 0 } video 
   const stream = new URLSearchParams(location.search).get("stream");
   const log = [];
   const note = (...words) => log.push([Date.now(), words.join(" ")]);
+  if (!new URLSearchParams(location.search).has("defaults")) {
+    Object.assign(Hls.DefaultConfig.fragLoadPolicy.default.errorRetry, { retryDelayMs: 200, maxNumRetry: 8 });
+  }
   const hls = new Hls({ lowLatencyMode: true, debug: { log: note, info: note, warn: note, error: note, debug() {}, trace() {} } });
   const video = document.getElementById("video");
   window.vitrine = { hls, video, log, errors: [], stats: () => ({}) };
@@ -42,10 +45,10 @@ const frames = players.map((player) => {
   return `<figure><figcaption>${name}</figcaption><iframe name="${name}" allow="autoplay"></iframe></figure>`;
 });
 const GRID = `<!doctype html><title>outages</title><style>
-  body { margin: 4px; display: grid; grid-template-columns: repeat(4, 1fr); gap: 4px; font: 12px sans-serif }
-  figure { margin: 0 } iframe { width: 310px; height: 180px; border: 0 }</style>${frames.join("")}`;
+  body { margin: 4px; display: grid; grid-template-columns: repeat(5, 1fr); gap: 4px; font: 10px sans-serif }
+  figure { margin: 0 } iframe { width: 128px; height: 72px; border: 0 }</style>${frames.join("")}`;
 
-const { browser, page } = await openPage();
+const { browser, page } = await openPage({ width: 680, height: 300 }); // small: what is drawn costs
 const html = (body) => (route) => route.fulfill({ contentType: "text/html", body });
 await page.route("**/outages", html(GRID));
 await page.route("**/bare?*", html(BARE));

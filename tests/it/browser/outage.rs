@@ -33,7 +33,7 @@ const FRAMES_AT_LEAST: usize = 60;
 /// Number of the first frame of a broadcast that returns.
 const RETURNED: i64 = 1_000_000;
 /// Where a microphone or camera fails in a broadcast that goes on, seconds.
-const HOLE: (i64, i64) = (25, 55);
+const HOLE: (i64, i64) = (40, 70);
 
 /// A broadcast file: the test card, made once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,11 @@ struct Card {
 
 const FIRST: Card = Card {
     name: "first",
-    environment: &[("SECONDS_LONG", "75")],
+    environment: &[("SECONDS_LONG", "95")],
 };
 const SILENT: Card = Card {
     name: "silent",
-    environment: &[("SECONDS_LONG", "75"), ("TRACKS", "v")],
+    environment: &[("SECONDS_LONG", "95"), ("TRACKS", "v")],
 };
 const SAME: Card = Card {
     name: "same",
@@ -103,6 +103,17 @@ enum Break {
     Camera,
 }
 
+/// What plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Player {
+    /// hls.js as the README sets it, and nothing else.
+    HlsJs,
+    /// hls.js on its own defaults.
+    Defaults,
+    /// The example player.
+    Page,
+}
+
 /// One broadcast.
 #[derive(Clone, Copy, Debug)]
 struct Row {
@@ -111,8 +122,8 @@ struct Row {
     away: Duration,
     before: Card,
     after: Card,
-    /// The example player instead of hls.js alone.
-    page: bool,
+    /// Who watches.
+    player: Player,
 }
 
 const fn row(name: &'static str, breaks: Break, away_s: u64, after: Card) -> Row {
@@ -122,7 +133,7 @@ const fn row(name: &'static str, breaks: Break, away_s: u64, after: Card) -> Row
         away: Duration::from_secs(away_s),
         before: FIRST,
         after,
-        page: false,
+        player: Player::HlsJs,
     }
 }
 
@@ -131,13 +142,24 @@ impl Row {
         Self { before, ..self }
     }
 
+    const fn defaults(self) -> Self {
+        Self {
+            player: Player::Defaults,
+            ..self
+        }
+    }
+
     const fn page(self) -> Self {
-        Self { page: true, ..self }
+        Self {
+            player: Player::Page,
+            ..self
+        }
     }
 }
 
 const ROWS: &[Row] = &[
     row("pull", Break::Cable(Cut::Silence), 20, SAME),
+    row("pull-defaults", Break::Cable(Cut::Silence), 20, SAME).defaults(),
     row("pull-page", Break::Cable(Cut::Silence), 20, SAME).page(),
     row("takeover", Break::Cable(Cut::Silence), 8, SAME),
     row("reset", Break::Cable(Cut::Reset), 20, SAME),
@@ -307,8 +329,12 @@ impl Players {
             .arg(server)
             .args([&report, &folder().join("screenshot.png")])
             .args(rows.iter().map(|row| {
-                let page = if row.page { "" } else { "bare" };
-                format!("{0}=/{page}?stream={0}&muted", row.name)
+                let path = match row.player {
+                    Player::HlsJs => "bare?",
+                    Player::Defaults => "bare?defaults&",
+                    Player::Page => "?",
+                };
+                format!("{0}=/{path}stream={0}&muted", row.name)
             }))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
