@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
@@ -28,8 +29,8 @@ use crate::{
 const BACK_WITHIN_MS: i64 = 2_000;
 /// How long broadcasts are watched after their return.
 const WATCHED_AFTER: Duration = Duration::from_secs(8);
-/// Of the pictures that [`WATCHED_AFTER`] has beyond [`BACK_WITHIN_MS`], how many must be seen.
-const FRAMES_AT_LEAST: usize = 60;
+/// Of the pictures that [`WATCHED_AFTER`] holds (every second one is read), how many must be seen.
+const FRAMES_AT_LEAST: usize = 40;
 /// Number of the first frame of a broadcast that returns.
 const RETURNED: i64 = 1_000_000;
 /// Where a microphone or camera fails in a broadcast that goes on, seconds.
@@ -140,6 +141,17 @@ const fn row(name: &'static str, breaks: Break, away_s: u64, after: Card) -> Row
 impl Row {
     const fn before(self, before: Card) -> Self {
         Self { before, ..self }
+    }
+
+    /// Whether the returned broadcast cannot go on in the same epoch.
+    fn new_epoch(&self) -> bool {
+        self.before == SILENT || self.after == WITHOUT_SOUND
+    }
+
+    /// Whether the picture must be back in time: not where it never left, and not for hls.js on its own defaults, which
+    /// looks for the end of a gap once a second.
+    fn bounded(&self) -> bool {
+        !matches!(self.breaks, Break::Microphone) && self.player != Player::Defaults
     }
 
     const fn defaults(self) -> Self {
@@ -265,52 +277,61 @@ fn folder() -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn hls_js_survives_every_outage() {
     fs::create_dir_all(folder()).expect("a folder");
-    let wanted = std::env::var("ROWS").unwrap_or_default();
-    let rows: Vec<Row> = ROWS
-        .iter()
-        .copied()
-        .filter(|row| wanted.is_empty() || wanted.split(',').any(|name| name == row.name))
-        .collect();
     for card in [FIRST, SILENT, SAME, LARGER, SLOWER, WITHOUT_SOUND] {
         card.make();
     }
+    let mut late = run(ROWS).await;
+    if !late.is_empty() {
+        // A busy machine is late; a product that is late stays so.
+        println!("once more: {late:?}");
+        late = run(&late).await;
+    }
+    assert!(late.is_empty(), "later than {BACK_WITHIN_MS} ms: {late:?}");
+}
+
+/// Breaks every row; answers those that came back late, and panics where another promise was broken.
+async fn run(rows: &[Row]) -> Vec<Row> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = Config::new()
         .static_dir(root.join("examples/player"))
         .publish("grace = \"30s\"");
-    for row in &rows {
+    for row in rows {
         config = config.key(&format!("key-{}", row.name), row.name);
     }
     let daemon = Daemon::start(&config);
     let (playing, watch) = watch::channel(false);
     let mut broadcasts = tokio::task::JoinSet::new();
-    for row in &rows {
+    for row in rows {
         broadcasts.spawn(broadcast(*row, daemon.address("rtmp"), watch.clone()));
     }
-    for row in &rows {
+    for row in rows {
         Viewer::new(&daemon.url("")).multivariant(row.name).await;
     }
-    let players = Players::start(&daemon.url(""), &rows).await;
+    let players = Players::start(&daemon.url(""), rows).await;
     playing.send_replace(true);
     let returned = broadcasts.join_all().await;
-    let last_ms = returned
-        .iter()
-        .map(|returned| returned.at_ms)
-        .max()
-        .expect("rows");
-    sleep(WATCHED_AFTER - Duration::from_millis((wall_ms() - last_ms) as u64)).await;
+    let last_ms = returned.iter().map(|returned| returned.at_ms).max();
+    let since = wall_ms() - last_ms.expect("there are rows");
+    sleep(WATCHED_AFTER.saturating_sub(Duration::from_millis(since.unsigned_abs()))).await;
     let report = players.report().await;
-    let broken: Vec<String> = returned
-        .iter()
-        .filter_map(|returned| {
-            let seen = report
-                .iter()
-                .find(|seen| seen["name"] == returned.row.name)
-                .expect("one per row");
-            verdict(returned.row, returned.at_ms, returned.frame, seen)
-        })
-        .collect();
+
+    let (mut late, mut broken) = (Vec::new(), Vec::new());
+    println!("| outage | player | picture back after |\n|-|-|-|");
+    for Returned {
+        row, at_ms, frame, ..
+    } in &returned
+    {
+        let seen = report.iter().find(|seen| seen.name == row.name);
+        let seen = seen.expect("one for each row");
+        let back_ms = seen.back_ms(*at_ms, *frame);
+        println!("| {} | {:?} | {back_ms:?} ms |", row.name, row.player);
+        broken.extend(seen.broken(*row, *at_ms, *frame));
+        if row.bounded() && back_ms.is_none_or(|ms| ms > BACK_WITHIN_MS) {
+            late.push(*row);
+        }
+    }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    late
 }
 
 /// Chromium with all players.
@@ -353,7 +374,7 @@ impl Players {
     }
 
     /// What each has shown up to now.
-    async fn report(mut self) -> Vec<Value> {
+    async fn report(mut self) -> Vec<Seen> {
         spawn_blocking(move || {
             drop(self.node.stdin.take());
             assert!(self.node.wait().expect("our own child").success());
@@ -372,61 +393,113 @@ impl Drop for Players {
     }
 }
 
-/// What a row owes its viewers, and did not give them.
-fn verdict(row: Row, at_ms: i64, frame: i64, seen: &Value) -> Option<String> {
-    let shown: Vec<(i64, f64, f64, Option<i64>)> =
-        serde_json::from_value(seen["shown"].clone()).expect("frames");
-    let first = shown
-        .iter()
-        .find(|shown| shown.3.is_some_and(|number| number >= frame));
-    let back_ms = first.map(|first| first.0 - at_ms);
-    let after = shown
-        .iter()
-        .filter(|shown| {
-            shown.0 > at_ms + BACK_WITHIN_MS && shown.3.is_some_and(|number| number >= frame)
-        })
-        .count();
-    let fatal: Vec<&Value> = seen["errors"]
-        .as_array()
-        .expect("errors")
-        .iter()
-        .filter(|error| error["fatal"] == true)
-        .collect();
-    let mut backward = 0;
-    let numbers: Vec<i64> = shown.iter().filter_map(|shown| shown.3).collect();
-    for pair in numbers.windows(2) {
-        if pair[1] < pair[0] {
-            backward += 1;
-        }
+/// What one player showed, as tests/browser/outage.mjs writes it.
+#[derive(Clone, Debug, Deserialize)]
+struct Seen {
+    name: String,
+    /// Wall clock in milliseconds, media time and current time in seconds, number of the frame if it could be read.
+    shown: Vec<(i64, f64, f64, Option<i64>)>,
+    /// Wall clock in milliseconds, current time, bytes of sound decoded, buffered ranges.
+    ticks: Vec<(i64, f64, i64, Value)>,
+    errors: Vec<Value>,
+}
+
+impl Seen {
+    /// How long after `at_ms` frame `frame` or a later one was on screen.
+    fn back_ms(&self, at_ms: i64, frame: i64) -> Option<i64> {
+        let first = self.shown.iter().find(|shown| shown.3 >= Some(frame))?;
+        Some(first.0 - at_ms)
     }
-    let sound = |from: i64, to: i64| {
-        let ticks = seen["ticks"].as_array().expect("ticks");
-        let bytes: Vec<i64> = ticks
+
+    /// The promises to the viewers of `row` that were broken, time apart.
+    fn broken(&self, row: Row, at_ms: i64, frame: i64) -> Vec<String> {
+        let forward = |row: &[f64]| row.windows(2).all(|pair| pair[0] <= pair[1]);
+        let numbers: Vec<f64> = self
+            .shown
             .iter()
-            .filter(|tick| (from..to).contains(&tick[0].as_i64().unwrap()))
-            .map(|tick| tick[2].as_i64().unwrap_or(-1))
+            .filter_map(|shown| Some(shown.3? as f64))
             .collect();
-        bytes.last().copied().unwrap_or(0) - bytes.first().copied().unwrap_or(0)
+        let times: Vec<f64> = self.shown.iter().map(|shown| shown.2).collect();
+        let frames = |from: i64, until: i64, least: Option<i64>| {
+            self.shown
+                .iter()
+                .filter(|shown| (from..until).contains(&shown.0) && shown.3 >= least)
+                .count()
+        };
+        let hole_ms = at_ms - (HOLE.1 - HOLE.0) * 1_000;
+        let sound = |from: i64, until: i64| {
+            let ticks = self
+                .ticks
+                .iter()
+                .filter(|tick| (from..until).contains(&tick.0));
+            let bytes: Vec<i64> = ticks.map(|tick| tick.2).collect();
+            bytes.last() > bytes.first()
+        };
+        let microphone = matches!(row.breaks, Break::Microphone);
+        let after = if microphone { None } else { Some(frame) };
+        let promises = [
+            (
+                "no fatal error",
+                !self.errors.iter().any(|error| error["fatal"] == true),
+            ),
+            ("pictures never go back", forward(&numbers)),
+            ("time never goes back", row.new_epoch() || forward(&times)),
+            (
+                "pictures go on",
+                frames(at_ms, i64::MAX, after) >= FRAMES_AT_LEAST,
+            ),
+            (
+                "sound goes on",
+                row.after == WITHOUT_SOUND || sound(at_ms, i64::MAX),
+            ),
+            (
+                "pictures outlive the microphone",
+                !microphone || frames(hole_ms, at_ms, None) >= FRAMES_AT_LEAST,
+            ),
+            (
+                "silence stands in for it",
+                !microphone || sound(hole_ms + 5_000, at_ms),
+            ),
+        ];
+        let broken = promises.into_iter().filter(|(_, kept)| !kept);
+        broken
+            .map(|(promise, _)| format!("{}: {promise}", row.name))
+            .collect()
+    }
+}
+
+#[test]
+fn the_verdict_can_be_against() {
+    let at_ms = 100_000;
+    let shown = |i: i64| {
+        (
+            at_ms - 5_000 + i * 100,
+            i as f64 / 10.0,
+            i as f64 / 10.0,
+            Some(RETURNED - 56 + i),
+        )
     };
-    let freeze = shown.windows(2).map(|pair| pair[1].0 - pair[0].0).max();
-    let details: std::collections::BTreeMap<String, usize> = seen["errors"]
-        .as_array()
-        .expect("errors")
-        .iter()
-        .fold(Default::default(), |mut map, error| {
-            *map.entry(error["details"].as_str().unwrap_or("?").to_owned())
-                .or_default() += 1;
-            map
-        });
-    println!(
-        "{:16} back {back_ms:?} ms, {after} after, backward {backward}, longest freeze {freeze:?}, sound during {} after {}, {details:?} fatal {fatal:?}",
-        row.name,
-        sound(at_ms - 10000, at_ms),
-        sound(at_ms + BACK_WITHIN_MS, at_ms + 100_000)
-    );
-    let good = back_ms.is_some_and(|ms| ms <= BACK_WITHIN_MS)
-        && fatal.is_empty()
-        && backward == 0
-        && after >= FRAMES_AT_LEAST;
-    (!good).then(|| row.name.to_owned())
+    let good = Seen {
+        name: ROWS[0].name.to_owned(),
+        shown: (0..150).map(shown).collect(),
+        ticks: (0..150)
+            .map(|i| (at_ms - 5_000 + i * 100, 0.0, i * 1_000, Value::Null))
+            .collect(),
+        errors: vec![serde_json::json!({ "details": "fragGap", "fatal": false })],
+    };
+    assert_eq!(good.broken(ROWS[0], at_ms, RETURNED), Vec::<String>::new());
+    assert_eq!(good.back_ms(at_ms, RETURNED), Some(600));
+    let bad: [fn(&mut Seen); 5] = [
+        |seen| seen.errors[0]["fatal"] = true.into(),
+        |seen| seen.shown[80].3 = Some(RETURNED + 50),
+        |seen| seen.shown[80].2 = 30.0,
+        |seen| seen.shown.truncate(60),
+        |seen| seen.ticks.truncate(40),
+    ];
+    for (index, spoil) in bad.iter().enumerate() {
+        let mut seen = good.clone();
+        spoil(&mut seen);
+        let broken = seen.broken(ROWS[0], at_ms, RETURNED);
+        assert_eq!(broken.len(), 1, "case {index}: {broken:?}");
+    }
 }
