@@ -211,6 +211,8 @@ pub(super) struct Cuts {
     pub(super) part_start: i64,
     pub(super) next: i64,
     pub(super) sound_next: i64,
+    /// Whether the newest segment has media.
+    pub(super) media: bool,
     pub(super) broke_independence: bool,
 }
 
