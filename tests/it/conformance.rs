@@ -53,14 +53,25 @@ async fn h7_w10_everything_listed_is_there_whole_and_stays_what_it_was() {
 async fn w4_nothing_is_redirected() {
     let live = Live::start(Config::new()).await;
     let mut paths = listed(&live).await;
-    for strange in ["/live", "/live/", "/live/shop", "/live/shop/", "//live/shop/index.m3u8", "/live//shop/index.m3u8"] {
+    for strange in [
+        "/live",
+        "/live/",
+        "/live/shop",
+        "/live/shop/",
+        "//live/shop/index.m3u8",
+        "/live//shop/index.m3u8",
+    ] {
         paths.push(strange.to_owned());
     }
     paths.push(live.high.clone());
     paths.push(format!("{}./index.m3u8", live.high));
     for path in paths {
         let response = live.get(&path).await;
-        assert!(!response.status().is_redirection(), "{path}: {}", response.status());
+        assert!(
+            !response.status().is_redirection(),
+            "{path}: {}",
+            response.status()
+        );
         assert_eq!(field(&response, header::LOCATION), "", "{path}");
     }
 }
@@ -85,8 +96,19 @@ async fn p12_playlists_are_dated_and_never_say_when_they_were_modified() {
 async fn w9_directives_mean_the_same_in_any_order() {
     let live = Live::start(Config::new()).await;
     let (msn, part) = live.playlist().await.next();
-    let directives = [format!("_HLS_msn={msn}"), format!("_HLS_part={part}"), "_HLS_skip=YES".to_owned()];
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+    let directives = [
+        format!("_HLS_msn={msn}"),
+        format!("_HLS_part={part}"),
+        "_HLS_skip=YES".to_owned(),
+    ];
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
         let query = order.map(|index| directives[index].as_str()).join("&");
         let playlist = live.viewer.playlist(&live.high, &format!("?{query}")).await;
         assert!(playlist.next() > (msn, part), "{query}\n{}", playlist.text);
@@ -107,10 +129,17 @@ async fn w2_tls_is_1_2_or_1_3() {
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{version:?}");
     }
     // What is older is not in the library that speaks TLS here, nor in that of the test: OpenSSL's client asks.
-    let mut old = tokio::process::Command::new("openssl");
+    let mut old = std::process::Command::new("openssl");
     let address = daemon.address("https").to_string();
-    old.args(["s_client", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-connect", &address]);
-    let asked = old.stdin(std::process::Stdio::null()).output().await;
+    old.args([
+        "s_client",
+        "-tls1_1",
+        "-cipher",
+        "ALL:@SECLEVEL=0",
+        "-connect",
+        &address,
+    ]);
+    let asked = old.stdin(std::process::Stdio::null()).output();
     let said = asked.expect("openssl runs");
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("alert protocol version"), "{said}");
@@ -119,7 +148,15 @@ async fn w2_tls_is_1_2_or_1_3() {
 // The page.
 
 /// Rules of each group: the page has a row for each of them.
-const RULES: [(char, u32); 7] = [('T', 11), ('P', 14), ('H', 8), ('B', 12), ('R', 7), ('D', 8), ('W', 10)];
+const RULES: [(char, u32); 7] = [
+    ('T', 11),
+    ('P', 14),
+    ('H', 8),
+    ('B', 12),
+    ('R', 7),
+    ('D', 8),
+    ('W', 10),
+];
 
 /// A row of a table of the page.
 #[derive(Debug)]
@@ -134,17 +171,38 @@ struct Row {
 /// Rows of the tables of rules: those whose first cell is the id of a rule.
 fn rows(page: &str) -> Vec<Row> {
     let cells = page.lines().filter_map(|line| {
-        let cells: Vec<_> = line.trim().strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
+        let cells: Vec<_> = line
+            .trim()
+            .strip_prefix('|')?
+            .strip_suffix('|')?
+            .split('|')
+            .map(str::trim)
+            .collect();
         is_id(cells[0]).then_some(cells)
     });
     cells
         .map(|cells| {
             assert_eq!(cells.len(), 5, "id, level, rule, source, proof: {cells:?}");
             let proof = cells[4];
-            let tests = proof.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-            let reason = proof.split_once("not met: ").map(|(_, reason)| reason.trim());
-            assert!(reason.is_none_or(|reason| reason.len() > 10), "{}: why is it not met?", cells[0]);
-            Row { id: cells[0].to_owned(), tests, not_met: reason.is_some() }
+            let tests = proof
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect();
+            let reason = proof
+                .split_once("not met: ")
+                .map(|(_, reason)| reason.trim());
+            assert!(
+                reason.is_none_or(|reason| reason.len() > 10),
+                "{}: why is it not met?",
+                cells[0]
+            );
+            Row {
+                id: cells[0].to_owned(),
+                tests,
+                not_met: reason.is_some(),
+            }
         })
         .collect()
 }
@@ -152,14 +210,19 @@ fn rows(page: &str) -> Vec<Row> {
 /// `T4`, for a group of rules.
 fn is_id(text: &str) -> bool {
     let mut chars = text.chars();
-    let group = chars.next().is_some_and(|group| RULES.iter().any(|(known, _)| *known == group));
+    let group = chars
+        .next()
+        .is_some_and(|group| RULES.iter().any(|(known, _)| *known == group));
     let number = chars.as_str();
     group && (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The ids that a test is named by: `b2_b3_over_a_list` proves `B2` and `B3`.
 fn ids(test: &str) -> BTreeSet<String> {
-    test.split('_').map(str::to_uppercase).take_while(|word| is_id(word)).collect()
+    test.split('_')
+        .map(str::to_uppercase)
+        .take_while(|word| is_id(word))
+        .collect()
 }
 
 /// Names of all tests in `folder` and below.
@@ -203,7 +266,10 @@ fn faults(page: &str, tests: &BTreeSet<String>) -> Vec<String> {
             }
         }
     }
-    for id in RULES.iter().flat_map(|(group, count)| (1..=*count).map(move |number| format!("{group}{number}"))) {
+    for id in RULES
+        .iter()
+        .flat_map(|(group, count)| (1..=*count).map(move |number| format!("{group}{number}")))
+    {
         if by_id.remove(id.as_str()).is_none_or(|rows| rows.len() != 1) {
             faults.push(format!("{id} has not one row"));
         }
@@ -211,7 +277,10 @@ fn faults(page: &str, tests: &BTreeSet<String>) -> Vec<String> {
     faults.extend(by_id.keys().map(|id| format!("{id} is no rule")));
     for test in tests {
         for id in ids(test) {
-            if !rows.iter().any(|row| row.id == id && row.tests.contains(test)) {
+            if !rows
+                .iter()
+                .any(|row| row.id == id && row.tests.contains(test))
+            {
                 faults.push(format!("{test} is not in the row of {id}"));
             }
         }
@@ -233,13 +302,22 @@ fn page_and_tests() -> (String, BTreeSet<String>) {
 fn every_rule_has_a_row_and_every_row_a_test_or_a_reason() {
     let (page, tests) = page_and_tests();
     let faults = faults(&page, &tests);
-    assert!(faults.is_empty(), "docs/conformance.md:\n{}", faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "docs/conformance.md:\n{}",
+        faults.join("\n")
+    );
 }
 
 #[test]
 fn a_page_that_lies_is_found_out() {
     let (page, tests) = page_and_tests();
-    let row = |id: &str| page.lines().find(|line| line.starts_with(&format!("| {id} |"))).expect("a row").to_owned();
+    let row = |id: &str| {
+        page.lines()
+            .find(|line| line.starts_with(&format!("| {id} |")))
+            .expect("a row")
+            .to_owned()
+    };
     let lie = |from: &str, to: &str| faults(&page.replace(from, to), &tests);
     let proof = |id: &str, proof: &str| {
         let row = row(id);
@@ -247,11 +325,20 @@ fn a_page_that_lies_is_found_out() {
         lie(&row, &format!("{head} | {proof} |"))
     };
     assert!(!lie(&row("T1"), "").is_empty(), "a row is missing");
-    assert!(!lie(&row("T1"), &format!("{}\n{}", row("T1"), row("T1"))).is_empty(), "a row is there twice");
-    assert!(!lie(&row("T1"), &row("T1").replace("T1", "T12")).is_empty(), "an unknown rule");
+    assert!(
+        !lie(&row("T1"), &format!("{}\n{}", row("T1"), row("T1"))).is_empty(),
+        "a row is there twice"
+    );
+    assert!(
+        !lie(&row("T1"), &row("T1").replace("T1", "T12")).is_empty(),
+        "an unknown rule"
+    );
     assert!(!proof("T1", "`t1_a_test_that_never_was`").is_empty());
     assert!(!proof("T1", "certainly").is_empty());
     assert!(!proof("D1", "").is_empty());
-    let of_another = tests.iter().find(|test| test.starts_with("b7_")).expect("a test");
+    let of_another = tests
+        .iter()
+        .find(|test| test.starts_with("b7_"))
+        .expect("a test");
     assert!(!proof("T1", &format!("`{of_another}`")).is_empty());
 }

@@ -7,6 +7,8 @@
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
+//! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
+//! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`control`] | the control door, and the way out on SIGTERM |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
@@ -18,6 +20,7 @@
 
 mod browser;
 mod conf;
+mod conformance;
 mod control;
 mod daemon;
 mod enhanced;
@@ -25,6 +28,7 @@ mod floors;
 mod keys;
 mod limits;
 mod logs;
+mod oracle;
 mod probe;
 mod publish;
 mod publisher;

@@ -1,6 +1,6 @@
 //! Playlists and media over HTTP (contracts.md 2): blocking reload, delta updates, caching, ranges, every transport.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, thread::JoinHandle, time::Duration};
 
 use reqwest::{Client, Method, Response, StatusCode, Version, header};
 use tempfile::TempDir;
@@ -26,6 +26,25 @@ impl Live {
         let daemon = Daemon::start(&config.key("k3y", "shop"));
         let encoder = Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url("k3y"));
         Self::of(daemon, Some(encoder)).await
+    }
+
+    /// With a list long enough for delta updates; the publisher leaves when the daemon does.
+    pub(crate) async fn with_history() -> (Self, JoinHandle<()>) {
+        let daemon = Daemon::start(&Config::new().key("k3y", "shop"));
+        let address = daemon.address("rtmp");
+        // Nine seconds at once, as after a stall of the network; the rest in real time.
+        let tags = flv::read(sources::LONG.file()).expect("made just now");
+        let split = tags.partition_point(|tag| tag.timestamp < 9000);
+        let push = std::thread::spawn(move || {
+            let (mut publisher, _) = Publisher::publish(address, "live", "k3y").expect("connected");
+            publisher.push(&tags[..split], 0, None).expect("taken");
+            // Ends with the daemon.
+            let _ = publisher.push(&tags[split..], 0, Some(1.0));
+        });
+        let live = Self::of(daemon, None).await;
+        let long_enough = |list: &Playlist| list.duration() > list.skip_boundary() + 2.5;
+        live.viewer.follow_until(&live.high, long_enough).await;
+        (live, push)
     }
 
     async fn of(daemon: Daemon, encoder: Option<Encoder>) -> Self {
@@ -189,24 +208,8 @@ async fn h2_h3_h4_a_hinted_part_is_held_until_it_is_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b9_a_delta_update_skips_what_is_older_than_the_boundary() {
-    let daemon = Daemon::start(&Config::new().key("k3y", "shop"));
-    let address = daemon.address("rtmp");
-    // Nine seconds at once, as after a stall of the network; the rest in real time.
-    let tags = flv::read(sources::LONG.file()).expect("made just now");
-    let split = tags.partition_point(|tag| tag.timestamp < 9000);
-    let push = std::thread::spawn(move || {
-        let (mut publisher, _) = Publisher::publish(address, "live", "k3y").expect("connected");
-        publisher.push(&tags[..split], 0, None).expect("taken");
-        // Ends with the daemon.
-        let _ = publisher.push(&tags[split..], 0, Some(1.0));
-    });
-    let live = Live::of(daemon, None).await;
-    let boundary: f64 = live.playlist().await.server_control["CAN-SKIP-UNTIL"]
-        .parse()
-        .expect("seconds");
-    let long_enough = |playlist: &Playlist| playlist.duration() > boundary + 2.5;
-    live.viewer.follow_until(&live.high, long_enough).await;
-
+    let (live, push) = Live::with_history().await;
+    let boundary = live.playlist().await.skip_boundary();
     let (msn, part) = live.playlist().await.next();
     let query = format!("?_HLS_msn={msn}&_HLS_part={part}&_HLS_skip=YES");
     let text = live
