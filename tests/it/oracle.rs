@@ -15,6 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    daemon::Config,
     serve::Live,
     viewer::{Playlist, check_succession},
 };
@@ -166,6 +167,32 @@ async fn a_live_stream_is_without_fault() {
         .expect("blameless");
     drop(live);
     push.join().expect("pushed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_that_knows_no_part_finds_picture_and_sound() {
+    let live = Live::start(Config::new()).await;
+    live.viewer.multivariant("shop").await;
+    let mut ffprobe = Command::new("ffprobe");
+    ffprobe.args([
+        "-v",
+        "error",
+        "-show_entries",
+        "stream=codec_name",
+        "-of",
+        "csv=p=0",
+    ]);
+    ffprobe.arg(live.daemon.url("/live/shop/index.m3u8"));
+    let probed = tokio::task::spawn_blocking(move || ffprobe.output()).await;
+    let output = probed.expect("it ran").expect("ffprobe runs");
+    let codecs = String::from_utf8_lossy(&output.stdout);
+    for codec in ["h264", "aac"] {
+        assert!(
+            codecs.contains(codec),
+            "{codecs}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }
 
 #[test]
