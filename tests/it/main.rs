@@ -9,7 +9,8 @@
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
-//! | [`control`] | the control door, and the way out on SIGTERM |
+//! | [`control`] | the control door |
+//! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -32,6 +33,7 @@ mod oracle;
 mod probe;
 mod publish;
 mod publisher;
+mod restart;
 mod serve;
 mod sources;
 mod viewer;
