@@ -50,8 +50,8 @@ examples/player/hls.min.js: examples/package-lock.json
 	cp examples/node_modules/hls.js/dist/hls.min.js $@
 	touch $@
 
-tests/browser/node_modules: tests/browser/package-lock.json
-	npm ci --prefix tests/browser --no-progress --silent
+tests/browser/node_modules tests/oracle/node_modules: %/node_modules: %/package-lock.json
+	npm ci --prefix $* --no-progress --silent
 	touch $@
 
 ##@ Test
@@ -78,7 +78,7 @@ test: ## Everything: set-up, build, lint, Rust tests, browser, corpora; prints m
 .PHONY: test-setup test-build test-lint test-rust test-browser test-corpora
 test-setup:
 	@conf/install.sh test
-	$(MAKE) assets tests/browser/node_modules
+	$(MAKE) assets tests/browser/node_modules tests/oracle/node_modules
 
 test-build:
 	cargo test --workspace --locked --no-run
@@ -148,7 +148,7 @@ proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shak
 .PHONY: clean
 clean: ## Remove everything that was built or fetched
 	cargo clean
-	rm -rf examples/node_modules examples/player/hls.min.js tests/browser/node_modules
+	rm -rf examples/node_modules examples/player/hls.min.js tests/browser/node_modules tests/oracle/node_modules
 
 .PHONY: help
 help: ## This list

@@ -7,6 +7,8 @@
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
+//! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
+//! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`control`] | the control door |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
@@ -19,6 +21,7 @@
 
 mod browser;
 mod conf;
+mod conformance;
 mod control;
 mod daemon;
 mod enhanced;
@@ -26,6 +29,7 @@ mod floors;
 mod keys;
 mod limits;
 mod logs;
+mod oracle;
 mod probe;
 mod publish;
 mod publisher;
