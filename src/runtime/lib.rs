@@ -8,6 +8,7 @@
 //! | [`descriptors`] | how many files the process may hold open |
 //! | [`problem`] | errors of an HTTP API (RFC 9457) |
 //! | [`serve`] | listeners: accept, admit, TLS, HTTP/1.1 and HTTP/2, drain |
+//! | [`supervisor`] | what the service manager is told: ready, reloading, stopping, alive |
 //! | [`telemetry`] | logs and metrics |
 //!
 //! The modules know nothing of streams or orders: they are shared by every program of the product and name only
@@ -19,4 +20,5 @@ pub mod config;
 pub mod descriptors;
 pub mod problem;
 pub mod serve;
+pub mod supervisor;
 pub mod telemetry;

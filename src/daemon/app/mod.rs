@@ -1,8 +1,8 @@
 //! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
 //!
 //! Start: folder, certificate, streams, doors, then every port is bound before any is served, then one line per listener
-//! on standard output (contracts, section 7). SIGHUP reads the static keys and the certificate again; what is wrong in them
-//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish; streams end, so that
+//! on standard output (contracts, section 7), and the service manager is told. SIGHUP reads the static keys and the
+//! certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish; streams end, so that
 //! every waiting player is answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -29,7 +29,7 @@ use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
     serve::{self, tls::Identity},
-    telemetry,
+    supervisor, telemetry,
 };
 
 use self::{
@@ -89,6 +89,8 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         .map(|tls| Identity::load(&tls.cert, &tls.key))
         .transpose()?;
     let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
+    // Before whatever counts.
+    let metrics = telemetry::metrics();
     let registry = Registry::new(streams(&config), epochs, Clock::start());
     let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
     let ingest = Ingest::new(
@@ -97,7 +99,6 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         registry.clone(),
     );
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref());
-    let metrics = telemetry::metrics();
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
 
     let listeners = Listeners::bind(&config)?;
@@ -112,11 +113,17 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         &shutdown,
     );
     tasks.spawn(metrics.maintain(shutdown.clone()));
+    tasks.spawn(supervisor::watchdog(shutdown.clone()));
+    supervisor::ready();
 
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => reload(config_path.as_deref(), &keys, identity.as_ref()),
+                Asked::Reload => {
+                    supervisor::reloading();
+                    reload(config_path.as_deref(), &keys, identity.as_ref());
+                    supervisor::ready();
+                }
                 Asked::End => break,
             },
             Some(_) = tasks.join_next() => return Err(Error::Listener),
@@ -163,6 +170,7 @@ async fn drain(
 ) {
     let deadline = Instant::now() + limit;
     info!(?limit, "draining");
+    supervisor::stopping();
     registry.begin_drain();
     // Two fifths are kept for the answers that end the streams.
     ingest.drain(limit * 3 / 5).await;

@@ -76,6 +76,7 @@ struct Accepted {
 impl Ingest {
     /// A door without connections.
     pub fn new(settings: Settings, admission: Admission, registry: Registry) -> Arc<Self> {
+        register();
         Arc::new(Self {
             settings,
             admission,
@@ -152,6 +153,15 @@ impl Ingest {
         if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
             info!(%refusal, held_back, "publish refused");
         }
+    }
+}
+
+/// Brings the series into being: an alert needs the rate of a counter from zero on.
+fn register() {
+    metrics::counter!("vitrine_rtmp_received_bytes_total").increment(0);
+    metrics::counter!("vitrine_publishes_refused_total", "reason" => "denied").increment(0);
+    for cause in connection::CAUSES {
+        metrics::counter!("vitrine_sessions_ended_total", "cause" => cause).increment(0);
     }
 }
 

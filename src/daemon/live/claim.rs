@@ -44,6 +44,15 @@ pub enum Busy {
 }
 
 impl Busy {
+    /// Every reason.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Live,
+        Self::Contested,
+        Self::ShuttingDown,
+        Self::TooMany,
+        Self::Unavailable,
+    ];
+
     /// The name in metrics.
     pub fn label(self) -> &'static str {
         match self {

@@ -17,7 +17,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vitrine_core::{engine::stream::Settings, limits};
 use vitrine_runtime::clock::Clock;
 
-use super::{Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, publisher::Message, task};
+use super::{
+    Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, meters, publisher::Message, task,
+};
 
 /// The live streams of this process. A cheap handle.
 #[derive(Clone)]
@@ -44,6 +46,7 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// A registry without streams.
     pub fn new(settings: Settings, epochs: EpochStore, clock: Clock) -> Self {
+        meters::register();
         Self(Arc::new(Inner {
             settings,
             epochs,
