@@ -8,6 +8,8 @@
 //! | [`limits`] | broken clients beside a good one |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
 //! | [`control`] | the control door, and the way out on SIGTERM |
+//! | [`metrics`] | the page, the rules and the board say what a running daemon says |
+//! | [`package`] | the unit, the .deb and what systemd is told |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -25,6 +27,8 @@ mod floors;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
+mod package;
 mod probe;
 mod publish;
 mod publisher;
