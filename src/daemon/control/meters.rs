@@ -19,10 +19,6 @@ const COUNTERS: &[(&str, &str)] = &[
         "Connections that accept(2) could not give us, by listener",
     ),
     (
-        "vitrine_claims_refused_total",
-        "Publishes refused although admitted, by reason",
-    ),
-    (
         "vitrine_connection_panics_total",
         "Connections that ended by a fault of ours, by listener",
     ),
@@ -57,6 +53,10 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "vitrine_parts_total",
         "Parts published, by rendition and content (media or gap)",
+    ),
+    (
+        "vitrine_publishes_delayed_total",
+        "Publish requests that waited because their address was refused too often",
     ),
     (
         "vitrine_publishes_refused_total",

@@ -45,7 +45,7 @@ pub enum Busy {
 
 impl Busy {
     /// Every reason.
-    pub(super) const ALL: [Self; 5] = [
+    pub const ALL: [Self; 5] = [
         Self::Live,
         Self::Contested,
         Self::ShuttingDown,

@@ -14,8 +14,6 @@ use vitrine_core::{
     media::{Rendition, WallTime},
 };
 
-use super::Busy;
-
 /// The renditions that every broadcast may have.
 const COMMON: [Rendition; 2] = [Rendition::High, Rendition::Audio];
 
@@ -36,9 +34,6 @@ pub(super) fn register() {
     let _ = histogram!("vitrine_part_publish_seconds");
     for protocol in ["rtmp", "rtmps"] {
         counter!("vitrine_sessions_accepted_total", "protocol" => protocol).increment(0);
-    }
-    for busy in Busy::ALL {
-        counter!("vitrine_claims_refused_total", "reason" => busy.label()).increment(0);
     }
     counter!("vitrine_ingest_media_bytes_total").increment(0);
     counter!("vitrine_starvations_total").increment(0);

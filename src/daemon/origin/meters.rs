@@ -21,12 +21,14 @@ pub(super) enum Kind {
     Part,
     Static,
     Options,
+    /// Anything, of a client that has its share of requests already.
+    Refused,
     /// A path that means nothing.
     Unknown,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Multivariant,
         Self::Playlist,
         Self::Init,
@@ -34,6 +36,7 @@ impl Kind {
         Self::Part,
         Self::Static,
         Self::Options,
+        Self::Refused,
         Self::Unknown,
     ];
 
@@ -46,6 +49,7 @@ impl Kind {
             Self::Part => "part",
             Self::Static => "static",
             Self::Options => "options",
+            Self::Refused => "refused",
             Self::Unknown => "unknown",
         }
     }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod body;
+mod client;
 mod meters;
 pub mod range;
 mod respond;
@@ -15,7 +16,7 @@ pub mod route;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper::{Method, Request, Response, header::HeaderValue};
 use tokio::{
@@ -29,10 +30,12 @@ use vitrine_core::{
     media::Rendition,
     wire::{directive::Directive, m3u8::media::Form},
 };
+use vitrine_runtime::network::Networks;
 
 use self::{
     answer::{Cache, Error},
     body::{Body, Content},
+    client::Clients,
     meters::{Due, Kind},
     respond::{Asked, Coding, Found},
     route::{Item, Resource, Route},
@@ -48,6 +51,7 @@ use crate::live::{
 pub struct Origin {
     registry: Registry,
     files: Option<ServeDir>,
+    clients: Clients,
 }
 
 impl Origin {
@@ -57,7 +61,45 @@ impl Origin {
         Self {
             registry,
             files: static_dir.map(ServeDir::new),
+            clients: Clients::behind(Networks::default()),
         }
+    }
+
+    /// The same, behind proxies that are believed when they name their client.
+    pub fn behind(self, proxies: Networks) -> Self {
+        Self {
+            clients: Clients::behind(proxies),
+            ..self
+        }
+    }
+
+    /// Answers a request that came through `peer`: within its client's share, and noted in the request log.
+    pub async fn serve<B: Send + 'static>(
+        &self,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Response<Body> {
+        let client = self.clients.address(peer, request.headers());
+        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let response = match self.clients.admit(client) {
+            Ok(_slot) => self.handle(request).await,
+            Err(_) => {
+                let asked = Asked {
+                    method: request.method(),
+                    headers: request.headers(),
+                };
+                let refused = respond::failed(asked, &Error::TooManyWaiters);
+                meters::refused(&Error::TooManyWaiters);
+                meters::answered(Kind::Refused, Due::Held, &refused);
+                refused
+            }
+        };
+        if let Some((method, path)) = noted {
+            let status = response.status().as_u16();
+            tracing::debug!(target: REQUEST_LOG, %client, %method, path, status, "answered");
+        }
+        response
     }
 
     /// Answers one request, when its time has come.
@@ -147,6 +189,9 @@ impl Origin {
         }
     }
 }
+
+/// The target of one line for each request; its queries are left out.
+const REQUEST_LOG: &str = "vitrine::access";
 
 impl Resource {
     /// The name in metrics.
