@@ -41,6 +41,11 @@ build-release: ## Build the daemon for use
 	@conf/install.sh build
 	cargo build --release --locked
 
+.PHONY: deb
+deb: build-release assets ## Debian package of the daemon, in target/debian
+	@conf/install.sh deb
+	cargo deb --no-build --locked
+
 .PHONY: assets
 assets: examples/player/hls.min.js ## Fetch hls.js from npm and put it beside the player page
 
@@ -105,7 +110,7 @@ lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
-	for script in conf/*.sh .ci/run; do bash -n "$$script"; done
+	for script in conf/*.sh conf/deb/* tests/it/*.sh .ci/run; do bash -n "$$script"; done
 	for script in examples/player/{player,latency}.js examples/*.mjs tests/*/*.mjs; do node --check "$$script"; done
 
 .PHONY: fuzz $(fuzz_targets:%=fuzz-%)

@@ -10,6 +10,8 @@
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`control`] | the control door |
+//! | [`metrics`] | the page, the rules and the board say what a running daemon says |
+//! | [`package`] | the unit, the .deb and what systemd is told |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
@@ -29,7 +31,9 @@ mod floors;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
 mod oracle;
+mod package;
 mod probe;
 mod publish;
 mod publisher;

@@ -45,6 +45,34 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every reason of [`Error::reason`].
+    pub const REASONS: [&str; 9] = [
+        "directive",
+        "too_far",
+        "not_found",
+        "never_came",
+        "method",
+        "late",
+        "not_ready",
+        "too_many_waiters",
+        "unavailable",
+    ];
+
+    /// The name in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Directive(_) => "directive",
+            Self::TooFar => "too_far",
+            Self::NotFound => "not_found",
+            Self::NeverCame { .. } => "never_came",
+            Self::Method => "method",
+            Self::Late => "late",
+            Self::NotReady => "not_ready",
+            Self::TooManyWaiters => "too_many_waiters",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// The status and the lifetime of the answer.
     pub fn table(&self) -> (StatusCode, Cache) {
         match self {
