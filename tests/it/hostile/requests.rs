@@ -82,16 +82,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head[..], &stream.to_be_bytes(), payload].concat()
 }
 
-/// `count` connections that ask for all media there is, again and again, and read none of it.
+/// `count` connections that ask for the playlist hundreds of times and read no answer.
 pub(super) fn never_reading(http: SocketAddr, folder: &str, count: usize) -> Vec<TcpStream> {
-    let ask = |n: usize| format!("GET {folder}s{n}.m4s HTTP/1.1\r\nHost: shop\r\n\r\n");
-    let asked: String = (0..4).map(ask).collect::<String>().repeat(64);
+    let ask = format!("GET {folder}index.m3u8 HTTP/1.1\r\nHost: shop\r\n\r\n").repeat(256);
     (0..count)
         .map(|n| {
             let narrow = |socket: &socket2::Socket| socket.set_recv_buffer_size(4096);
             let socket = connect_with(source(n), http, narrow).expect("the door is open");
             socket.set_nonblocking(true).expect("a socket");
-            let _ = (&socket).write(asked.as_bytes());
+            let _ = (&socket).write(ask.as_bytes());
             socket
         })
         .collect()
