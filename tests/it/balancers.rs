@@ -188,10 +188,7 @@ async fn a_publisher_that_is_reset_or_falls_silent_is_lost_and_its_stream_waits_
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let said = daemon.written();
-        let line = said
-            .lines()
-            .filter(|line| line.contains("\"ended\""))
-            .next_back();
+        let line = said.lines().rfind(|line| line.contains("\"ended\""));
         assert!(line.is_some_and(|line| line.contains(&ended)), "{line:?}");
         let status = control(&daemon, "/v1/streams/shop").await;
         let status: Value = serde_json::from_str(&status).expect("JSON");

@@ -71,6 +71,14 @@ pub(super) fn hold(
     let http = (0..viewers).map(|n| (n, http));
     let rtmp = (0..publishers).map(|n| (n, rtmp));
     http.chain(rtmp)
-        .map(|(n, door)| connect_from(source(n / 40), door).expect("the door is open"))
+        .map(|(n, door)| {
+            if n % BATCH == 0 {
+                sleep(Duration::from_millis(25));
+            }
+            connect_from(source(n / 40), door).expect("the door is open")
+        })
         .collect()
 }
+
+/// Connections opened without a breath: ten thousand a second are more than a network brings, and enough.
+const BATCH: usize = 250;
