@@ -9,7 +9,8 @@
 //! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
 //! | [`hostile`] | floods of strangers beside a live stream, and what is left of them |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
-//! | [`control`] | the control door, and the way out on SIGTERM |
+//! | [`control`] | the control door |
+//! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -32,6 +33,7 @@ mod logs;
 mod probe;
 mod publish;
 mod publisher;
+mod restart;
 mod serve;
 mod sources;
 mod viewer;
