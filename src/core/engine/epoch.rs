@@ -156,7 +156,8 @@ impl Epoch {
                 age_ms: away_ms,
             });
         }
-        let number = saved::count(head.epoch)?;
+        let number = head.epoch;
+        saved::hold(number < u64::MAX, "an epoch that none can follow")?;
         let plan = |video, audio| Plan::restore(&head.plan, video, audio);
         let constants = plan(None, None)?.constants;
         let mut media = media.into_iter();
@@ -192,8 +193,10 @@ impl Epoch {
             Clock::Arrival
         };
         let (bandwidth, average, measured_msn) = head.bitrate;
-        let owed_ms = head.owed_ms.min(longest_ms) + away_ms;
-        let from_ms = segmenter.end().ms() + i64::try_from(owed_ms).unwrap_or(0);
+        let owed_ms = i64::try_from(head.owed_ms)
+            .unwrap_or(i64::MAX)
+            .min(limits::STATE_SKEW_MS);
+        let from_ms = segmenter.end().ms() + owed_ms + i64::try_from(away_ms).unwrap_or(0);
         let epoch = Self {
             number,
             began: Duration::ZERO,

@@ -307,6 +307,3 @@ impl Codec {
         config.map_err(|_| contradiction("a configuration cannot be read"))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -43,7 +43,11 @@ use crate::{
         self, Ingest,
         admission::{Admission, Grant, Permit, StaticKeys},
     },
-    live::{Registry, StreamId, epochs::EpochStore, states::StateStore},
+    live::{
+        Registry, StreamId,
+        epochs::EpochStore,
+        states::{self, StateStore},
+    },
     origin::Origin,
 };
 
@@ -170,14 +174,17 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
 }
 
 /// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
-async fn resume(states: &StateStore, registry: &Registry) {
-    let store = states.clone();
+async fn resume(store: &StateStore, registry: &Registry) {
+    let store = store.clone();
     let taken = spawn_blocking(move || store.take()).await;
     for (stream, saved) in taken.unwrap_or_default() {
         let epoch = saved.epoch();
         match registry.resume(&stream, saved).await {
-            Ok(()) => info!(%stream, epoch, "resumed: waiting for its publisher"),
-            Err(error) => warn!(%stream, epoch, %error, "saved stream not resumed"),
+            Ok(()) => {
+                metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
+                info!(%stream, epoch, "resumed: waiting for its publisher");
+            }
+            Err(error) => states::refused(&stream, &error),
         }
     }
 }

@@ -63,6 +63,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Publishes refused, by reason",
     ),
     (
+        "vitrine_resumes_total",
+        "Streams saved by the process before, by outcome (resumed or refused)",
+    ),
+    (
         "vitrine_rtmp_received_bytes_total",
         "Bytes received from publishers, handshakes excluded",
     ),

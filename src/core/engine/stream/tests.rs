@@ -4,6 +4,7 @@
 mod day;
 mod golden;
 mod model;
+mod restart;
 mod rig;
 mod rules;
 mod source;

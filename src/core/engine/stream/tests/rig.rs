@@ -52,6 +52,8 @@ pub(super) struct Rig {
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
+    /// How far the wall clock was set ahead, or back.
+    pub(super) clock_ms: i64,
     /// Whether the model player looks.
     pub(super) watching: bool,
     sessions: u64,
@@ -68,6 +70,7 @@ impl Rig {
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
+            clock_ms: 0,
             watching: true,
             sessions: 0,
             frame_ms,
@@ -140,11 +143,21 @@ impl Rig {
         self.advance_to(self.now_ms + ms);
     }
 
-    /// The process ends, and another goes on after `away_ms` with what the first one left, in bytes.
-    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+    /// The process ends: what it leaves, in bytes.
+    pub(super) fn save(&mut self) -> Option<Bytes> {
         let saved = self.stream.save(self.now());
         self.drain();
-        let file = saved.map(|saved| Bytes::from(saved.encode().concat()));
+        saved.map(|saved| saved.encode().concat().into())
+    }
+
+    /// The process ends, and another goes on after `away_ms` with what the first one left.
+    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+        let file = self.save();
+        self.resume(file, away_ms)
+    }
+
+    /// Another process goes on with `file` after `away_ms`.
+    pub(super) fn resume(&mut self, file: Option<Bytes>, away_ms: u64) -> Result<(), saved::Error> {
         self.now_ms += away_ms;
         self.boot_ms = self.now_ms;
         self.sessions = 0;
@@ -152,21 +165,9 @@ impl Rig {
             Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
             None => Stream::new(settings()),
         };
-        let before = self.epochs.last_key_value().map(|(_, shown)| {
-            let playlists = shown
-                .snapshots
-                .values()
-                .map(|snapshot| snapshot.playlist(Form::Full));
-            playlists.collect::<Vec<_>>()
-        });
+        let before = self.playlists();
         self.drain();
-        let after = self.epochs.last_key_value().map(|(_, shown)| {
-            let playlists = shown
-                .snapshots
-                .values()
-                .map(|snapshot| snapshot.playlist(Form::Full));
-            playlists.collect::<Vec<_>>()
-        });
+        let after = self.playlists();
         assert_eq!(before, after, "what was shown last is shown first");
         Ok(())
     }
@@ -184,6 +185,12 @@ impl Rig {
         self.shown().snapshots[&rendition].playlist(Form::Full)
     }
 
+    fn playlists(&self) -> Option<Vec<String>> {
+        let (_, shown) = self.epochs.last_key_value()?;
+        let all = shown.snapshots.values();
+        Some(all.map(|snapshot| snapshot.playlist(Form::Full)).collect())
+    }
+
     pub(super) fn multivariant(&self) -> &Multivariant {
         self.shown()
             .multivariant
@@ -191,8 +198,8 @@ impl Rig {
             .expect("an epoch presents itself")
     }
 
-    fn now(&self) -> Now {
-        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
+    pub(super) fn now(&self) -> Now {
+        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64 + self.clock_ms);
         Now {
             mono: Duration::from_millis(self.now_ms - self.boot_ms),
             wall,
