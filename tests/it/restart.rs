@@ -23,7 +23,7 @@ fn config() -> Config {
 /// Publishes three seconds at once and stays.
 async fn publish(address: SocketAddr, key: &'static str) -> Publisher {
     spawn_blocking(move || {
-        let tags = flv::read(&sources::SHORT.file()).expect("made just now");
+        let tags = flv::read(sources::SHORT.file()).expect("made just now");
         let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
         assert_eq!(status.code, "NetStream.Publish.Start");
         publisher.push(&tags, 0, None).expect("taken");
