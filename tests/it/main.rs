@@ -7,19 +7,22 @@
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
+//! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
 //! | [`control`] | the control door, and the way out on SIGTERM |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
 mod browser;
 mod conf;
 mod control;
 mod daemon;
+mod edge;
+mod edges;
 mod enhanced;
 mod floors;
 mod keys;
@@ -30,4 +33,5 @@ mod publish;
 mod publisher;
 mod serve;
 mod sources;
+mod splitter;
 mod viewer;
