@@ -129,6 +129,12 @@ proof-latency: build-release assets tests/browser/node_modules ## Part and glass
 	@conf/install.sh test
 	node tests/proof/latency.mjs
 
+.PHONY: proof-edge
+proof-edge: ## 500 viewers through Varnish, nginx and none: requests at the origin, added latency, CPU (VIEWERS=500)
+	@conf/install.sh proof
+	ulimit -n $$(ulimit -H -n)
+	cargo bench --locked --bench proof -- edge $(or $(VIEWERS),500)
+
 ##@ House
 
 .PHONY: clean

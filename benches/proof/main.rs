@@ -6,7 +6,11 @@
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
+mod edge;
 mod edge_delay;
+#[allow(dead_code)]
+#[path = "../../tests/it/edges.rs"]
+mod edges;
 mod host;
 #[allow(unreachable_pub)]
 #[path = "../../tests/it/publisher.rs"]
@@ -28,9 +32,13 @@ async fn main() -> io::Result<()> {
         .split_first()
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
+        "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
         _ => {
             eprintln!("usage: cargo bench --bench proof -- edge_delay [seconds]");
+            eprintln!(
+                "       cargo bench --bench proof -- edge [viewers] [seconds per turn] [rounds]"
+            );
             std::process::exit(64);
         }
     }

@@ -89,11 +89,13 @@ impl Edge {
     }
 
     /// Where it listens.
+    #[allow(dead_code)] // asked for by the proofs
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its first process and what it forked.
+    #[allow(dead_code)] // asked for by the proofs
     pub(crate) fn pids(&self) -> Vec<u32> {
         let mut pids = vec![self.child.id()];
         let path = format!("/proc/{0}/task/{0}/children", self.child.id());

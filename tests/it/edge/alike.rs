@@ -7,6 +7,7 @@ use reqwest::{Client, StatusCode};
 
 use crate::{
     daemon::{Config, Daemon},
+    edges::{Edge, Kind},
     publisher::{Publisher, flv},
     sources,
     splitter::{Splitter, unix_seconds},
@@ -216,4 +217,53 @@ async fn an_epoch_that_cannot_be_had_is_refused_with_the_reason() {
     viewer.follow(&folder).await;
     assert!(refused(now.to_string()).contains("begun before"));
     Splitter::connect(&[daemon.address("rtmp")], "k3y", now + 1).expect("another may");
+}
+
+/// The player's way, without a browser: playlists by blocked reloads and all that they list, checked at every version.
+async fn outlives(kind: Kind) {
+    let mut origins = [Daemon::start(&config()), Daemon::start(&config())];
+    let doors = origins.each_ref().map(|origin| origin.address("rtmp"));
+    let tags = flv::read(sources::LONG.file()).expect("made just now");
+    let mut splitter = Splitter::connect(&doors, "k3y", unix_seconds()).expect("both accept");
+    let splitting = std::thread::spawn(move || {
+        splitter.push(
+            &tags[..tags.partition_point(|tag| tag.timestamp < 16_000)],
+            1.0,
+        );
+        splitter.stop();
+    });
+    let https = origins.each_ref().map(|origin| origin.address("http"));
+    let edge = Edge::start(kind, https, &[]).await;
+    let viewer = Viewer::new(&edge.url(""));
+    let folder = viewer
+        .renditions("shop")
+        .await
+        .remove("high")
+        .expect("a picture");
+    let until = |seconds: f64| move |playlist: &Playlist| playlist.duration() > seconds;
+    viewer.follow_until(&folder, until(5.0)).await;
+    let crowd: Vec<_> = (0..8)
+        .map(|_| {
+            let (viewer, folder) = (viewer.clone(), folder.clone());
+            tokio::spawn(async move { viewer.follow(&folder).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    origins[0].kill();
+    for viewer in crowd {
+        let recording = viewer.await.expect("a rule was broken: see above");
+        let last = recording.last.expect("followed");
+        assert!(last.ended && last.duration() > 15.0, "{}", last.text);
+    }
+    splitting.join().expect("sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_behind_varnish_go_on_when_an_origin_is_killed() {
+    outlives(Kind::Varnish).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_behind_nginx_go_on_when_an_origin_is_killed() {
+    outlives(Kind::Nginx).await;
 }
