@@ -8,7 +8,8 @@
 //! | [`limits`] | broken clients beside a good one |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
-//! | [`control`] | the control door, and the way out on SIGTERM |
+//! | [`control`] | the control door |
+//! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -31,6 +32,7 @@ mod logs;
 mod probe;
 mod publish;
 mod publisher;
+mod restart;
 mod serve;
 mod sources;
 mod splitter;

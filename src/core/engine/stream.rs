@@ -10,14 +10,15 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    epoch::{Clock, Epoch},
+    epoch::Epoch,
     probe::{Findings, Plan, Probe, Targets},
     publish::Metadata,
+    saved::{self, Saved},
     timeline::Timeline,
 };
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now, WallTime},
+    media::{Config, Kind, MediaTime, Now},
     wire::flv::{Frame, Item},
 };
 
@@ -139,6 +140,34 @@ impl Stream {
             grace_ends: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The stream that [`Self::save`] left, in grace for what is left of it: the first outputs are the versions that were
+    /// published last, and the next [`Self::expire`] writes gaps for the time between.
+    ///
+    /// # Errors
+    /// [`saved::Error::Expired`] when the grace ran out meanwhile, or what in it cannot be.
+    pub fn restore(settings: Settings, saved: Saved, now: Now) -> Result<Self, saved::Error> {
+        let (epoch, grace) = Epoch::restore(saved, now)?;
+        let mut stream = Self {
+            last_epoch: epoch.number(),
+            epoch: Some(epoch),
+            grace_ends: Some(now.mono + grace),
+            ..Self::new(settings)
+        };
+        stream.publish();
+        Ok(stream)
+    }
+
+    /// Lets go of a publisher, as if it was lost, and answers what another process can [`Self::restore`]: `None` when
+    /// there is nothing to go on with. Outputs are drained as after an input, then nothing more is pushed.
+    pub fn save(&mut self, now: Now) -> Option<Saved> {
+        if self.session.is_some() {
+            self.close(now, End::Lost);
+        }
+        self.publish();
+        let grace = self.grace_ends?.checked_sub(now.mono)?;
+        self.epoch.as_ref()?.save(now, grace)
     }
 
     /// Takes one input.
@@ -396,13 +425,6 @@ impl Stream {
             .as_ref()
             .map_or((0, false), |session| (session.epoch, session.named));
         self.last_epoch = wanted.max(self.last_epoch + 1);
-        let clock = if named {
-            // To the last second that has a date.
-            let seconds = self.last_epoch.min(253_402_300_799);
-            Clock::Named(WallTime(seconds as i64 * 1000))
-        } else {
-            Clock::Arrival
-        };
         let plan = Plan::new(&targets, findings);
         if !plan.independent {
             let max_ms = MediaTime::from_duration(targets.max_gop).ms();
@@ -417,7 +439,7 @@ impl Stream {
             now.mono,
             plan,
             length,
-            clock,
+            named,
             findings.arrived,
         );
         self.epoch = Some(epoch);

@@ -221,7 +221,7 @@ async fn an_epoch_that_cannot_be_had_is_refused_with_the_reason() {
 
 /// The player's way, without a browser: playlists by blocked reloads and all that they list, checked at every version.
 async fn outlives(kind: Kind) {
-    let mut origins = [Daemon::start(&config()), Daemon::start(&config())];
+    let origins = [Daemon::start(&config()), Daemon::start(&config())];
     let doors = origins.each_ref().map(|origin| origin.address("rtmp"));
     let tags = flv::read(sources::LONG.file()).expect("made just now");
     let mut splitter = Splitter::connect(&doors, "k3y", unix_seconds()).expect("both accept");
@@ -249,7 +249,8 @@ async fn outlives(kind: Kind) {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    origins[0].kill();
+    let [first, _second] = origins;
+    first.kill();
     for viewer in crowd {
         let recording = viewer.await.expect("a rule was broken: see above");
         let last = recording.last.expect("followed");

@@ -40,7 +40,7 @@ async fn outlive(kind: Kind) {
     let config = config
         .key_option("epoch = \"publisher\"")
         .static_dir(root.join("examples/player"));
-    let mut origins = [Daemon::start(&config), Daemon::start(&config)];
+    let origins = [Daemon::start(&config), Daemon::start(&config)];
     let doors = origins.each_ref().map(|origin| origin.address("rtmp"));
     let mut card = Command::new(root.join("conf/testcard.sh"))
         .env("SIZE", "640x360")
@@ -74,7 +74,8 @@ async fn outlive(kind: Kind) {
     // The one that is asked: the edge asks it first as long as it lives.
     tokio::time::sleep(Duration::from_secs(BEFORE)).await;
     assert!(control_requests(&origins[0]).await > 0, "nobody asked it");
-    origins[0].kill();
+    let [first, second] = origins;
+    first.kill();
     let output = watching.await.expect("ran").expect("node runs");
     let _ = (card.kill(), card.wait());
     let _ = splitting.join();
@@ -82,7 +83,7 @@ async fn outlive(kind: Kind) {
     let text = fs::read_to_string(&report).unwrap_or_else(|error| panic!("{error}: {said}"));
     assert!(output.status.success(), "no picture: {said}\n{text}");
     assert!(
-        control_requests(&origins[1]).await > 0,
+        control_requests(&second).await > 0,
         "nobody asked the other"
     );
     verdict(&serde_json::from_str(&text).expect("JSON"));

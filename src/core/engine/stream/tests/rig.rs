@@ -2,9 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{End, Input, Notice, Output, Settings, Stream, source::Source};
 use crate::{
-    engine::{player::Player, window::Snapshot},
+    engine::{
+        player::Player,
+        saved::{self, Saved},
+        window::Snapshot,
+    },
     media::{Now, Rendition, WallTime},
     wire::{
         flv::Item,
@@ -39,6 +45,8 @@ pub(super) struct Shown {
 pub(super) struct Rig {
     pub(super) stream: Stream,
     pub(super) now_ms: u64,
+    /// When the process began that runs the stream: its monotonic time is zero there.
+    boot_ms: u64,
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
@@ -54,6 +62,7 @@ impl Rig {
         Self {
             stream: Stream::new(settings()),
             now_ms: 0,
+            boot_ms: 0,
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
@@ -110,7 +119,7 @@ impl Rig {
     /// Lets time pass, with all timers in it.
     pub(super) fn advance_to(&mut self, ms: u64) {
         while let Some(deadline) = self.stream.deadline() {
-            let due_ms = deadline.as_micros().div_ceil(1000) as u64;
+            let due_ms = self.boot_ms + deadline.as_micros().div_ceil(1000) as u64;
             if due_ms > ms {
                 break;
             }
@@ -127,6 +136,37 @@ impl Rig {
 
     pub(super) fn pass(&mut self, ms: u64) {
         self.advance_to(self.now_ms + ms);
+    }
+
+    /// The process ends, and another goes on after `away_ms` with what the first one left, in bytes.
+    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+        let saved = self.stream.save(self.now());
+        self.drain();
+        let file = saved.map(|saved| Bytes::from(saved.encode().concat()));
+        self.now_ms += away_ms;
+        self.boot_ms = self.now_ms;
+        self.sessions = 0;
+        self.stream = match file {
+            Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
+            None => Stream::new(settings()),
+        };
+        let before = self.epochs.last_key_value().map(|(_, shown)| {
+            let playlists = shown
+                .snapshots
+                .values()
+                .map(|snapshot| snapshot.playlist(Form::Full));
+            playlists.collect::<Vec<_>>()
+        });
+        self.drain();
+        let after = self.epochs.last_key_value().map(|(_, shown)| {
+            let playlists = shown
+                .snapshots
+                .values()
+                .map(|snapshot| snapshot.playlist(Form::Full));
+            playlists.collect::<Vec<_>>()
+        });
+        assert_eq!(before, after, "what was shown last is shown first");
+        Ok(())
     }
 
     pub(super) fn push(&mut self, input: Input) {
@@ -152,7 +192,7 @@ impl Rig {
     fn now(&self) -> Now {
         let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
         Now {
-            mono: Duration::from_millis(self.now_ms),
+            mono: Duration::from_millis(self.now_ms - self.boot_ms),
             wall,
         }
     }
