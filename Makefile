@@ -148,6 +148,12 @@ proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shak
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- mobile $(MOBILE_MINUTES)
 
+.PHONY: proof-edge
+proof-edge: ## 500 viewers through Varnish, nginx and none: requests at the origin, added latency, CPU (VIEWERS=500)
+	@conf/install.sh proof
+	ulimit -n $$(ulimit -H -n)
+	cargo bench --locked --bench proof -- edge $(or $(VIEWERS),500)
+
 ##@ House
 
 .PHONY: clean
