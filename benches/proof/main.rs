@@ -9,7 +9,6 @@ mod daemon;
 mod edge_delay;
 mod host;
 mod peers;
-#[allow(unreachable_pub)]
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
 #[allow(dead_code)]
