@@ -154,6 +154,17 @@ proof-edge: ## 500 viewers through Varnish, nginx and none: requests at the orig
 	ulimit -n $$(ulimit -H -n)
 	cargo bench --locked --bench proof -- edge $(or $(VIEWERS),500)
 
+# Rushls, a peer, is installed outside the tree unless RUSHLS names it.
+peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers
+
+.PHONY: proof-peers
+proof-peers: ## Beside nginx-rtmp and Rushls: ingest, viewers, floods, files, waiters (ARGS="viewers runs=5")
+	@conf/install.sh proof
+	if [[ -z $${RUSHLS:-} && ! -x $(peers_dir)/bin/rushls ]]; then
+		cargo install rushls --version '^0.2' --locked --ignore-rust-version --root $(peers_dir)
+	fi
+	cargo bench --locked --bench proof -- peers $(ARGS)
+
 ##@ House
 
 .PHONY: clean
