@@ -7,7 +7,8 @@
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
-//! | [`control`] | the control door, and the way out on SIGTERM |
+//! | [`control`] | the control door |
+//! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -28,6 +29,7 @@ mod logs;
 mod probe;
 mod publish;
 mod publisher;
+mod restart;
 mod serve;
 mod sources;
 mod viewer;

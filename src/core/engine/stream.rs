@@ -13,6 +13,7 @@ use super::{
     epoch::Epoch,
     probe::{Findings, Plan, Probe, Targets},
     publish::Metadata,
+    saved::{self, Saved},
     timeline::Timeline,
 };
 use crate::{
@@ -135,6 +136,34 @@ impl Stream {
             grace_ends: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The stream that [`Self::save`] left, in grace for what is left of it: the first outputs are the versions that were
+    /// published last, and the next [`Self::expire`] writes gaps for the time between.
+    ///
+    /// # Errors
+    /// [`saved::Error::Expired`] when the grace ran out meanwhile, or what in it cannot be.
+    pub fn restore(settings: Settings, saved: Saved, now: Now) -> Result<Self, saved::Error> {
+        let (epoch, grace) = Epoch::restore(saved, now)?;
+        let mut stream = Self {
+            last_epoch: epoch.number(),
+            epoch: Some(epoch),
+            grace_ends: Some(now.mono + grace),
+            ..Self::new(settings)
+        };
+        stream.publish();
+        Ok(stream)
+    }
+
+    /// Lets go of a publisher, as if it was lost, and answers what another process can [`Self::restore`]: `None` when
+    /// there is nothing to go on with. Outputs are drained as after an input, then nothing more is pushed.
+    pub fn save(&mut self, now: Now) -> Option<Saved> {
+        if self.session.is_some() {
+            self.close(now, End::Lost);
+        }
+        self.publish();
+        let grace = self.grace_ends?.checked_sub(now.mono)?;
+        self.epoch.as_ref()?.save(now, grace)
     }
 
     /// Takes one input.

@@ -16,6 +16,7 @@ use vitrine_runtime::{
     bearer::{Digest, Tokens},
     config::{Environment, Error, Reader, Report, Value, load, toml},
     descriptors,
+    network::Networks,
     serve::tls::Identity,
     telemetry,
 };
@@ -75,6 +76,10 @@ pub struct Rtmp {
     pub publish_timeout: Duration,
     /// A publisher that sends nothing for this long is gone.
     pub idle_timeout: Duration,
+    /// Whether every connection, RTMPS too, must begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Who may send one; nobody named: whoever reaches the port.
+    pub trusted_proxies: Networks,
 }
 
 /// The playback listener, and the limits of HTTP and HTTPS together.
@@ -84,6 +89,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Connections at once.
     pub max_connections: u32,
+    /// Connections at once from one address (IPv6: one /64).
+    pub max_connections_per_address: u32,
+    /// Proxies that name their client, and that may take all connections.
+    pub trusted_proxies: Networks,
     /// A folder served at `/`.
     pub static_dir: Option<PathBuf>,
 }
@@ -273,6 +282,8 @@ impl Rtmp {
             handshake_timeout: reader.value("rtmp.handshake_timeout", Duration::from_secs(5)),
             publish_timeout: reader.value("rtmp.publish_timeout", Duration::from_secs(10)),
             idle_timeout: reader.value("rtmp.idle_timeout", Duration::from_secs(15)),
+            proxy_protocol: reader.value("rtmp.proxy_protocol", false),
+            trusted_proxies: reader.value("rtmp.trusted_proxies", Networks::default()),
         };
         for (timeout, key) in [
             (rtmp.handshake_timeout, "rtmp.handshake_timeout"),
@@ -287,8 +298,11 @@ impl Rtmp {
             rtmp.max_connections_per_address,
             "rtmp.max_connections_per_address",
         );
-        let proxied = reader.value("rtmp.proxy_protocol", false);
-        reader.unsupported_if(proxied, "rtmp.proxy_protocol");
+        reader.require(
+            rtmp.proxy_protocol || rtmp.trusted_proxies.is_empty(),
+            "rtmp.trusted_proxies",
+            "rtmp.proxy_protocol = true beside it, or none",
+        );
         rtmp
     }
 }
@@ -298,17 +312,22 @@ impl Http {
         let http = Self {
             listen: reader.value("http.listen", any_address(8080)),
             max_connections: reader.value("http.max_connections", 16_384),
+            max_connections_per_address: reader.value("http.max_connections_per_address", 4096),
+            trusted_proxies: reader.value("http.trusted_proxies", Networks::default()),
             static_dir: reader.optional("http.static_dir"),
         };
         at_least_one(reader, http.max_connections, "http.max_connections");
+        at_least_one(
+            reader,
+            http.max_connections_per_address,
+            "http.max_connections_per_address",
+        );
         let is_folder = http.static_dir.as_ref().is_none_or(|path| path.is_dir());
         reader.require(
             is_folder,
             "http.static_dir",
             "a folder that exists, or \"\" for none",
         );
-        let proxies = reader.value("http.trusted_proxies", Vec::<String>::new());
-        reader.unsupported_if(!proxies.is_empty(), "http.trusted_proxies");
         http
     }
 }

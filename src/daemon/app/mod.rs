@@ -1,9 +1,10 @@
 //! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
 //!
-//! Start: folder, certificate, streams, doors, then every port is bound before any is served, then one line per listener
-//! on standard output (contracts, section 7). SIGHUP reads the static keys and the certificate again; what is wrong in them
-//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish; streams end, so that
-//! every waiting player is answered; HTTP connections finish. A second one ends the process at once.
+//! Start: folder, certificate, doors, then every port is bound before any is served, then the streams that the process
+//! before has saved go on, then one line per listener on standard output (contracts, section 7). SIGHUP reads the static
+//! keys and the certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not
+//! ready; publishers may finish or reconnect; streams are saved, every waiting player is answered; HTTP connections finish.
+//! A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
 
@@ -19,12 +20,12 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use vitrine_core::engine::{publish, stream};
+use tracing::{error, info, warn};
+use vitrine_core::engine::{publish, saved::Saved, stream};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
@@ -42,7 +43,11 @@ use crate::{
         self, Ingest,
         admission::{Admission, Grant, StaticKeys},
     },
-    live::{Registry, epochs::EpochStore},
+    live::{
+        Registry, StreamId,
+        epochs::EpochStore,
+        states::{self, StateStore},
+    },
     origin::Origin,
 };
 
@@ -96,11 +101,19 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         Admission::new(keys.clone()),
         registry.clone(),
     );
-    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref());
+    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
+        .behind(config.http.trusted_proxies.clone());
     let metrics = telemetry::metrics();
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
 
     let listeners = Listeners::bind(&config)?;
+    let states = StateStore::in_folder(config.data_dir.join("streams"));
+    resume(&states, &registry).await;
+    if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
+        warn!(
+            "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
+        );
+    }
     announce(&listeners);
     let shutdown = CancellationToken::new();
     let mut tasks = listeners.serve(
@@ -123,7 +136,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -153,26 +166,59 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     }
 }
 
+/// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
+async fn resume(store: &StateStore, registry: &Registry) {
+    let store = store.clone();
+    let taken = spawn_blocking(move || store.take()).await;
+    for (stream, saved) in taken.unwrap_or_default() {
+        let epoch = saved.epoch();
+        match registry.resume(&stream, saved).await {
+            Ok(()) => {
+                metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
+                info!(%stream, epoch, "resumed: waiting for its publisher");
+            }
+            Err(error) => states::refused(&stream, &error),
+        }
+    }
+}
+
+/// Writes the streams that can go on, for the next process to find.
+fn save(states: &StateStore, streams: Vec<(StreamId, Saved)>) {
+    for (stream, saved) in streams {
+        match states.save(&stream, &saved) {
+            Ok(()) => info!(%stream, epoch = saved.epoch(), "saved"),
+            Err(error) => warn!(%stream, %error, "stream not saved: it ends here"),
+        }
+    }
+}
+
 /// Ends everything within `limit`, in the order in which things depend on each other.
 async fn drain(
     limit: Duration,
     ingest: &Ingest,
     registry: &Registry,
+    states: &StateStore,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
     let deadline = Instant::now() + limit;
     info!(?limit, "draining");
     registry.begin_drain();
-    // Two fifths are kept for the answers that end the streams.
+    // Two fifths are kept for the streams and the last answers.
     ingest.drain(limit * 3 / 5).await;
     let rest = async {
-        registry.drain().await;
+        let streams = registry.drain().await;
+        // The doors stay open meanwhile: players take an answer better than a closed port.
+        let states = states.clone();
+        let saved = spawn_blocking(move || save(&states, streams)).await;
+        if let Err(error) = saved {
+            error!(%error, "streams not saved");
+        }
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
     };
     if timeout_at(deadline, rest).await.is_err() {
-        warn!("connections cut at the end of shutdown_timeout");
+        warn!("cut at the end of shutdown_timeout");
     }
     info!("ended");
 }

@@ -10,8 +10,8 @@ use crate::live::{Registry, status::State};
 /// Says what each metric means.
 pub(super) fn describe() {
     describe_counter!(
-        "vitrine_claims_refused_total",
-        "Publishes refused although admitted, by reason"
+        "vitrine_connections_refused_total",
+        "Connections closed before a word was spoken, by listener and reason"
     );
     describe_counter!(
         "vitrine_http_body_bytes_total",
@@ -28,6 +28,18 @@ pub(super) fn describe() {
     describe_counter!(
         "vitrine_parts_total",
         "Versions of renditions published with new parts"
+    );
+    describe_counter!(
+        "vitrine_publishes_delayed_total",
+        "Publish requests that waited because their address was refused too often"
+    );
+    describe_counter!(
+        "vitrine_publishes_refused_total",
+        "Publish requests refused, by reason"
+    );
+    describe_counter!(
+        "vitrine_resumes_total",
+        "Streams saved by the process before, by outcome: resumed, refused"
     );
     describe_counter!(
         "vitrine_stream_panics_total",

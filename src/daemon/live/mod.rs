@@ -8,6 +8,7 @@
 //! | [`published`] | the read side: what requests are answered from |
 //! | [`contest`] | whether a takeover is a reconnect or a quarrel |
 //! | [`epochs`] | the last epoch of every stream, on disk |
+//! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
 //!
 //! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
@@ -23,6 +24,7 @@ mod publication;
 pub mod published;
 pub mod publisher;
 pub mod registry;
+pub mod states;
 pub mod status;
 mod task;
 #[cfg(test)]

@@ -2,18 +2,22 @@
 //!
 //! Everything enters by one bounded inbox, so the order of claims and media is total. The engine's usage law is kept in
 //! one place, [`Task::carry_out`]. After its end the stream stays for its retention, and a publisher that comes in that
-//! time starts it anew at the same address. A panic ends the task alone: the registry cleans up, readers see their
+//! time starts it anew at the same address. When the server stops, what can go on in another process is the answer of
+//! [`Task::run`]. A panic ends the task alone: the registry cleans up, readers see their
 //! watches end, the publisher its fence.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
-    engine::stream::{End, Input, Notice, Output, Settings, Stream},
+    engine::{
+        saved::{self, Saved},
+        stream::{End, Input, Notice, Output, Settings, Stream},
+    },
     limits,
     wire::flv,
 };
@@ -85,20 +89,22 @@ impl Task {
         (task, live)
     }
 
-    /// Runs until the stream is over and its retention past, or until the server stops.
-    pub(super) async fn run(mut self) {
+    /// Goes on with what another process left, and publishes it.
+    pub(super) async fn resume(&mut self, saved: Saved) -> Result<(), saved::Error> {
+        self.stream = Stream::restore(self.settings.clone(), saved, self.clock.now())?;
+        self.leaves = None;
+        self.carry_out(None).await;
+        Ok(())
+    }
+
+    /// Runs until the stream is over and its retention past, or until the server stops: then answers what can go on.
+    pub(super) async fn run(mut self) -> Option<Saved> {
         while self.leaves.is_none_or(|at| Instant::now() < at) {
             let stop = self.stop.clone();
             let deadline = self.deadline();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {
-                    self.fence(Fence::ShuttingDown);
-                    // Players learn that it is over: those that wait at once, those between two requests with the next.
-                    self.push(Input::End, None).await;
-                    sleep(limits::FAREWELL).await;
-                    break;
-                }
+                () = stop.cancelled() => return self.save().await,
                 () = async {
                     match deadline {
                         Some(at) => sleep_until(at.max(self.rests)).await,
@@ -115,6 +121,22 @@ impl Task {
                 } => self.close(end).await,
             }
         }
+        None
+    }
+
+    /// The server stops. What was received is in the list; what can go on in another process is answered.
+    async fn save(&mut self) -> Option<Saved> {
+        // A claim among it is dropped unanswered, and refused when it is made again.
+        while let Ok(message) = self.inbox.try_recv() {
+            if !matches!(message, Message::Claim { .. }) {
+                self.take(message).await;
+            }
+        }
+        self.close_if_ended().await;
+        self.fence(Fence::ShuttingDown);
+        let saved = self.stream.save(self.clock.now());
+        self.carry_out(None).await;
+        saved
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -168,17 +190,7 @@ impl Task {
 
     async fn claim(&mut self, claim: Claim, answer: oneshot::Sender<Result<Publisher, Busy>>) {
         // A publisher that has ended is no incumbent, even if its end is still behind this claim.
-        let ended = self
-            .held
-            .as_mut()
-            .and_then(|(held, _)| match held.ended.try_recv() {
-                Ok(end) => Some(end),
-                Err(oneshot::error::TryRecvError::Closed) => Some(End::Lost),
-                Err(oneshot::error::TryRecvError::Empty) => None,
-            });
-        if let Some(end) = ended {
-            self.close(end).await;
-        }
+        self.close_if_ended().await;
         let now = self.clock.now();
         if let Err(busy) = self.admit(&claim, now.mono) {
             // The claimant may have gone away meanwhile.
@@ -221,6 +233,20 @@ impl Task {
         }
         metrics::counter!("vitrine_takeovers_total").increment(1);
         Ok(())
+    }
+
+    async fn close_if_ended(&mut self) {
+        let ended = self
+            .held
+            .as_mut()
+            .and_then(|(held, _)| match held.ended.try_recv() {
+                Ok(end) => Some(end),
+                Err(oneshot::error::TryRecvError::Closed) => Some(End::Lost),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+            });
+        if let Some(end) = ended {
+            self.close(end).await;
+        }
     }
 
     /// The publisher is listened to no longer.

@@ -39,7 +39,7 @@ pub enum Error {
     /// Too many requests of this stream wait already.
     #[error("too many requests are waiting")]
     TooManyWaiters,
-    /// The stream ended by a fault or with the server, or a file cannot be read.
+    /// The stream failed or the server stops, so that asking again helps; or a file cannot be read.
     #[error("not available")]
     Unavailable,
 }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod body;
+mod client;
 pub mod range;
 mod respond;
 pub mod route;
@@ -14,7 +15,7 @@ pub mod route;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper::{Method, Request, Response, header::HeaderValue};
 use tokio::{
@@ -28,10 +29,12 @@ use vitrine_core::{
     media::Rendition,
     wire::{directive::Directive, m3u8::media::Form},
 };
+use vitrine_runtime::network::Networks;
 
 use self::{
     answer::{Cache, Error},
     body::{Body, Content},
+    client::Clients,
     respond::{Asked, Coding, Found},
     route::{Item, Resource, Route},
 };
@@ -46,6 +49,7 @@ use crate::live::{
 pub struct Origin {
     registry: Registry,
     files: Option<ServeDir>,
+    clients: Clients,
 }
 
 impl Origin {
@@ -54,7 +58,42 @@ impl Origin {
         Self {
             registry,
             files: static_dir.map(ServeDir::new),
+            clients: Clients::behind(Networks::default()),
         }
+    }
+
+    /// The same, behind proxies that are believed when they name their client.
+    pub fn behind(self, proxies: Networks) -> Self {
+        Self {
+            clients: Clients::behind(proxies),
+            ..self
+        }
+    }
+
+    /// Answers a request that came through `peer`: within its client's share, and noted in the request log.
+    pub async fn serve<B: Send + 'static>(
+        &self,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Response<Body> {
+        let client = self.clients.address(peer, request.headers());
+        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let response = match self.clients.admit(client) {
+            Ok(_slot) => self.handle(request).await,
+            Err(_) => {
+                let asked = Asked {
+                    method: request.method(),
+                    headers: request.headers(),
+                };
+                count("refused", respond::failed(asked, &Error::TooManyWaiters))
+            }
+        };
+        if let Some((method, path)) = noted {
+            let status = response.status().as_u16();
+            tracing::debug!(target: REQUEST_LOG, %client, %method, path, status, "answered");
+        }
+        response
     }
 
     /// Answers one request, when its time has come.
@@ -70,13 +109,7 @@ impl Origin {
             }
             None => ("static", self.file(request).await),
         };
-        let status = response.status().as_u16().to_string();
-        metrics::counter!("vitrine_http_requests_total", "kind" => kind, "status" => status)
-            .increment(1);
-        if let Some(size) = hyper::body::Body::size_hint(response.body()).exact() {
-            metrics::counter!("vitrine_http_body_bytes_total", "kind" => kind).increment(size);
-        }
-        response
+        count(kind, response)
     }
 
     /// Answers a request under `/live/`, and names its kind for the metrics.
@@ -137,6 +170,20 @@ impl Origin {
             Err(error) => respond::failed(asked, &error.into()),
         }
     }
+}
+
+/// The target of one line for each request; its queries are left out.
+const REQUEST_LOG: &str = "vitrine::access";
+
+/// Counts an answer.
+fn count(kind: &'static str, response: Response<Body>) -> Response<Body> {
+    let status = response.status().as_u16().to_string();
+    metrics::counter!("vitrine_http_requests_total", "kind" => kind, "status" => status)
+        .increment(1);
+    if let Some(size) = hyper::body::Body::size_hint(response.body()).exact() {
+        metrics::counter!("vitrine_http_body_bytes_total", "kind" => kind).increment(size);
+    }
+    response
 }
 
 impl Resource {

@@ -3,6 +3,7 @@
 
 mod golden;
 mod model;
+mod restart;
 mod rig;
 mod source;
 

@@ -25,6 +25,8 @@ enum Act {
     Reconnect { ms: u64 },
     /// Key frames are missing for a while.
     Drought { ms: u64 },
+    /// The server restarts and is away for a while, then the publisher for another.
+    Restart { away_ms: u64, ms: u64 },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -35,6 +37,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (40..8_000u64).prop_map(|ms| Act::Stall { ms }),
         1 => (0..15_000u64).prop_map(|ms| Act::Reconnect { ms }),
         1 => (500..6_000u64).prop_map(|ms| Act::Drought { ms }),
+        1 => (0..8_000u64, 0..8_000u64).prop_map(|(away_ms, ms)| Act::Restart { away_ms, ms }),
     ]
 }
 
@@ -109,6 +112,13 @@ fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
             }
             Act::Reconnect { ms } => {
                 rig.close(End::Lost);
+                rig.pass(ms);
+                rig.open();
+                (own_ms, configured) = (0, false);
+                continue;
+            }
+            Act::Restart { away_ms, ms } => {
+                rig.restart(away_ms).expect("within grace");
                 rig.pass(ms);
                 rig.open();
                 (own_ms, configured) = (0, false);

@@ -2,9 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{End, Input, Notice, Output, Settings, Stream, source::Source};
 use crate::{
-    engine::{player::Player, window::Snapshot},
+    engine::{
+        player::Player,
+        saved::{self, Saved},
+        window::Snapshot,
+    },
     media::{Now, Rendition, WallTime},
     wire::{
         flv::Item,
@@ -39,9 +45,13 @@ pub(super) struct Shown {
 pub(super) struct Rig {
     pub(super) stream: Stream,
     pub(super) now_ms: u64,
+    /// When the process began that runs the stream: its monotonic time is zero there.
+    boot_ms: u64,
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
+    /// How far the wall clock was set ahead, or back.
+    pub(super) clock_ms: i64,
     /// Whether the model player looks.
     pub(super) watching: bool,
     sessions: u64,
@@ -54,9 +64,11 @@ impl Rig {
         Self {
             stream: Stream::new(settings()),
             now_ms: 0,
+            boot_ms: 0,
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
+            clock_ms: 0,
             watching: true,
             sessions: 0,
             frame_ms,
@@ -104,7 +116,7 @@ impl Rig {
     /// Lets time pass, with all timers in it.
     pub(super) fn advance_to(&mut self, ms: u64) {
         while let Some(deadline) = self.stream.deadline() {
-            let due_ms = deadline.as_micros().div_ceil(1000) as u64;
+            let due_ms = self.boot_ms + deadline.as_micros().div_ceil(1000) as u64;
             if due_ms > ms {
                 break;
             }
@@ -123,6 +135,35 @@ impl Rig {
         self.advance_to(self.now_ms + ms);
     }
 
+    /// The process ends: what it leaves, in bytes.
+    pub(super) fn save(&mut self) -> Option<Bytes> {
+        let saved = self.stream.save(self.now());
+        self.drain();
+        saved.map(|saved| saved.encode().concat().into())
+    }
+
+    /// The process ends, and another goes on after `away_ms` with what the first one left.
+    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+        let file = self.save();
+        self.resume(file, away_ms)
+    }
+
+    /// Another process goes on with `file` after `away_ms`.
+    pub(super) fn resume(&mut self, file: Option<Bytes>, away_ms: u64) -> Result<(), saved::Error> {
+        self.now_ms += away_ms;
+        self.boot_ms = self.now_ms;
+        self.sessions = 0;
+        self.stream = match file {
+            Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
+            None => Stream::new(settings()),
+        };
+        let before = self.playlists();
+        self.drain();
+        let after = self.playlists();
+        assert_eq!(before, after, "what was shown last is shown first");
+        Ok(())
+    }
+
     pub(super) fn push(&mut self, input: Input) {
         self.stream.push(self.now(), input);
         self.drain();
@@ -136,6 +177,12 @@ impl Rig {
         self.shown().snapshots[&rendition].playlist(Form::Full)
     }
 
+    fn playlists(&self) -> Option<Vec<String>> {
+        let (_, shown) = self.epochs.last_key_value()?;
+        let all = shown.snapshots.values();
+        Some(all.map(|snapshot| snapshot.playlist(Form::Full)).collect())
+    }
+
     pub(super) fn multivariant(&self) -> &Multivariant {
         self.shown()
             .multivariant
@@ -143,10 +190,10 @@ impl Rig {
             .expect("an epoch presents itself")
     }
 
-    fn now(&self) -> Now {
-        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
+    pub(super) fn now(&self) -> Now {
+        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64 + self.clock_ms);
         Now {
-            mono: Duration::from_millis(self.now_ms),
+            mono: Duration::from_millis(self.now_ms - self.boot_ms),
             wall,
         }
     }
