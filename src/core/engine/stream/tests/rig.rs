@@ -38,6 +38,8 @@ pub(super) struct Shown {
     pub(super) player: Player,
     pub(super) multivariant: Option<Arc<Multivariant>>,
     pub(super) snapshots: BTreeMap<Rendition, Arc<Snapshot>>,
+    /// When each rendition grew, with its parts and complete segments since the beginning.
+    pub(super) growth: BTreeMap<Rendition, Vec<(u64, u64, u64)>>,
     pub(super) ended: bool,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Rig {
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
+    /// How far the wall clock was set ahead, or back.
+    pub(super) clock_ms: i64,
     /// Whether the model player looks.
     pub(super) watching: bool,
     sessions: u64,
@@ -66,6 +70,7 @@ impl Rig {
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
+            clock_ms: 0,
             watching: true,
             sessions: 0,
             frame_ms,
@@ -73,10 +78,16 @@ impl Rig {
     }
 
     pub(super) fn open(&mut self) {
+        let epoch = EPOCH + self.now_ms / 1000;
+        self.open_as(epoch, false);
+    }
+
+    pub(super) fn open_as(&mut self, epoch: u64, named: bool) {
         self.sessions += 1;
         self.push(Input::Open {
             session: self.sessions,
-            epoch: EPOCH + self.now_ms / 1000,
+            epoch,
+            named,
         });
     }
 
@@ -132,11 +143,21 @@ impl Rig {
         self.advance_to(self.now_ms + ms);
     }
 
-    /// The process ends, and another goes on after `away_ms` with what the first one left, in bytes.
-    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+    /// The process ends: what it leaves, in bytes.
+    pub(super) fn save(&mut self) -> Option<Bytes> {
         let saved = self.stream.save(self.now());
         self.drain();
-        let file = saved.map(|saved| Bytes::from(saved.encode().concat()));
+        saved.map(|saved| saved.encode().concat().into())
+    }
+
+    /// The process ends, and another goes on after `away_ms` with what the first one left.
+    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+        let file = self.save();
+        self.resume(file, away_ms)
+    }
+
+    /// Another process goes on with `file` after `away_ms`.
+    pub(super) fn resume(&mut self, file: Option<Bytes>, away_ms: u64) -> Result<(), saved::Error> {
         self.now_ms += away_ms;
         self.boot_ms = self.now_ms;
         self.sessions = 0;
@@ -144,21 +165,9 @@ impl Rig {
             Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
             None => Stream::new(settings()),
         };
-        let before = self.epochs.last_key_value().map(|(_, shown)| {
-            let playlists = shown
-                .snapshots
-                .values()
-                .map(|snapshot| snapshot.playlist(Form::Full));
-            playlists.collect::<Vec<_>>()
-        });
+        let before = self.playlists();
         self.drain();
-        let after = self.epochs.last_key_value().map(|(_, shown)| {
-            let playlists = shown
-                .snapshots
-                .values()
-                .map(|snapshot| snapshot.playlist(Form::Full));
-            playlists.collect::<Vec<_>>()
-        });
+        let after = self.playlists();
         assert_eq!(before, after, "what was shown last is shown first");
         Ok(())
     }
@@ -176,6 +185,12 @@ impl Rig {
         self.shown().snapshots[&rendition].playlist(Form::Full)
     }
 
+    fn playlists(&self) -> Option<Vec<String>> {
+        let (_, shown) = self.epochs.last_key_value()?;
+        let all = shown.snapshots.values();
+        Some(all.map(|snapshot| snapshot.playlist(Form::Full)).collect())
+    }
+
     pub(super) fn multivariant(&self) -> &Multivariant {
         self.shown()
             .multivariant
@@ -183,8 +198,8 @@ impl Rig {
             .expect("an epoch presents itself")
     }
 
-    fn now(&self) -> Now {
-        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
+    pub(super) fn now(&self) -> Now {
+        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64 + self.clock_ms);
         Now {
             mono: Duration::from_millis(self.now_ms - self.boot_ms),
             wall,
@@ -209,6 +224,9 @@ impl Rig {
                     if watching {
                         shown.player.observe(now_ms as i64, rendition, &snapshot);
                     }
+                    let complete = snapshot.next_msn - u64::from(snapshot.open.is_some());
+                    let grown = (now_ms, snapshot.next_part, complete);
+                    shown.growth.entry(rendition).or_default().push(grown);
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
@@ -238,6 +256,7 @@ impl Rig {
             player: new_player(frame_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
+            growth: BTreeMap::new(),
             ended: false,
         })
     }
