@@ -415,7 +415,8 @@ fn log_file(again: bool) -> Arc<Mutex<File>> {
     Arc::new(Mutex::new(options.open(path).expect("a log file")))
 }
 
-fn write_certificate(folder: &Path) {
+/// Writes `cert.pem` and `key.pem` for `localhost` into a folder.
+pub(crate) fn write_certificate(folder: &Path) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     fs::write(folder.join("cert.pem"), made.cert.pem()).expect("the certificate is written");

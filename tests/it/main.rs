@@ -9,7 +9,11 @@
 //! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
 //! | [`hostile`] | floods of strangers beside a live stream, and what is left of them |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
+//! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
+//! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`control`] | the control door |
+//! | [`metrics`] | the page, the rules and the board say what a running daemon says |
+//! | [`package`] | the unit, the .deb and what systemd is told |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
@@ -22,6 +26,7 @@
 mod balancers;
 mod browser;
 mod conf;
+mod conformance;
 mod control;
 mod daemon;
 mod enhanced;
@@ -30,6 +35,9 @@ mod hostile;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
+mod oracle;
+mod package;
 mod probe;
 mod publish;
 mod publisher;
