@@ -69,7 +69,14 @@ fn publish(stream: &mut Stream, now: &mut Now) {
     let epoch = 1;
     let record = Bytes::from_static(b"\x11\x90");
     let config = aac::Config::parse(&record).expect("a real configuration");
-    stream.push(*now, Input::Open { session, epoch });
+    stream.push(
+        *now,
+        Input::Open {
+            session,
+            epoch,
+            named: false,
+        },
+    );
     let item = Item::Config(Config::Aac(config));
     stream.push(*now, Input::Media { session, item });
     for n in 0..94_u32 {
