@@ -34,6 +34,7 @@ has npm                 | npm"
 
 test="$demo
 has ffprobe             | ffmpeg
+has openssl             | openssl
 has_chromium            | chromium
 has gst-launch-1.0      | gstreamer1.0-tools
 has_element videotestsrc | gstreamer1.0-plugins-base

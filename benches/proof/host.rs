@@ -38,6 +38,24 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// Of the process `pid` and all its descendants: a server may be a master and its workers. Memory that they share is
+    /// counted in each.
+    pub(crate) fn of_tree(pid: u32) -> Self {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let children = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        children
+            .map(Self::of_tree)
+            .fold(Self::of(pid), |sum, child| Self {
+                cpu: sum.cpu + child.cpu,
+                rss: sum.rss + child.rss,
+            })
+    }
+}
+
 /// `USER_HZ`, which Linux fixes for every architecture that matters here.
 const TICKS_PER_SECOND: u64 = 100;
 const PAGE_BYTES: u64 = 4096;

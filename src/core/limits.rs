@@ -142,6 +142,9 @@ pub const ENDED_RETENTION: Duration = Duration::from_secs(60);
 pub const WAITERS_PER_STREAM_MAX: usize = 20_000;
 /// Parts whose publish latency the control API summarises: some 25 s of 200 ms parts.
 pub const LATENCIES_KEPT_MAX: usize = 128;
+/// Distance of a named epoch from the clock, either way: program date-time is counted from it, and the next one must be
+/// beyond it, so a name far off would spoil dates now and numbers for as long.
+pub const EPOCH_SLACK: Duration = Duration::from_secs(3600);
 /// Least time between two timers of a stream: the grain of the clocks.
 pub const TIMER_REST: Duration = Duration::from_millis(1);
 /// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below
@@ -157,8 +160,11 @@ pub const STATE_HEAD_BYTES_MAX: u32 = 4 << 20;
 pub const STATE_GRACE_MAX: Duration = Duration::from_secs(3600);
 /// Shortest part, in milliseconds, that a saved stream may have planned: a resumed list is grown by whole parts at once.
 pub const STATE_PART_MIN_MS: i64 = 50;
+/// Initialization segments that an epoch may have had when it was saved: a publisher cannot change its configuration
+/// so often in a year.
+pub const STATE_INITS_MAX: i64 = 1 << 30;
 /// How far the tracks of a saved stream may stand apart, in milliseconds; they are cut together, so that a part and an
-/// audio frame is what is found.
+/// audio frame is what is found. As long, at most, were gaps owed.
 pub const STATE_SKEW_MS: i64 = 60_000;
 /// Largest number, tick, millisecond or count in a saved stream, about 400 years at 90 kHz: sums of a few cannot
 /// overflow.

@@ -74,9 +74,13 @@ impl config::Value for LevelFilter {
 /// # Errors
 /// When the process logs already.
 pub fn start_logs(level: LevelFilter, format: Format) -> Result<(), TryInitError> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(level.into())
-        .from_env_lossy();
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let asked = if asked.is_empty() {
+        level.to_string()
+    } else {
+        asked
+    };
+    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{asked}"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
@@ -182,6 +186,10 @@ fn merge(line: &mut Map<String, Value>, fields: &str) {
         line.extend(fields);
     }
 }
+
+/// What libraries may say unless more of them is asked for by name: h2 warns of each client that resets too much, and
+/// strangers must not be able to fill a log.
+const QUIET: &str = "h2=error";
 
 /// How often histogram samples are folded.
 const UPKEEP: Duration = Duration::from_secs(5);

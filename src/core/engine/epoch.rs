@@ -22,6 +22,15 @@ use crate::{
     },
 };
 
+/// What program date-time is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// From the arrival of each session's first media.
+    Arrival,
+    /// From this instant, by media time alone: the same in every origin that is told the same.
+    Named(WallTime),
+}
+
 /// A running epoch.
 #[derive(Debug)]
 pub(super) struct Epoch {
@@ -32,6 +41,7 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
+    clock: Clock,
     anchor: Anchor,
     bitrate: Bitrate,
     presentation: Option<Arc<Multivariant>>,
@@ -51,6 +61,7 @@ impl Epoch {
         began: Duration,
         plan: Plan,
         length: MediaTime,
+        clock: Clock,
         arrived: Now,
     ) -> (Self, Timeline) {
         let timeline = Timeline::new(
@@ -74,9 +85,13 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
+            clock,
             anchor: Anchor {
                 media: MediaTime::ZERO,
-                wall: arrived.wall,
+                wall: match clock {
+                    Clock::Arrival => arrived.wall,
+                    Clock::Named(began) => began,
+                },
             },
             bitrate: Bitrate::default(),
             presentation: None,
@@ -111,6 +126,7 @@ impl Epoch {
             grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
             owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
+            named: self.clock != Clock::Arrival,
             bitrate: (
                 self.bitrate.bandwidth,
                 self.bitrate.average,
@@ -140,7 +156,8 @@ impl Epoch {
                 age_ms: away_ms,
             });
         }
-        let number = saved::count(head.epoch)?;
+        let number = head.epoch;
+        saved::hold(number < u64::MAX, "an epoch that none can follow")?;
         let plan = |video, audio| Plan::restore(&head.plan, video, audio);
         let constants = plan(None, None)?.constants;
         let mut media = media.into_iter();
@@ -166,19 +183,28 @@ impl Epoch {
             "pictures that end elsewhere than their cuts",
         )?;
         let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
+        let anchor = Anchor {
+            media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
+            wall: WallTime(saved::number(anchor_wall_ms)?),
+        };
+        let clock = if head.named {
+            Clock::Named(anchor.wall)
+        } else {
+            Clock::Arrival
+        };
         let (bandwidth, average, measured_msn) = head.bitrate;
-        let owed_ms = head.owed_ms.min(longest_ms) + away_ms;
-        let from_ms = segmenter.end().ms() + i64::try_from(owed_ms).unwrap_or(0);
+        let owed_ms = i64::try_from(head.owed_ms)
+            .unwrap_or(i64::MAX)
+            .min(limits::STATE_SKEW_MS);
+        let from_ms = segmenter.end().ms() + owed_ms + i64::try_from(away_ms).unwrap_or(0);
         let epoch = Self {
             number,
             began: Duration::ZERO,
             segmenter,
             packagers,
             pending: Vec::new(),
-            anchor: Anchor {
-                media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
-                wall: WallTime(saved::number(anchor_wall_ms)?),
-            },
+            clock,
+            anchor,
             bitrate: Bitrate {
                 bandwidth,
                 average,
@@ -233,8 +259,10 @@ impl Epoch {
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        let wall = arrived.wall.max(self.anchor.program_date_time(base));
-        self.anchor = Anchor { media: base, wall };
+        if self.clock == Clock::Arrival {
+            let wall = arrived.wall.max(self.anchor.program_date_time(base));
+            self.anchor = Anchor { media: base, wall };
+        }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
         self.starving_since = None;
         let timeline = Timeline::new(

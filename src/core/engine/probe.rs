@@ -445,7 +445,7 @@ impl Plan {
             && saved.segment > 0
             && saved.segment_max > 0
             && (1..=3600).contains(&saved.target_duration)
-            && saved.part_target_ms > 0;
+            && i64::from(saved.part_target_ms) * 90 >= saved.part;
         saved::hold(possible, "a plan that none could be")?;
         let time = |ticks| saved::number(ticks).map(|ticks| Timescale::VIDEO.at(ticks));
         Ok(Self {

@@ -181,6 +181,8 @@ pub(super) struct Head {
     pub(super) owed_ms: u64,
     /// Media time and wall time of the anchor.
     pub(super) anchor_ms: (i64, i64),
+    /// Whether the publisher named the epoch, so that no session moves the anchor.
+    pub(super) named: bool,
     /// Bandwidth, its average, and the segment measured last.
     pub(super) bitrate: (u64, u64, Option<u64>),
     pub(super) plan: Plan,
@@ -209,6 +211,8 @@ pub(super) struct Cuts {
     pub(super) part_start: i64,
     pub(super) next: i64,
     pub(super) sound_next: i64,
+    /// Whether the newest segment has media.
+    pub(super) media: bool,
     pub(super) broke_independence: bool,
 }
 
@@ -303,6 +307,3 @@ impl Codec {
         config.map_err(|_| contradiction("a configuration cannot be read"))
     }
 }
-
-#[cfg(test)]
-mod tests;

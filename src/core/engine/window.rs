@@ -375,7 +375,8 @@ impl Window {
     fn check(&self) -> Result<(), saved::Error> {
         let last_init = self.inits.keys().next_back();
         saved::hold(
-            last_init.is_some_and(|last| self.next_init.checked_sub(1) == Some(*last)),
+            last_init.is_some_and(|last| self.next_init == last.saturating_add(1))
+                && i64::from(self.next_init) <= limits::STATE_INITS_MAX,
             "the newest initialization segment is not there",
         )?;
         saved::hold(self.edge().is_some(), "a list without parts")?;

@@ -34,16 +34,20 @@ use vitrine_runtime::{
 };
 
 use self::{
-    config::{Config, PublishKey},
+    config::{Config, Numbering, PublishKey},
     listen::Listeners,
 };
 use crate::{
     control,
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, StaticKeys},
+        admission::{Admission, Grant, Permit, StaticKeys},
     },
-    live::{Registry, StreamId, epochs::EpochStore, states::StateStore},
+    live::{
+        Registry, StreamId,
+        epochs::EpochStore,
+        states::{self, StateStore},
+    },
     origin::Origin,
 };
 
@@ -93,7 +97,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     // Before whatever counts.
     let metrics = telemetry::metrics();
     let registry = Registry::new(streams(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
+    let keys = Arc::new(StaticKeys::new(permits(&config.publish.keys)));
     let ingest = Ingest::new(
         door(&config),
         Admission::new(keys.clone()),
@@ -158,7 +162,7 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     match Config::keys(path) {
         Ok(fresh) => {
             info!(keys = fresh.len(), "stream keys reloaded");
-            keys.replace(grants(&fresh));
+            keys.replace(permits(&fresh));
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
     }
@@ -170,14 +174,17 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
 }
 
 /// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
-async fn resume(states: &StateStore, registry: &Registry) {
-    let store = states.clone();
+async fn resume(store: &StateStore, registry: &Registry) {
+    let store = store.clone();
     let taken = spawn_blocking(move || store.take()).await;
     for (stream, saved) in taken.unwrap_or_default() {
         let epoch = saved.epoch();
         match registry.resume(&stream, saved).await {
-            Ok(()) => info!(%stream, epoch, "resumed: waiting for its publisher"),
-            Err(error) => warn!(%stream, epoch, %error, "saved stream not resumed"),
+            Ok(()) => {
+                metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
+                info!(%stream, epoch, "resumed: waiting for its publisher");
+            }
+            Err(error) => states::refused(&stream, &error),
         }
     }
 }
@@ -248,14 +255,17 @@ fn door(config: &Config) -> ingest::Settings {
     }
 }
 
-fn grants(keys: &[PublishKey]) -> Vec<(Digest, Grant)> {
-    let grant = |key: &PublishKey| Grant {
-        stream: key.stream.clone(),
-        takeover: key.takeover,
-        max_kbps: key.max_kbps,
-        epoch: None,
+fn permits(keys: &[PublishKey]) -> Vec<(Digest, Permit)> {
+    let permit = |key: &PublishKey| Permit {
+        grant: Grant {
+            stream: key.stream.clone(),
+            takeover: key.takeover,
+            max_kbps: key.max_kbps,
+            epoch: None,
+        },
+        epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
-    keys.iter().map(|key| (key.key, grant(key))).collect()
+    keys.iter().map(|key| (key.key, permit(key))).collect()
 }
 
 /// The signals the daemon lives by. Received from the moment this is made.

@@ -102,7 +102,7 @@ impl StateStore {
             }
             match (id, read) {
                 (Some(id), Ok(saved)) => streams.push((id, saved)),
-                (Some(stream), Err(error)) => warn!(%stream, %error, "saved stream not resumed"),
+                (Some(stream), Err(error)) => refused(&stream, &error),
                 // Left by a process that was cut while it wrote.
                 (None, _) => {
                     warn!(path = %path.display(), "unfinished file of a saved stream removed")
@@ -121,6 +121,12 @@ impl StateStore {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// Tells that a saved stream does not go on.
+pub fn refused(stream: &StreamId, error: &dyn std::error::Error) {
+    metrics::counter!("vitrine_resumes_total", "outcome" => "refused").increment(1);
+    warn!(%stream, error = %error, "saved stream not resumed");
 }
 
 fn write(path: &Path, chunks: &[Bytes]) -> io::Result<()> {

@@ -211,10 +211,17 @@ impl Task {
             let _ = answer.send(Err(busy));
             return;
         }
-        let running = self.publication.newest();
+        let (named, newest) = (claim.epoch.is_some(), self.publication.newest());
         let epoch = (self.epochs)
-            .next(&self.shared.id, now.wall, claim.epoch, running)
+            .next(&self.shared.id, now.wall, claim.epoch, newest)
             .await;
+        let epoch = match epoch {
+            Ok(epoch) => epoch,
+            Err(unfit) => {
+                let _ = answer.send(Err(unfit.into()));
+                return;
+            }
+        };
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
@@ -231,7 +238,12 @@ impl Task {
             status.session = Some(Session::new(claim, now.wall));
         }
         self.publication.opened();
-        self.push(Input::Open { session, epoch }, None).await;
+        let open = Input::Open {
+            session,
+            epoch,
+            named,
+        };
+        self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
         let _ = answer.send(Ok(publisher));
     }
@@ -287,7 +299,7 @@ impl Task {
 
     /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
     async fn carry_out(&mut self, received: Option<Instant>) {
-        let known = self.publication.newest();
+        let known = self.publication.newest().map(|newest| newest.number);
         let (mut parts, mut lag_ms) = (false, None);
         while let Some(output) = self.stream.poll() {
             match output {
@@ -343,7 +355,7 @@ impl Task {
                 meters::part_latency(latency);
             }
         }
-        let newest = self.publication.newest();
+        let newest = self.publication.newest().map(|newest| newest.number);
         if newest > known
             && let Some(epoch) = newest
         {

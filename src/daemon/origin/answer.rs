@@ -39,7 +39,7 @@ pub enum Error {
     /// Too many requests of this stream wait already.
     #[error("too many requests are waiting")]
     TooManyWaiters,
-    /// The stream ended by a fault or with the server, or a file cannot be read.
+    /// The stream failed or the server stops, so that asking again helps; or a file cannot be read.
     #[error("not available")]
     Unavailable,
 }
@@ -76,7 +76,7 @@ impl Error {
     /// The status and the lifetime of the answer.
     pub fn table(&self) -> (StatusCode, Cache) {
         match self {
-            Self::Directive(_) | Self::TooFar => (StatusCode::BAD_REQUEST, Cache::Seconds(1)),
+            Self::Directive(_) | Self::TooFar => (StatusCode::BAD_REQUEST, Cache::BAD_REQUEST),
             Self::NotFound => (StatusCode::NOT_FOUND, Cache::Seconds(1)),
             Self::NeverCame { target_duration } => {
                 (StatusCode::NOT_FOUND, Cache::Seconds(4 * target_duration))
@@ -114,6 +114,9 @@ pub enum Cache {
 impl Cache {
     /// Of the multivariant playlist: a new epoch must be found soon.
     pub const MULTIVARIANT: Self = Self::Seconds(1);
+
+    /// Of what was asked for wrongly (400, 416).
+    pub const BAD_REQUEST: Self = Self::Seconds(1);
 
     /// Of a media playlist.
     pub fn playlist(target_duration: u32, blocking: bool, ended: bool) -> Self {

@@ -38,6 +38,8 @@ pub(super) struct Shown {
     pub(super) player: Player,
     pub(super) multivariant: Option<Arc<Multivariant>>,
     pub(super) snapshots: BTreeMap<Rendition, Arc<Snapshot>>,
+    /// When each rendition grew, with its parts and complete segments since the beginning.
+    pub(super) growth: BTreeMap<Rendition, Vec<(u64, u64, u64)>>,
     pub(super) ended: bool,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Rig {
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
+    /// How far the wall clock was set ahead, or back.
+    pub(super) clock_ms: i64,
     /// Whether the model player looks.
     pub(super) watching: bool,
     sessions: u64,
@@ -66,6 +70,7 @@ impl Rig {
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
+            clock_ms: 0,
             watching: true,
             sessions: 0,
             frame_ms,
@@ -73,10 +78,16 @@ impl Rig {
     }
 
     pub(super) fn open(&mut self) {
+        let epoch = EPOCH + self.now_ms / 1000;
+        self.open_as(epoch, false);
+    }
+
+    pub(super) fn open_as(&mut self, epoch: u64, named: bool) {
         self.sessions += 1;
         self.push(Input::Open {
             session: self.sessions,
-            epoch: EPOCH + self.now_ms / 1000,
+            epoch,
+            named,
         });
     }
 
@@ -132,11 +143,21 @@ impl Rig {
         self.advance_to(self.now_ms + ms);
     }
 
-    /// The process ends, and another goes on after `away_ms` with what the first one left, in bytes.
-    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+    /// The process ends: what it leaves, in bytes.
+    pub(super) fn save(&mut self) -> Option<Bytes> {
         let saved = self.stream.save(self.now());
         self.drain();
-        let file = saved.map(|saved| Bytes::from(saved.encode().concat()));
+        saved.map(|saved| saved.encode().concat().into())
+    }
+
+    /// The process ends, and another goes on after `away_ms` with what the first one left.
+    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+        let file = self.save();
+        self.resume(file, away_ms)
+    }
+
+    /// Another process goes on with `file` after `away_ms`.
+    pub(super) fn resume(&mut self, file: Option<Bytes>, away_ms: u64) -> Result<(), saved::Error> {
         self.now_ms += away_ms;
         self.boot_ms = self.now_ms;
         self.sessions = 0;
@@ -144,21 +165,9 @@ impl Rig {
             Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
             None => Stream::new(settings()),
         };
-        let before = self.epochs.last_key_value().map(|(_, shown)| {
-            let playlists = shown
-                .snapshots
-                .values()
-                .map(|snapshot| snapshot.playlist(Form::Full));
-            playlists.collect::<Vec<_>>()
-        });
+        let before = self.playlists();
         self.drain();
-        let after = self.epochs.last_key_value().map(|(_, shown)| {
-            let playlists = shown
-                .snapshots
-                .values()
-                .map(|snapshot| snapshot.playlist(Form::Full));
-            playlists.collect::<Vec<_>>()
-        });
+        let after = self.playlists();
         assert_eq!(before, after, "what was shown last is shown first");
         Ok(())
     }
@@ -176,6 +185,12 @@ impl Rig {
         self.shown().snapshots[&rendition].playlist(Form::Full)
     }
 
+    fn playlists(&self) -> Option<Vec<String>> {
+        let (_, shown) = self.epochs.last_key_value()?;
+        let all = shown.snapshots.values();
+        Some(all.map(|snapshot| snapshot.playlist(Form::Full)).collect())
+    }
+
     pub(super) fn multivariant(&self) -> &Multivariant {
         self.shown()
             .multivariant
@@ -183,8 +198,8 @@ impl Rig {
             .expect("an epoch presents itself")
     }
 
-    fn now(&self) -> Now {
-        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
+    pub(super) fn now(&self) -> Now {
+        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64 + self.clock_ms);
         Now {
             mono: Duration::from_millis(self.now_ms - self.boot_ms),
             wall,
@@ -209,6 +224,9 @@ impl Rig {
                     if watching {
                         shown.player.observe(now_ms as i64, rendition, &snapshot);
                     }
+                    let complete = snapshot.next_msn - u64::from(snapshot.open.is_some());
+                    let grown = (now_ms, snapshot.next_part, complete);
+                    shown.growth.entry(rendition).or_default().push(grown);
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
@@ -223,13 +241,27 @@ impl Rig {
         self.stream.check_invariants();
     }
 
+    /// The viewer leaves and another comes, to whom what is over was never shown.
+    pub(super) fn change_viewers(&mut self) {
+        self.notices = Vec::new();
+        self.epochs.retain(|_, shown| !shown.ended);
+        for shown in self.epochs.values_mut() {
+            shown.player = new_player(self.frame_ms);
+        }
+    }
+
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let player = || Player::new(self.frame_ms as f64).wanting_spread_ms(1_000);
+        let frame_ms = self.frame_ms;
         self.epochs.entry(epoch).or_insert_with(|| Shown {
-            player: player(),
+            player: new_player(frame_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
+            growth: BTreeMap::new(),
             ended: false,
         })
     }
+}
+
+fn new_player(frame_ms: u64) -> Player {
+    Player::new(frame_ms as f64).wanting_spread_ms(1_000)
 }
