@@ -24,6 +24,10 @@ const WAIT_LIMIT_MS = 10 * 60 * 1000;
 /** More decoder recoveries than this within RECOVERY_WINDOW_MS is a failure, not a hiccup. */
 const RECOVERIES = 3;
 const RECOVERY_WINDOW_MS = 30_000;
+/** Nearer to the end of an ended list than this is its end, seconds: sound and picture do not end together. */
+const END_SLACK_S = 0.3;
+/** Standing still for longer than this before the end of an ended list is its end too, milliseconds. */
+const END_STALL_MS = 1000;
 /** Farther behind the wanted position than this is not live any more, seconds. */
 const LIVE_SLACK_S = 1.5;
 
@@ -44,7 +48,7 @@ const player = {
   goal: new LatencyGoal(),
   /** Whether parts are fetched as soon as they are there. */
   following: false,
-  endedPlaylist: null,
+  ended: null,
   fps: 0,
 };
 
@@ -71,7 +75,7 @@ function explain(status) {
 
 function open(url, stream) {
   close();
-  Object.assign(player, { url, stream, attempt: 0, waitingSince: Date.now(), endedPlaylist: null, recoveries: [], errors: [], stalls: 0, stalledMs: 0 });
+  Object.assign(player, { url, stream, attempt: 0, waitingSince: Date.now(), ended: null, recoveries: [], errors: [], stalls: 0, stalledMs: 0 });
   document.title = stream ? `${stream} · Vitrine` : "Vitrine";
   show("connecting", "Connecting");
   load();
@@ -81,7 +85,7 @@ function close() {
   clearTimeout(player.timer);
   player.hls?.destroy();
   player.hls = null;
-  Object.assign(player, { started: false, following: false, stalledAt: 0 });
+  Object.assign(player, { ended: null, started: false, following: false, stalledAt: 0 });
   video.removeAttribute("src");
   video.load();
 }
@@ -130,6 +134,10 @@ function bufferedAhead() {
   return 0;
 }
 
+// While a broadcast is away hls.js asks for its next segment in this rhythm, once a second by default: that long would
+// its return go unnoticed.
+if (Hls) Object.assign(Hls.DefaultConfig.fragLoadPolicy.default.errorRetry, { retryDelayMs: 200, maxNumRetry: 8 });
+
 function loadWithHlsJs() {
   const hls = new Hls({
     lowLatencyMode: true,
@@ -143,6 +151,7 @@ function loadWithHlsJs() {
   hls.on(Hls.Events.LEVEL_LOADED, () => setGoal(hls));
   hls.on(Hls.Events.FRAG_BUFFERED, (_, buffered) => onBuffered(hls, buffered));
   hls.on(Hls.Events.LEVEL_SWITCHED, nameQuality);
+  hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => { if (!details.live) playOut(hls, details); });
   hls.on(Hls.Events.ERROR, (_, error) => onHlsError(hls, error));
   hls.loadSource(player.url);
   hls.attachMedia(video);
@@ -187,14 +196,44 @@ async function start() {
   }
 }
 
-/** An ended stream keeps its last playlist for a while: only a different one is a new broadcast. */
+/**
+ * Plays an ended list to the end of its media. A list that ends in a gap, because the encoder was away before it came
+ * back with other tracks, never makes the video element end by itself.
+ */
+function playOut(hls, details) {
+  if (hls !== player.hls || document.body.dataset.state === "ended") return;
+  const last = details.fragments.findLast((fragment) => !fragment.gap);
+  const stuck = player.stalledAt && performance.now() - player.stalledAt > END_STALL_MS;
+  if (!last || stuck || video.currentTime > last.end - END_SLACK_S) return end();
+  clearTimeout(player.timer);
+  player.timer = setTimeout(playOut, 100, hls, details);
+}
+
+function end() {
+  clearTimeout(player.timer);
+  Object.assign(player, { waitingSince: Date.now(), attempt: 0 });
+  show("ended", "The broadcast has ended", "If it starts again, so does this page.", { retry: true });
+  awaitNextBroadcast();
+}
+
+/** An ended stream keeps its last playlist for a while: only one that lists something else is a new broadcast. */
 async function awaitNextBroadcast() {
   if (Date.now() - player.waitingSince > WAIT_LIMIT_MS) return;
-  const text = await fetch(player.url).then((answer) => (answer.ok ? answer.text() : null), () => null);
+  const text = await fetch(player.url, { cache: "no-store" }).then((answer) => (answer.ok ? answer.text() : null), () => null);
   if (document.body.dataset.state !== "ended") return;
-  if (text && player.endedPlaylist !== null && text !== player.endedPlaylist) return open(player.url, player.stream);
-  player.endedPlaylist ??= text ?? "";
-  player.timer = setTimeout(awaitNextBroadcast, RETRY_MS.at(-1));
+  if (text && listsAnother(text)) {
+    close();
+    show("connecting", "Connecting");
+    return load();
+  }
+  player.timer = setTimeout(awaitNextBroadcast, RETRY_MS[Math.min(player.attempt++, RETRY_MS.length - 1)]);
+}
+
+/** Whether a multivariant playlist lists other media playlists than the one that ended. */
+function listsAnother(text) {
+  const listed = text.split("\n").filter((line) => /^[^#\s]/.test(line)).map((line) => new URL(line.trim(), new URL(player.url, location)).href);
+  player.ended ??= player.hls ? player.hls.levels.map((level) => level.uri) : listed;
+  return !listed.some((uri) => player.ended.includes(uri));
 }
 
 video.addEventListener("playing", () => {
@@ -209,12 +248,7 @@ video.addEventListener("waiting", () => {
   if (player.hls?.latestLevelDetails?.live) player.goal.stalled(player.stalledAt / 1000, player.hls.latency);
   show("buffering");
 });
-video.addEventListener("ended", () => {
-  clearTimeout(player.timer);
-  player.waitingSince = Date.now();
-  show("ended", "The broadcast has ended", "If it starts again, so does this page.", { retry: true });
-  awaitNextBroadcast();
-});
+video.addEventListener("ended", () => { if (document.body.dataset.state !== "ended") end(); });
 video.addEventListener("error", async () => {
   if (player.hls || !video.getAttribute("src")) return; // hls.js reports for itself
   if (video.error?.code === MediaError.MEDIA_ERR_DECODE) {

@@ -147,6 +147,13 @@ impl Playlist {
         }
     }
 
+    /// `CAN-SKIP-UNTIL`, seconds.
+    pub(crate) fn skip_boundary(&self) -> f64 {
+        self.server_control["CAN-SKIP-UNTIL"]
+            .parse()
+            .expect("seconds")
+    }
+
     /// Seconds from its first to its last listed moment.
     pub(crate) fn duration(&self) -> f64 {
         let open = self.segments.last().filter(|segment| segment.uri.is_none());

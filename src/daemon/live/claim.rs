@@ -47,6 +47,15 @@ pub enum Busy {
 }
 
 impl Busy {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::Live,
+        Self::Contested,
+        Self::ShuttingDown,
+        Self::TooMany,
+        Self::Unavailable,
+    ];
+
     /// The name in metrics.
     pub fn label(self) -> &'static str {
         match self {

@@ -38,6 +38,8 @@ pub(super) struct Shown {
     pub(super) player: Player,
     pub(super) multivariant: Option<Arc<Multivariant>>,
     pub(super) snapshots: BTreeMap<Rendition, Arc<Snapshot>>,
+    /// When each rendition grew, with its parts and complete segments since the beginning.
+    pub(super) growth: BTreeMap<Rendition, Vec<(u64, u64, u64)>>,
     pub(super) ended: bool,
 }
 
@@ -222,6 +224,9 @@ impl Rig {
                     if watching {
                         shown.player.observe(now_ms as i64, rendition, &snapshot);
                     }
+                    let complete = snapshot.next_msn - u64::from(snapshot.open.is_some());
+                    let grown = (now_ms, snapshot.next_part, complete);
+                    shown.growth.entry(rendition).or_default().push(grown);
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
@@ -251,6 +256,7 @@ impl Rig {
             player: new_player(frame_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
+            growth: BTreeMap::new(),
             ended: false,
         })
     }
