@@ -118,6 +118,7 @@ impl Rig {
                 self.push(Input::Open {
                     session: self.sessions,
                     epoch: epoch.into(),
+                    named: epoch % 2 == 1,
                 });
             }
             Operation::Close { stopped, age } => self.push(Input::Close {
@@ -270,7 +271,7 @@ fn holds(snapshot: &Snapshot) {
 }
 
 /// A configuration that publishers have.
-fn config(which: u8) -> Config {
+pub(crate) fn config(which: u8) -> Config {
     const AVC: [&[u8]; 2] = [
         b"\x01\x64\x00\x0d\xff\xe1\x00\x1a\x67\x64\x00\x0d\xac\xd9\x41\x41\x9f\x9f\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\xc0\xf1\x42\x99\x60\x01\x00\x06\x68\xeb\xe3\xcb\x22\xc0\xfd\xf8\xf8\x00",
         b"\x01\x42\xc0\x1e\xff\xe1\x00\x19\x67\x42\xc0\x1e\xda\x02\x80\xbf\xe5\xc0\x44\x00\x00\x03\x00\x04\x00\x00\x03\x00\xf0\x3c\x58\xba\x80\x01\x00\x04\x68\xce\x0f\xc8",

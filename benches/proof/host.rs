@@ -32,10 +32,44 @@ impl Usage {
             text.and_then(|text| text.parse().ok()).unwrap_or(0)
         };
         Self {
-            cpu: Duration::from_millis((field(14) + field(15)) * 1000 / TICKS_PER_SECOND),
+            // Ticks are coarse, and know of threads that have ended; the scheduler counts nanoseconds of those that have not.
+            cpu: Duration::from_millis((field(14) + field(15)) * 1000 / TICKS_PER_SECOND)
+                .max(scheduled(pid)),
             rss: field(24) * PAGE_BYTES,
         }
     }
+}
+
+impl Usage {
+    /// Of the process `pid` and all its descendants: a server may be a master and its workers. Memory that they share is
+    /// counted in each.
+    pub(crate) fn of_tree(pid: u32) -> Self {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let children = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        children
+            .map(Self::of_tree)
+            .fold(Self::of(pid), |sum, child| Self {
+                cpu: sum.cpu + child.cpu,
+                rss: sum.rss + child.rss,
+            })
+    }
+}
+
+/// CPU time of all threads that run now (`/proc/<pid>/task/<tid>/schedstat`).
+fn scheduled(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let nanoseconds = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse().ok()
+        });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 /// `USER_HZ`, which Linux fixes for every architecture that matters here.

@@ -6,14 +6,24 @@
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
+mod edge;
 mod edge_delay;
+#[allow(dead_code)]
+#[path = "../../tests/it/edges.rs"]
+mod edges;
 mod host;
-#[allow(unreachable_pub)]
+mod link;
+mod mobile;
+mod peers;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
+mod soak;
 #[allow(dead_code)]
 #[path = "../../tests/it/sources.rs"]
 mod sources;
+#[allow(dead_code, unused_imports)]
+#[path = "../../tests/it/viewer.rs"]
+mod viewer;
 
 use std::io;
 
@@ -28,10 +38,21 @@ async fn main() -> io::Result<()> {
         .split_first()
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
+        "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
+        "peers" => peers::run(rest).await,
+        "mobile" => mobile::run(rest).await,
+        "soak" => soak::run(rest).await,
         _ => {
-            eprintln!("usage: cargo bench --bench proof -- edge_delay [seconds]");
+            eprintln!("usage: cargo bench --bench proof -- <one of>\n{USAGE}");
             std::process::exit(64);
         }
     }
 }
+
+const USAGE: &str = "  \
+  edge [viewers] [seconds per turn] [rounds]
+  edge_delay [seconds]
+  mobile [minutes] [row]
+  peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
+  soak [minutes]";

@@ -6,6 +6,8 @@
 // Every state a viewer can meet has a name (`data-state` on the body) and a sentence. Nothing is retried for ever:
 // waiting for a broadcast gives up after WAIT_LIMIT_MS and says so.
 
+import { LatencyGoal, playbackRate } from "./latency.js";
+
 const Hls = window.Hls;
 const $ = (id) => document.getElementById(id);
 const [stage, video] = [$("stage"), $("video")];
@@ -13,10 +15,8 @@ const query = new URLSearchParams(location.search);
 
 /** How fast the page may play to get back to the live edge; at 1 it keeps whatever latency it started with. */
 const CATCH_UP_RATE = Number(query.get("catchup")) || 1.1;
-/** Less than this in the buffer is never spent on catching up, seconds: two parts of 200 ms. */
-const CATCH_UP_RESERVE_S = 0.4;
-/** Nearer to the goal than this is there, seconds. */
-const CATCH_UP_SLACK_S = 0.05;
+/** The hold-back assumed until the first playlist tells: three parts of 200 ms and a bit. */
+const HOLD_BACK_S = 0.645;
 /** Pauses between attempts, milliseconds; the last one repeats. */
 const RETRY_MS = [1000, 1000, 2000, 3000, 5000];
 /** A page left open stops asking after this long. */
@@ -44,6 +44,10 @@ const player = {
   stalledMs: 0,
   stalledAt: 0,
   started: false,
+  /** What the network was seen to do; it outlives a reload of the stream. */
+  goal: new LatencyGoal(),
+  /** Whether parts are fetched as soon as they are there. */
+  following: false,
   ended: null,
   fps: 0,
 };
@@ -81,9 +85,7 @@ function close() {
   clearTimeout(player.timer);
   player.hls?.destroy();
   player.hls = null;
-  player.ended = null;
-  player.started = false;
-  player.stalledAt = 0;
+  Object.assign(player, { ended: null, started: false, following: false, stalledAt: 0 });
   video.removeAttribute("src");
   video.load();
 }
@@ -98,16 +100,29 @@ function load() {
   show("failed", "This browser cannot play HLS", "It has neither Media Source Extensions nor native HLS.");
 }
 
-/**
- * Plays a little faster while farther behind than the server asks for. hls.js can do this itself
- * (maxLiveSyncPlaybackRate), but only with more than a second buffered: with parts of 200 ms that is never.
- */
-function catchUp() {
+/** Keeps the latency where `latency.js` wants it. */
+function keepLatency() {
   const { hls } = player;
   if (!hls || video.paused || hls.targetLatency === null) return;
-  const behind = hls.latency - hls.targetLatency;
-  const wanted = behind > CATCH_UP_SLACK_S && bufferedAhead() > CATCH_UP_RESERVE_S ? Math.min(CATCH_UP_RATE, 1 + behind / 2) : 1;
+  setGoal(hls);
+  const wanted = playbackRate(hls.latency - hls.targetLatency, bufferedAhead(), CATCH_UP_RATE);
   if (Math.abs(video.playbackRate - wanted) > 0.005) video.playbackRate = wanted;
+}
+
+/** hls.js starts, and goes live again, at its target latency. */
+function setGoal(hls) {
+  const holdBack = hls.latestLevelDetails?.partHoldBack || HOLD_BACK_S;
+  const wanted = player.goal.goal(performance.now() / 1000, holdBack);
+  if (Math.abs(wanted - (hls.targetLatency ?? 0)) > 0.005) hls.targetLatency = wanted;
+}
+
+/** What a part tells of the network, unless the player fetched it late itself: having started, or gone back. */
+function onBuffered(hls, { frag, part, stats }) {
+  const details = hls.latestLevelDetails;
+  if (!part || !details?.live) return;
+  player.goal.answered((stats.loading.first - stats.loading.start) / 1000);
+  player.following ||= part.end > details.edge - details.partTarget / 2;
+  if (player.following) player.goal.arrived(performance.now() / 1000, details.edge + details.age - part.start);
 }
 
 /** Seconds that can be played without another byte. */
@@ -126,11 +141,15 @@ if (Hls) Object.assign(Hls.DefaultConfig.fragLoadPolicy.default.errorRetry, { re
 function loadWithHlsJs() {
   const hls = new Hls({
     lowLatencyMode: true,
+    liveSyncOnStallIncrease: 0, // the goal says how much
     backBufferLength: 30,
     capLevelToPlayerSize: true,
   });
   player.hls = hls;
-  hls.on(Hls.Events.MANIFEST_PARSED, () => { listQualities(); start(); });
+  hls.on(Hls.Events.MANIFEST_LOADED, (_, { stats }) => player.goal.answered((stats.loading.first - stats.loading.start) / 1000));
+  hls.on(Hls.Events.MANIFEST_PARSED, () => { setGoal(hls); listQualities(); start(); });
+  hls.on(Hls.Events.LEVEL_LOADED, () => setGoal(hls));
+  hls.on(Hls.Events.FRAG_BUFFERED, (_, buffered) => onBuffered(hls, buffered));
   hls.on(Hls.Events.LEVEL_SWITCHED, nameQuality);
   hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => { if (!details.live) playOut(hls, details); });
   hls.on(Hls.Events.ERROR, (_, error) => onHlsError(hls, error));
@@ -226,6 +245,7 @@ video.addEventListener("waiting", () => {
   if (!player.started || video.seeking) return;
   player.stalls += 1;
   player.stalledAt = performance.now();
+  if (player.hls?.latestLevelDetails?.live) player.goal.stalled(player.stalledAt / 1000, player.hls.latency);
   show("buffering");
 });
 video.addEventListener("ended", () => { if (document.body.dataset.state !== "ended") end(); });
@@ -308,7 +328,8 @@ const cells = Object.fromEntries(Object.keys(ROWS).map((name) => {
   return [name, value];
 }));
 
-video.addEventListener("timeupdate", catchUp);
+video.addEventListener("timeupdate", keepLatency);
+video.addEventListener("seeking", () => { player.following = false; });
 
 let lastFrames = 0;
 let lastTick = performance.now();

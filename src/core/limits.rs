@@ -142,6 +142,9 @@ pub const ENDED_RETENTION: Duration = Duration::from_secs(60);
 pub const WAITERS_PER_STREAM_MAX: usize = 20_000;
 /// Parts whose publish latency the control API summarises: some 25 s of 200 ms parts.
 pub const LATENCIES_KEPT_MAX: usize = 128;
+/// Distance of a named epoch from the clock, either way: program date-time is counted from it, and the next one must be
+/// beyond it, so a name far off would spoil dates now and numbers for as long.
+pub const EPOCH_SLACK: Duration = Duration::from_secs(3600);
 /// Least time between two timers of a stream: the grain of the clocks.
 pub const TIMER_REST: Duration = Duration::from_millis(1);
 /// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below

@@ -9,6 +9,7 @@
 //! | [`network`] | networks in CIDR notation, and what counts as one address |
 //! | [`problem`] | errors of an HTTP API (RFC 9457) |
 //! | [`serve`] | listeners: accept, admit, TLS, HTTP/1.1 and HTTP/2, drain |
+//! | [`supervisor`] | what the service manager is told: ready, reloading, stopping, alive |
 //! | [`telemetry`] | logs and metrics |
 //! | [`throttle`] | one log line a second for each reason |
 //!
@@ -22,5 +23,6 @@ pub mod descriptors;
 pub mod network;
 pub mod problem;
 pub mod serve;
+pub mod supervisor;
 pub mod telemetry;
 pub mod throttle;

@@ -32,8 +32,11 @@ pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 pub(crate) struct Config {
     top: String,
     keys: Vec<(String, String)>,
+    key_option: &'static str,
     tls: bool,
     static_dir: Option<PathBuf>,
+    rtmp: String,
+    http: String,
     publish: String,
     hls: String,
     log: Option<&'static str>,
@@ -58,6 +61,12 @@ impl Config {
         self
     }
 
+    /// Adds a line to every key.
+    pub(crate) fn key_option(mut self, line: &'static str) -> Self {
+        self.key_option = line;
+        self
+    }
+
     /// Takes the permission of `key` back.
     pub(crate) fn without_key(mut self, key: &str) -> Self {
         self.keys.retain(|(known, _)| known != key);
@@ -76,6 +85,20 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[rtmp]`.
+    pub(crate) fn rtmp(mut self, line: &str) -> Self {
+        self.rtmp.push_str(line);
+        self.rtmp.push('\n');
+        self
+    }
+
+    /// Adds a line to `[http]`.
+    pub(crate) fn http(mut self, line: &str) -> Self {
+        self.http.push_str(line);
+        self.http.push('\n');
+        self
+    }
+
     /// Adds a line to `[publish]`.
     pub(crate) fn publish(mut self, line: &str) -> Self {
         self.publish.push_str(line);
@@ -91,7 +114,6 @@ impl Config {
     }
 
     /// Logs at `level` instead of `debug`.
-    #[allow(dead_code)] // asked for by the proofs
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
         self
@@ -111,10 +133,15 @@ impl Config {
         let data = folder.join("data");
         let mut text = format!("data_dir = {data:?}\nnode = \"it\"\n{}", self.top);
         for door in self.doors() {
+            let more = match *door {
+                "rtmp" => self.rtmp.as_str(),
+                "http" => self.http.as_str(),
+                _ => "",
+            };
             let listen = listeners
                 .get(*door)
                 .map_or("127.0.0.1:0".to_owned(), SocketAddr::to_string);
-            let _ = write!(text, "[{door}]\nlisten = \"{listen}\"\n");
+            let _ = write!(text, "[{door}]\nlisten = \"{listen}\"\n{more}");
             if let ("http", Some(static_dir)) = (*door, &self.static_dir) {
                 let _ = writeln!(text, "static_dir = {static_dir:?}");
             }
@@ -133,7 +160,8 @@ impl Config {
         for (key, stream) in &self.keys {
             let _ = write!(
                 text,
-                "[[publish.keys]]\nkey = {key:?}\nstream = {stream:?}\n"
+                "[[publish.keys]]\nkey = {key:?}\nstream = {stream:?}\n{}\n",
+                self.key_option
             );
         }
         text
@@ -239,7 +267,6 @@ impl Daemon {
     }
 
     /// Its process id.
-    #[allow(dead_code)] // asked for by the proofs
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -396,7 +423,8 @@ fn log_file(again: bool) -> Arc<Mutex<File>> {
     Arc::new(Mutex::new(options.open(path).expect("a log file")))
 }
 
-fn write_certificate(folder: &Path) {
+/// Writes `cert.pem` and `key.pem` for `localhost` into a folder.
+pub(crate) fn write_certificate(folder: &Path) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     fs::write(folder.join("cert.pem"), made.cert.pem()).expect("the certificate is written");

@@ -23,7 +23,7 @@ fn config() -> Config {
 /// Publishes three seconds at once and stays.
 async fn publish(address: SocketAddr, key: &'static str) -> Publisher {
     spawn_blocking(move || {
-        let tags = flv::read(&sources::SHORT.file()).expect("made just now");
+        let tags = flv::read(sources::SHORT.file()).expect("made just now");
         let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
         assert_eq!(status.code, "NetStream.Publish.Start");
         publisher.push(&tags, 0, None).expect("taken");
@@ -334,6 +334,36 @@ async fn sigterm_answers_every_waiter_and_ends_no_list() {
         .expect("it leaves");
     assert_eq!(exit.code, Some(0), "{}", exit.written);
     drop(encoder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_asked_to_reconnect_is_waited_for() {
+    let config = || config().publish("grace_after_stop = \"1ms\"");
+    let daemon = Daemon::start(&config());
+    let address = daemon.address("rtmp");
+    let publisher = spawn_blocking(move || {
+        let tags = flv::read(sources::SHORT.file()).expect("made just now");
+        let mut publisher = Publisher::connect_reconnecting(address, "live").expect("connected");
+        let status = publisher.request_publish("k3y").expect("told");
+        assert_eq!(status.code, "NetStream.Publish.Start");
+        publisher.push(&tags, 0, None).expect("taken");
+        publisher
+    });
+    let mut publisher = publisher.await.expect("no panic");
+    let folders = Viewer::new(&daemon.url("")).renditions("shop").await;
+    daemon.signal("TERM");
+    let left = spawn_blocking(move || {
+        let asked = publisher.status().expect("told");
+        // It leaves in good order, and means to come back.
+        publisher.stop().expect("a socket");
+        asked.code
+    });
+    let asked = left.await.expect("no panic");
+    assert_eq!(asked, "NetConnection.Connect.ReconnectRequest");
+    let exit = spawn_blocking(move || daemon.wait()).await;
+    let daemon = restart(exit.expect("it leaves"), config()).await;
+    let viewer = Viewer::new(&daemon.url(""));
+    assert_eq!(viewer.renditions("shop").await, folders, "not over");
 }
 
 #[tokio::test(flavor = "multi_thread")]

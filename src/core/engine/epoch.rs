@@ -32,6 +32,9 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
+    /// Program date-time is counted from the number, by media time alone: the same in every origin that is told the same.
+    /// Otherwise from the arrival of each session's first media.
+    named: bool,
     anchor: Anchor,
     bitrate: Bitrate,
     presentation: Option<Arc<Multivariant>>,
@@ -51,6 +54,7 @@ impl Epoch {
         began: Duration,
         plan: Plan,
         length: MediaTime,
+        named: bool,
         arrived: Now,
     ) -> (Self, Timeline) {
         let timeline = Timeline::new(
@@ -74,9 +78,15 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
+            named,
             anchor: Anchor {
                 media: MediaTime::ZERO,
-                wall: arrived.wall,
+                wall: if named {
+                    // To the last second that has a date.
+                    WallTime(number.min(253_402_300_799) as i64 * 1000)
+                } else {
+                    arrived.wall
+                },
             },
             bitrate: Bitrate::default(),
             presentation: None,
@@ -110,6 +120,7 @@ impl Epoch {
             saved_at_ms: now.wall.0,
             grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
             owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
+            named: self.named,
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
             bitrate: (
                 self.bitrate.bandwidth,
@@ -178,6 +189,7 @@ impl Epoch {
             segmenter,
             packagers,
             pending: Vec::new(),
+            named: head.named,
             anchor: Anchor {
                 media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
                 wall: WallTime(saved::number(anchor_wall_ms)?),
@@ -236,8 +248,10 @@ impl Epoch {
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        let wall = arrived.wall.max(self.anchor.program_date_time(base));
-        self.anchor = Anchor { media: base, wall };
+        if !self.named {
+            let wall = arrived.wall.max(self.anchor.program_date_time(base));
+            self.anchor = Anchor { media: base, wall };
+        }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
         self.starving_since = None;
         let timeline = Timeline::new(

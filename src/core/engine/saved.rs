@@ -22,7 +22,7 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"vitrine\n";
 /// Of the head: any change of a type below is a new version.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const PRELUDE_BYTES: usize = 14;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -179,6 +179,8 @@ pub(super) struct Head {
     pub(super) grace_ms: u64,
     /// How much of the time without media had no gap yet.
     pub(super) owed_ms: u64,
+    /// Whether the epoch was named from outside.
+    pub(super) named: bool,
     /// Media time and wall time of the anchor.
     pub(super) anchor_ms: (i64, i64),
     /// Bandwidth, its average, and the segment measured last.
@@ -209,6 +211,8 @@ pub(super) struct Cuts {
     pub(super) part_start: i64,
     pub(super) next: i64,
     pub(super) sound_next: i64,
+    /// Whether the newest segment has media.
+    pub(super) media: bool,
     pub(super) broke_independence: bool,
 }
 

@@ -230,6 +230,7 @@ impl Segmenter {
             part_start: self.lead.part_start,
             next: self.lead.next,
             sound_next: self.sound.next,
+            media: self.lead.media,
             broke_independence: self.broke_independence,
         })
     }
@@ -266,8 +267,7 @@ impl Segmenter {
                 segment_start: Some(saved.segment_start),
                 part_start: lead,
                 next: saved.next,
-                // If it was a gap, the one to come begins a segment where it need not.
-                media: true,
+                media: saved.media,
                 missing: true,
                 ..Lead::default()
             },

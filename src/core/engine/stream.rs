@@ -72,6 +72,9 @@ pub enum Input {
         session: u64,
         /// The epoch to begin if none goes on.
         epoch: u64,
+        /// Whether it was named from outside, to several origins alike: then it is the only one to go on with, and its
+        /// program date-time is counted from its number, the Unix second it began in.
+        named: bool,
     },
     /// `onMetaData` of the session.
     Metadata {
@@ -113,6 +116,7 @@ pub struct Stream {
 struct Session {
     number: u64,
     epoch: u64,
+    named: bool,
     metadata: Metadata,
     video: Option<Config>,
     audio: Option<Config>,
@@ -169,7 +173,11 @@ impl Stream {
     /// Takes one input.
     pub fn push(&mut self, now: Now, input: Input) {
         match input {
-            Input::Open { session, epoch } => self.open(session, epoch),
+            Input::Open {
+                session,
+                epoch,
+                named,
+            } => self.open(session, epoch, named),
             Input::Metadata { session, metadata } => {
                 if let Some(current) = self
                     .session
@@ -266,7 +274,7 @@ impl Stream {
             .is_some_and(|current| current.number == session)
     }
 
-    fn open(&mut self, number: u64, epoch: u64) {
+    fn open(&mut self, number: u64, epoch: u64, named: bool) {
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
         }
@@ -275,6 +283,7 @@ impl Stream {
         self.session = Some(Session {
             number,
             epoch,
+            named,
             metadata: Metadata::default(),
             video: None,
             audio: None,
@@ -350,6 +359,8 @@ impl Stream {
     fn settle(&mut self, now: Now, last: bool) {
         let targets = self.settings.targets();
         let Some(Session {
+            epoch: wanted,
+            named,
             phase: Phase::Probing(probe),
             ..
         }) = &mut self.session
@@ -364,6 +375,7 @@ impl Stream {
         let joined = self
             .epoch
             .as_ref()
+            .filter(|epoch| !*named || epoch.number() == *wanted)
             .and_then(|epoch| epoch.plan().join(&targets, &findings));
         if joined.is_none() {
             probe.measure_gop();
@@ -408,7 +420,10 @@ impl Stream {
             self.outputs.push_back(Output::Notice(Notice::NewEpoch));
             self.end_epoch();
         }
-        let wanted = self.session.as_ref().map_or(0, |session| session.epoch);
+        let (wanted, named) = self
+            .session
+            .as_ref()
+            .map_or((0, false), |session| (session.epoch, session.named));
         self.last_epoch = wanted.max(self.last_epoch + 1);
         let plan = Plan::new(&targets, findings);
         if !plan.independent {
@@ -419,8 +434,14 @@ impl Stream {
             }));
         }
         let length = MediaTime::from_duration(self.settings.window);
-        let (epoch, timeline) =
-            Epoch::new(self.last_epoch, now.mono, plan, length, findings.arrived);
+        let (epoch, timeline) = Epoch::new(
+            self.last_epoch,
+            now.mono,
+            plan,
+            length,
+            named,
+            findings.arrived,
+        );
         self.epoch = Some(epoch);
         timeline
     }

@@ -141,8 +141,39 @@ pub struct PublishKey {
     pub takeover: Option<bool>,
     /// Overrides [`Publish::max_kbps`], in kb/s.
     pub max_kbps: Option<u32>,
+    /// Who numbers the epochs.
+    pub epoch: Numbering,
     /// What logs call the key.
     pub name: Option<String>,
+}
+
+/// Who numbers the epochs of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// The daemon, by its clock.
+    Daemon,
+    /// The publisher, as `?epoch=` behind the key; the daemon where it does not.
+    Publisher,
+}
+
+impl Value for Numbering {
+    const EXPECTED: &'static str = "\"daemon\" or \"publisher\"";
+
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        match value.as_str()? {
+            "daemon" => Some(Self::Daemon),
+            "publisher" => Some(Self::Publisher),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        let name = match self {
+            Self::Daemon => "daemon",
+            Self::Publisher => "publisher",
+        };
+        name.to_owned().show()
+    }
 }
 
 /// How the live streams are cut.
@@ -402,6 +433,7 @@ impl PublishKey {
         let stream = entry.required("stream");
         let takeover = entry.optional("takeover");
         let max_kbps = entry.optional("max_kbps");
+        let epoch = entry.value("epoch", Numbering::Daemon);
         let name = entry.optional("name");
         entry.require(one, "key", "exactly one of key and key_sha256");
         at_least_one(entry, max_kbps.unwrap_or(1), "max_kbps");
@@ -410,6 +442,7 @@ impl PublishKey {
             stream: stream?,
             takeover,
             max_kbps,
+            epoch,
             name,
         })
     }

@@ -1,10 +1,10 @@
 //! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
 //!
 //! Start: folder, certificate, doors, then every port is bound before any is served, then the streams that the process
-//! before has saved go on, then one line per listener on standard output (contracts, section 7). SIGHUP reads the static
-//! keys and the certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not
-//! ready; publishers may finish or reconnect; streams are saved, every waiting player is answered; HTTP connections finish.
-//! A second one ends the process at once.
+//! before has saved go on, then one line per listener on standard output (contracts, section 7), and the service manager is
+//! told. SIGHUP reads the static keys and the certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT
+//! drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
 
@@ -30,18 +30,18 @@ use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
     serve::{self, tls::Identity},
-    telemetry,
+    supervisor, telemetry,
 };
 
 use self::{
-    config::{Config, PublishKey},
+    config::{Config, Numbering, PublishKey},
     listen::Listeners,
 };
 use crate::{
     control,
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, StaticKeys},
+        admission::{Admission, Grant, Permit, StaticKeys},
     },
     live::{
         Registry, StreamId,
@@ -94,8 +94,10 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         .map(|tls| Identity::load(&tls.cert, &tls.key))
         .transpose()?;
     let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
+    // Before whatever counts.
+    let metrics = telemetry::metrics();
     let registry = Registry::new(streams(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
+    let keys = Arc::new(StaticKeys::new(permits(&config.publish.keys)));
     let ingest = Ingest::new(
         door(&config),
         Admission::new(keys.clone()),
@@ -103,7 +105,6 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     );
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
         .behind(config.http.trusted_proxies.clone());
-    let metrics = telemetry::metrics();
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
 
     let listeners = Listeners::bind(&config)?;
@@ -125,11 +126,17 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         &shutdown,
     );
     tasks.spawn(metrics.maintain(shutdown.clone()));
+    tasks.spawn(supervisor::watchdog(shutdown.clone()));
+    supervisor::ready();
 
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => reload(config_path.as_deref(), &keys, identity.as_ref()),
+                Asked::Reload => {
+                    supervisor::reloading();
+                    reload(config_path.as_deref(), &keys, identity.as_ref());
+                    supervisor::ready();
+                }
                 Asked::End => break,
             },
             Some(_) = tasks.join_next() => return Err(Error::Listener),
@@ -155,7 +162,7 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     match Config::keys(path) {
         Ok(fresh) => {
             info!(keys = fresh.len(), "stream keys reloaded");
-            keys.replace(grants(&fresh));
+            keys.replace(permits(&fresh));
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
     }
@@ -203,6 +210,7 @@ async fn drain(
 ) {
     let deadline = Instant::now() + limit;
     info!(?limit, "draining");
+    supervisor::stopping();
     registry.begin_drain();
     // Two fifths are kept for the streams and the last answers.
     ingest.drain(limit * 3 / 5).await;
@@ -247,14 +255,17 @@ fn door(config: &Config) -> ingest::Settings {
     }
 }
 
-fn grants(keys: &[PublishKey]) -> Vec<(Digest, Grant)> {
-    let grant = |key: &PublishKey| Grant {
-        stream: key.stream.clone(),
-        takeover: key.takeover,
-        max_kbps: key.max_kbps,
-        epoch: None,
+fn permits(keys: &[PublishKey]) -> Vec<(Digest, Permit)> {
+    let permit = |key: &PublishKey| Permit {
+        grant: Grant {
+            stream: key.stream.clone(),
+            takeover: key.takeover,
+            max_kbps: key.max_kbps,
+            epoch: None,
+        },
+        epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
-    keys.iter().map(|key| (key.key, grant(key))).collect()
+    keys.iter().map(|key| (key.key, permit(key))).collect()
 }
 
 /// The signals the daemon lives by. Received from the moment this is made.

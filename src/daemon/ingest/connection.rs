@@ -77,6 +77,9 @@ impl Cause {
     }
 }
 
+/// Every cause that `vitrine_sessions_ended_total` tells.
+pub(super) const CAUSES: [&str; 6] = ["stopped", "lost", "kicked", "takeover", "crash", "ended"];
+
 /// What the loop wakes up for.
 enum Wake {
     Deadline,

@@ -78,6 +78,7 @@ struct Accepted {
 impl Ingest {
     /// A door without connections.
     pub fn new(settings: Settings, admission: Admission, registry: Registry) -> Arc<Self> {
+        register();
         Arc::new(Self {
             settings,
             admission,
@@ -164,6 +165,19 @@ impl Ingest {
         if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
             info!(%refusal, held_back, "publish refused");
         }
+    }
+}
+
+/// Brings the series into being: an alert needs the rate of a counter from zero on.
+fn register() {
+    metrics::counter!("vitrine_rtmp_received_bytes_total").increment(0);
+    metrics::counter!("vitrine_publishes_delayed_total").increment(0);
+    let refusals = ["denied", "no_answer"].into_iter();
+    for reason in refusals.chain(Busy::ALL.map(Busy::label)) {
+        metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(0);
+    }
+    for cause in connection::CAUSES {
+        metrics::counter!("vitrine_sessions_ended_total", "cause" => cause).increment(0);
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
+//! | `meters` | what is counted for the metrics |
 //!
 //! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
 //! out) is a watch per rendition: each waiting request wakes once per version. There is no lock between viewers.
@@ -20,6 +21,7 @@ pub mod epochs;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod id;
+mod meters;
 mod publication;
 pub mod published;
 pub mod publisher;

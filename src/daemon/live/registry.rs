@@ -25,7 +25,9 @@ use vitrine_core::{
 };
 use vitrine_runtime::clock::Clock;
 
-use super::{Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, publisher::Message, task};
+use super::{
+    Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, meters, publisher::Message, task,
+};
 
 /// The live streams of this process. A cheap handle.
 #[derive(Clone)]
@@ -54,6 +56,7 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// A registry without streams.
     pub fn new(settings: Settings, epochs: EpochStore, clock: Clock) -> Self {
+        meters::register();
         Self(Arc::new(Inner {
             settings,
             epochs,

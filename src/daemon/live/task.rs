@@ -27,6 +27,7 @@ use super::{
     Busy, Claim, Fence, Live, Publisher, StreamId,
     contest::Contest,
     epochs::EpochStore,
+    meters,
     publication::Publication,
     published::Shared,
     publisher::{Held, Message},
@@ -112,7 +113,11 @@ impl Task {
                     }
                 } => self.expire().await,
                 // Before the end of the publish: what was sent before it is in the inbox by then.
-                Some(message) = self.inbox.recv() => self.take(message).await,
+                Some(message) = self.inbox.recv() => {
+                    self.shared.take_up(Some(self.received(&message)));
+                    self.take(message).await;
+                    self.shared.take_up(None);
+                }
                 end = async {
                     match &mut self.held {
                         Some((held, _)) => (&mut held.ended).await.unwrap_or(End::Lost),
@@ -162,6 +167,15 @@ impl Task {
         }
     }
 
+    /// When a message came, on the stream's clock; those that do not tell count from now.
+    fn received(&self, message: &Message) -> Duration {
+        let waited = match message {
+            Message::Media { received, .. } => received.elapsed(),
+            Message::Claim { .. } | Message::Metadata { .. } => Duration::ZERO,
+        };
+        self.clock.now().mono.saturating_sub(waited)
+    }
+
     async fn take(&mut self, message: Message) {
         match message {
             Message::Claim { claim, answer } => self.claim(*claim, answer).await,
@@ -197,15 +211,23 @@ impl Task {
             let _ = answer.send(Err(busy));
             return;
         }
-        let running = self.publication.newest();
+        let (named, newest) = (claim.epoch.is_some(), self.publication.newest());
         let epoch = (self.epochs)
-            .next(&self.shared.id, now.wall, claim.epoch, running)
+            .next(&self.shared.id, now.wall, claim.epoch, newest)
             .await;
+        let epoch = match epoch {
+            Ok(epoch) => epoch,
+            Err(unfit) => {
+                let _ = answer.send(Err(unfit.into()));
+                return;
+            }
+        };
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
         }
         self.session += 1;
+        meters::accepted(claim.protocol);
         let session = self.session;
         let (publisher, held) =
             Publisher::pair(session, self.shared.inbox.clone(), self.budget.clone());
@@ -216,7 +238,12 @@ impl Task {
             status.session = Some(Session::new(claim, now.wall));
         }
         self.publication.opened();
-        self.push(Input::Open { session, epoch }, None).await;
+        let open = Input::Open {
+            session,
+            epoch,
+            named,
+        };
+        self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
         let _ = answer.send(Ok(publisher));
     }
@@ -272,8 +299,8 @@ impl Task {
 
     /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
     async fn carry_out(&mut self, received: Option<Instant>) {
-        let known = self.publication.newest();
-        let mut parts = false;
+        let known = self.publication.newest().map(|newest| newest.number);
+        let (mut parts, mut lag_ms) = (false, None);
         while let Some(output) = self.stream.poll() {
             match output {
                 Output::Presentation(presentation) => {
@@ -285,9 +312,17 @@ impl Task {
                     rendition,
                     snapshot,
                 } => {
-                    let new = self.publication.snapshot(epoch, rendition, snapshot);
-                    metrics::counter!("vitrine_parts_total").increment(new);
-                    parts |= new > 0;
+                    let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
+                    if new > 0 {
+                        parts = true;
+                        meters::published(rendition, &snapshot, new);
+                        let now = self.clock.now().wall;
+                        // Of a part made of media that has just come, not of one that waited for its successor.
+                        if received.is_some() {
+                            let lag = meters::lag_ms(rendition, &snapshot, now);
+                            lag_ms = lag_ms.max(lag);
+                        }
+                    }
                 }
                 Output::Ended { epoch } => {
                     self.publication
@@ -295,6 +330,10 @@ impl Task {
                 }
                 Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
                 Output::Notice(notice) => {
+                    if let Notice::Starving { .. } = notice {
+                        metrics::counter!("vitrine_starvations_total").increment(1);
+                        self.shared.status().starving = true;
+                    }
                     match notice {
                         Notice::Joined => tracing::info!(stream = %self.shared.id, "{notice}"),
                         _ => tracing::warn!(stream = %self.shared.id, "{notice}"),
@@ -311,10 +350,12 @@ impl Task {
             if let Some(received) = received.filter(|_| parts) {
                 let latency = received.elapsed();
                 status.latency.add(latency);
-                metrics::histogram!("vitrine_part_publish_seconds").record(latency);
+                status.media_lag_ms = lag_ms;
+                status.starving = false;
+                meters::part_latency(latency);
             }
         }
-        let newest = self.publication.newest();
+        let newest = self.publication.newest().map(|newest| newest.number);
         if newest > known
             && let Some(epoch) = newest
         {

@@ -124,6 +124,7 @@ pub async fn connections<S, F>(
         tls,
         refusals: OncePerSecond::default(),
     });
+    register(name);
     let mut tasks = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -271,6 +272,17 @@ fn note_panic(name: &'static str, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         metrics::counter!("vitrine_connection_panics_total", "listener" => name).increment(1);
         tracing::error!(listener = name, %error, "a connection's task panicked");
+    }
+}
+
+/// Brings a listener's series into being: an alert needs the rate of a counter from zero on.
+fn register(name: &'static str) {
+    metrics::gauge!("vitrine_connections", "listener" => name).increment(0);
+    metrics::counter!("vitrine_accept_errors_total", "listener" => name).increment(0);
+    metrics::counter!("vitrine_connection_panics_total", "listener" => name).increment(0);
+    for reason in Refused::REASONS {
+        metrics::counter!("vitrine_connections_refused_total", "listener" => name, "reason" => reason)
+            .increment(0);
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Shown {
     pub(super) player: Player,
     pub(super) multivariant: Option<Arc<Multivariant>>,
     pub(super) snapshots: BTreeMap<Rendition, Arc<Snapshot>>,
+    /// When each rendition grew, with its parts and complete segments since the beginning.
+    pub(super) growth: BTreeMap<Rendition, Vec<(u64, u64, u64)>>,
     pub(super) ended: bool,
 }
 
@@ -76,10 +78,16 @@ impl Rig {
     }
 
     pub(super) fn open(&mut self) {
+        let epoch = EPOCH + self.now_ms / 1000;
+        self.open_as(epoch, false);
+    }
+
+    pub(super) fn open_as(&mut self, epoch: u64, named: bool) {
         self.sessions += 1;
         self.push(Input::Open {
             session: self.sessions,
-            epoch: EPOCH + self.now_ms / 1000,
+            epoch,
+            named,
         });
     }
 
@@ -216,6 +224,9 @@ impl Rig {
                     if watching {
                         shown.player.observe(now_ms as i64, rendition, &snapshot);
                     }
+                    let complete = snapshot.next_msn - u64::from(snapshot.open.is_some());
+                    let grown = (now_ms, snapshot.next_part, complete);
+                    shown.growth.entry(rendition).or_default().push(grown);
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
@@ -230,13 +241,27 @@ impl Rig {
         self.stream.check_invariants();
     }
 
+    /// The viewer leaves and another comes, to whom what is over was never shown.
+    pub(super) fn change_viewers(&mut self) {
+        self.notices = Vec::new();
+        self.epochs.retain(|_, shown| !shown.ended);
+        for shown in self.epochs.values_mut() {
+            shown.player = new_player(self.frame_ms);
+        }
+    }
+
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let player = || Player::new(self.frame_ms as f64).wanting_spread_ms(1_000);
+        let frame_ms = self.frame_ms;
         self.epochs.entry(epoch).or_insert_with(|| Shown {
-            player: player(),
+            player: new_player(frame_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
+            growth: BTreeMap::new(),
             ended: false,
         })
     }
+}
+
+fn new_player(frame_ms: u64) -> Player {
+    Player::new(frame_ms as f64).wanting_spread_ms(1_000)
 }
