@@ -16,6 +16,8 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
   "--autoplay-policy=no-user-gesture-required",
+  // A page that a test makes up has no address, and would be kept from other ports of this machine.
+  "--disable-features=BlockInsecurePrivateNetworkRequests,LocalNetworkAccessChecks,PrivateNetworkAccessSendPreflights",
 ];
 
 /** A fresh browser with an empty profile, and one page of `viewport` pixels in it. */

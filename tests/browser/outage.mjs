@@ -11,7 +11,7 @@ import { writeFile } from "node:fs/promises";
 import { openPage } from "./chromium.mjs";
 import { readCounter } from "./counter.mjs";
 
-const START_LIMIT_MS = 20_000;
+const START_LIMIT_MS = 40_000;
 const SETTLE_MS = 2_000;
 /** Pictures nearer together than this are not read: reading costs. */
 const READ_EVERY_MS = 60;
@@ -51,7 +51,7 @@ const GRID = `<!doctype html><title>outages</title><style>
 const { browser, page } = await openPage({ width: 680, height: 300 }); // small: what is drawn costs
 const html = (body) => (route) => route.fulfill({ contentType: "text/html", body });
 await page.route("**/outages", html(GRID));
-await page.route("**/bare?*", html(BARE));
+await page.route(/\/bare\?/, html(BARE));
 await page.addInitScript(`globalThis.readCounter = ${readCounter}`);
 await page.goto(new URL("/outages", server).href);
 await page.evaluate(record, READ_EVERY_MS);

@@ -517,6 +517,35 @@ fn sound_that_outlives_its_pictures_ends_where_their_gap_does() {
 }
 
 #[test]
+fn a_gap_never_stands_behind_media_in_its_segment() {
+    for (from_ms, ms) in [(400, 100), (3_950, 450), (3_000, 1_900), (11_700, 300)] {
+        let mut rig = Rig::new(FRAME_MS);
+        let mut items = Source::new((30, 1), 3, Some(aac(48_000, false))).items(0, 12_000);
+        items.retain(|(at_ms, item)| {
+            let lost = matches!(item, Item::Frame(frame) if frame.kind == Kind::Video)
+                && (from_ms..from_ms + ms).contains(at_ms);
+            !lost
+        });
+        rig.open();
+        rig.send(items);
+        rig.close(End::Lost);
+        rig.pass(5_000);
+        for rendition in [Rendition::High, Rendition::Audio] {
+            let all = segments(&rig, rendition);
+            let gap = |segment: &Segment| segment.parts.iter().all(|part| part.data.is_none());
+            assert!(all.iter().any(|segment| gap(segment)), "{rendition}");
+            for segment in all {
+                let mixed = segment
+                    .parts
+                    .windows(2)
+                    .any(|pair| pair[0].data.is_some() && pair[1].data.is_none());
+                assert!(!mixed, "{rendition} {} of {from_ms}+{ms}", segment.msn);
+            }
+        }
+    }
+}
+
+#[test]
 fn lost_pictures_leave_segments_as_long_as_their_parts() {
     for (from_ms, ms) in [
         (500, 237),
