@@ -35,6 +35,9 @@ pub(super) fn register() {
     for protocol in ["rtmp", "rtmps"] {
         counter!("vitrine_sessions_accepted_total", "protocol" => protocol).increment(0);
     }
+    for outcome in ["resumed", "refused"] {
+        counter!("vitrine_resumes_total", "outcome" => outcome).increment(0);
+    }
     counter!("vitrine_ingest_media_bytes_total").increment(0);
     counter!("vitrine_starvations_total").increment(0);
     counter!("vitrine_stream_panics_total").increment(0);
