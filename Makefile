@@ -12,6 +12,9 @@ export CARGO_TERM_COLOR ?= auto
 
 TIME ?= 600
 CASES ?= 6000
+MINUTES ?= 60
+HOURS ?= 24
+MOBILE_MINUTES ?= 10
 fuzz_targets = $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 
 ##@ Try it
@@ -38,6 +41,11 @@ build-release: ## Build the daemon for use
 	@conf/install.sh build
 	cargo build --release --locked
 
+.PHONY: deb
+deb: build-release assets ## Debian package of the daemon, in target/debian
+	@conf/install.sh deb
+	cargo deb --no-build --locked
+
 .PHONY: assets
 assets: examples/player/hls.min.js ## Fetch hls.js from npm and put it beside the player page
 
@@ -47,8 +55,8 @@ examples/player/hls.min.js: examples/package-lock.json
 	cp examples/node_modules/hls.js/dist/hls.min.js $@
 	touch $@
 
-tests/browser/node_modules: tests/browser/package-lock.json
-	npm ci --prefix tests/browser --no-progress --silent
+tests/browser/node_modules tests/oracle/node_modules: %/node_modules: %/package-lock.json
+	npm ci --prefix $* --no-progress --silent
 	touch $@
 
 ##@ Test
@@ -75,7 +83,7 @@ test: ## Everything: set-up, build, lint, Rust tests, browser, corpora; prints m
 .PHONY: test-setup test-build test-lint test-rust test-browser test-corpora
 test-setup:
 	@conf/install.sh test
-	$(MAKE) assets tests/browser/node_modules
+	$(MAKE) assets tests/browser/node_modules tests/oracle/node_modules
 
 test-build:
 	cargo test --workspace --locked --no-run
@@ -87,6 +95,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 
 test-browser: # a module of the integration tests
 	@$(call need_tests,--test it browser::)
+	node --test tests/browser/*.test.mjs
 	cargo test --locked --test it browser::
 
 test-corpora: # the fuzz targets' bodies over every committed input, on stable
@@ -101,8 +110,8 @@ lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
-	for script in conf/*.sh .ci/run; do bash -n "$$script"; done
-	for script in examples/player/player.js tests/*/*.mjs; do node --check "$$script"; done
+	for script in conf/*.sh conf/deb/* tests/it/*.sh .ci/run; do bash -n "$$script"; done
+	for script in examples/player/{player,latency}.js examples/*.mjs tests/*/*.mjs; do node --check "$$script"; done
 
 .PHONY: fuzz $(fuzz_targets:%=fuzz-%)
 fuzz: $(fuzz_targets:%=fuzz-%) ## Fuzz each target for TIME seconds (600), or one of them: make fuzz-<target>
@@ -114,8 +123,13 @@ $(fuzz_targets:%=fuzz-%): fuzz-%: # libFuzzer wants unstable flags: a nightly to
 
 ##@ Measure
 
-.PHONY: soak
-soak: ## Random broadcasts against the model player, about a hundred a minute (CASES=6000: about an hour)
+.PHONY: soak model
+soak: ## HOURS (24) of the core on a virtual clock, then MINUTES (60) of publishers, viewers and hostile neighbours: flat?
+	@conf/install.sh proof
+	MODEL_HOURS=$(HOURS) cargo test --locked --package vitrine-core --lib -- day::an_hour --nocapture
+	cargo bench --locked --bench proof -- soak $(MINUTES)
+
+model: ## Random broadcasts against the model player, about a hundred a minute (CASES=6000: about an hour)
 	@conf/install.sh build
 	MODEL_CASES=$(CASES) cargo test --locked --package vitrine-core --lib -- model::every_playlist --nocapture
 
@@ -140,12 +154,17 @@ proof-peers: ## Beside nginx-rtmp and Rushls: ingest, viewers, floods, files, wa
 	fi
 	cargo bench --locked --bench proof -- peers $(ARGS)
 
+.PHONY: proof-mobile
+proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shaky link (MOBILE_MINUTES=10 per row; README: "For phones")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- mobile $(MOBILE_MINUTES)
+
 ##@ House
 
 .PHONY: clean
 clean: ## Remove everything that was built or fetched
 	cargo clean
-	rm -rf examples/node_modules examples/player/hls.min.js tests/browser/node_modules
+	rm -rf examples/node_modules examples/player/hls.min.js tests/browser/node_modules tests/oracle/node_modules
 
 .PHONY: help
 help: ## This list

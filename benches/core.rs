@@ -85,6 +85,7 @@ fn package(items: Vec<(u32, Item)>) -> Option<Arc<Snapshot>> {
         Input::Open {
             session: 1,
             epoch: 1,
+            named: false,
         },
     );
     for (ms, item) in items {

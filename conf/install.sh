@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Vitrine's make targets need, and nothing that is there already. Run it as often as you like.
 #
-#   conf/install.sh build|demo|test|proof|fuzz [more groups]
+#   conf/install.sh build|demo|test|proof|fuzz|deb [more groups]
 #   conf/install.sh --list           # what each group needs and whether this machine has it; installs nothing
 #
 # Each need is a check and the Debian/Ubuntu package that satisfies it. A check that passes is believed, wherever the
@@ -34,6 +34,7 @@ has npm                 | npm"
 
 test="$demo
 has ffprobe             | ffmpeg
+has openssl             | openssl
 has_chromium            | chromium
 has gst-launch-1.0      | gstreamer1.0-tools
 has_element videotestsrc | gstreamer1.0-plugins-base
@@ -42,10 +43,14 @@ has_element rtmp2sink   | gstreamer1.0-plugins-bad
 has_element x264enc     | gstreamer1.0-plugins-ugly
 has_element avenc_aac   | gstreamer1.0-libav
 has_server nginx        | nginx-light
-has_server varnishd     | varnish"
+has_server varnishd     | varnish
+has promtool            | prometheus
+has systemd-analyze     | systemd"
 
 proof="$test
 has_nginx_rtmp          | libnginx-mod-rtmp"
+
+deb=$build
 
 fuzz="$build
 has c++                 | build-essential"
@@ -57,8 +62,8 @@ needs() { # the lines of the named groups, each once
     local group
     for group; do
         case $group in
-            build | demo | test | proof | fuzz) printf '%s\n' "${!group}" ;;
-            *) die "no group called '$group'; the groups are build, demo, test, proof and fuzz" ;;
+            build | demo | test | proof | fuzz | deb) printf '%s\n' "${!group}" ;;
+            *) die "no group called '$group'; the groups are build, demo, test, proof, fuzz and deb" ;;
         esac
     done | awk 'NF && !seen[$0]++'
 }
@@ -92,7 +97,7 @@ install_packages() {
     fi
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
     if [[ -d /run/systemd/system ]]; then
-        for service in nginx varnish; do
+        for service in nginx varnish prometheus; do
             [[ " $* " != *" $service"* ]] || "${sudo[@]}" systemctl disable --quiet "$service" 2>/dev/null || true
         done
     fi
@@ -100,7 +105,7 @@ install_packages() {
 
 list() {
     local group check package
-    for group in build demo test proof fuzz; do
+    for group in build demo test proof fuzz deb; do
         printf '%s\n' "$group"
         while IFS='|' read -r check package; do
             # shellcheck disable=SC2086 # a check is a command and its arguments
@@ -129,6 +134,11 @@ if ((${#missing[@]})); then
     done <<<"$lines"
 fi
 check_rust
+# A minute and a half on two cores, once.
+if [[ " $* " =~ \ (test|deb|proof)\  ]] && ! cargo deb --version >/dev/null 2>&1; then
+    say "installing cargo-deb"
+    cargo install --quiet --locked cargo-deb
+fi
 if [[ " $* " == *" fuzz "* ]] && ! cargo fuzz --version >/dev/null 2>&1; then
     say "installing cargo-fuzz"
     cargo install --quiet --locked cargo-fuzz

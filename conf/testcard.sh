@@ -20,6 +20,7 @@ bitrate=${BITRATE:-2500k}       # video, bits per second
 bframes=${BFRAMES:-0}           # 0 is tuned for latency; OBS sends 2 unless told otherwise
 preset=${PRESET:-veryfast}      # x264 preset
 sample_rate=${SAMPLE_RATE:-48000}
+first=${FIRST:-0}               # number of the first frame, for a broadcast that goes on after another
 seconds=${SECONDS_LONG:-}       # empty: until interrupted
 tracks=${TRACKS:-av}            # av, v or a
 pace=${PACE:-real}              # real: as fast as the clock; free: as fast as the machine (the wall clock then tells nothing)
@@ -27,7 +28,7 @@ pace=${PACE:-real}              # real: as fast as the clock; free: as fast as t
 width=${size%x*} height=${size#*x}
 
 restamp='setpts=N/FRAME_RATE/TB'
-value='mod(if(Y,floor(T*1000+0.5),N),16777216)'
+value="mod(if(Y,floor(T*1000+0.5),N+$first),16777216)"
 word="st(0,$value)*16+mod(ld(0),15)"
 cell="if(eq(X,0)+eq(X,31),255,if(eq(X,1)+eq(X,30),0,255*mod(floor(($word)/pow(2,29-X)),2)))"
 clock="$restamp,split[picture][strip];"

@@ -118,6 +118,7 @@ impl Rig {
                 self.push(Input::Open {
                     session: self.sessions,
                     epoch: epoch.into(),
+                    named: epoch % 2 == 1,
                 });
             }
             Operation::Close { stopped, age } => self.push(Input::Close {

@@ -3,4 +3,5 @@
 pub mod codec;
 pub mod engine;
 pub mod hls;
+pub mod saved;
 pub mod wire;

@@ -8,12 +8,18 @@
 mod daemon;
 mod edge_delay;
 mod host;
+mod link;
+mod mobile;
 mod peers;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
+mod soak;
 #[allow(dead_code)]
 #[path = "../../tests/it/sources.rs"]
 mod sources;
+#[allow(dead_code, unused_imports)]
+#[path = "../../tests/it/viewer.rs"]
+mod viewer;
 
 use std::io;
 
@@ -30,12 +36,17 @@ async fn main() -> io::Result<()> {
     match name {
         "edge_delay" => edge_delay::run(rest).await,
         "peers" => peers::run(rest).await,
+        "mobile" => mobile::run(rest).await,
+        "soak" => soak::run(rest).await,
         _ => {
-            eprintln!("usage: cargo bench --bench proof -- edge_delay [seconds]");
-            eprintln!(
-                "       cargo bench --bench proof -- peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]"
-            );
+            eprintln!("usage: cargo bench --bench proof -- <one of>\n{USAGE}");
             std::process::exit(64);
         }
     }
 }
+
+const USAGE: &str = "  \
+  edge_delay [seconds]
+  mobile [minutes] [row]
+  peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
+  soak [minutes]";

@@ -6,6 +6,8 @@
 // Every state a viewer can meet has a name (`data-state` on the body) and a sentence. Nothing is retried for ever:
 // waiting for a broadcast gives up after WAIT_LIMIT_MS and says so.
 
+import { LatencyGoal, playbackRate } from "./latency.js";
+
 const Hls = window.Hls;
 const $ = (id) => document.getElementById(id);
 const [stage, video] = [$("stage"), $("video")];
@@ -13,10 +15,8 @@ const query = new URLSearchParams(location.search);
 
 /** How fast the page may play to get back to the live edge; at 1 it keeps whatever latency it started with. */
 const CATCH_UP_RATE = Number(query.get("catchup")) || 1.1;
-/** Less than this in the buffer is never spent on catching up, seconds: two parts of 200 ms. */
-const CATCH_UP_RESERVE_S = 0.4;
-/** Nearer to the goal than this is there, seconds. */
-const CATCH_UP_SLACK_S = 0.05;
+/** The hold-back assumed until the first playlist tells: three parts of 200 ms and a bit. */
+const HOLD_BACK_S = 0.645;
 /** Pauses between attempts, milliseconds; the last one repeats. */
 const RETRY_MS = [1000, 1000, 2000, 3000, 5000];
 /** A page left open stops asking after this long. */
@@ -24,6 +24,10 @@ const WAIT_LIMIT_MS = 10 * 60 * 1000;
 /** More decoder recoveries than this within RECOVERY_WINDOW_MS is a failure, not a hiccup. */
 const RECOVERIES = 3;
 const RECOVERY_WINDOW_MS = 30_000;
+/** Nearer to the end of an ended list than this is its end, seconds: sound and picture do not end together. */
+const END_SLACK_S = 0.3;
+/** Standing still for longer than this before the end of an ended list is its end too, milliseconds. */
+const END_STALL_MS = 1000;
 /** Farther behind the wanted position than this is not live any more, seconds. */
 const LIVE_SLACK_S = 1.5;
 
@@ -40,7 +44,11 @@ const player = {
   stalledMs: 0,
   stalledAt: 0,
   started: false,
-  endedPlaylist: null,
+  /** What the network was seen to do; it outlives a reload of the stream. */
+  goal: new LatencyGoal(),
+  /** Whether parts are fetched as soon as they are there. */
+  following: false,
+  ended: null,
   fps: 0,
 };
 
@@ -67,7 +75,7 @@ function explain(status) {
 
 function open(url, stream) {
   close();
-  Object.assign(player, { url, stream, attempt: 0, waitingSince: Date.now(), endedPlaylist: null, recoveries: [], errors: [], stalls: 0, stalledMs: 0 });
+  Object.assign(player, { url, stream, attempt: 0, waitingSince: Date.now(), ended: null, recoveries: [], errors: [], stalls: 0, stalledMs: 0 });
   document.title = stream ? `${stream} · Vitrine` : "Vitrine";
   show("connecting", "Connecting");
   load();
@@ -77,8 +85,7 @@ function close() {
   clearTimeout(player.timer);
   player.hls?.destroy();
   player.hls = null;
-  player.started = false;
-  player.stalledAt = 0;
+  Object.assign(player, { ended: null, started: false, following: false, stalledAt: 0 });
   video.removeAttribute("src");
   video.load();
 }
@@ -93,16 +100,29 @@ function load() {
   show("failed", "This browser cannot play HLS", "It has neither Media Source Extensions nor native HLS.");
 }
 
-/**
- * Plays a little faster while farther behind than the server asks for. hls.js can do this itself
- * (maxLiveSyncPlaybackRate), but only with more than a second buffered: with parts of 200 ms that is never.
- */
-function catchUp() {
+/** Keeps the latency where `latency.js` wants it. */
+function keepLatency() {
   const { hls } = player;
   if (!hls || video.paused || hls.targetLatency === null) return;
-  const behind = hls.latency - hls.targetLatency;
-  const wanted = behind > CATCH_UP_SLACK_S && bufferedAhead() > CATCH_UP_RESERVE_S ? Math.min(CATCH_UP_RATE, 1 + behind / 2) : 1;
+  setGoal(hls);
+  const wanted = playbackRate(hls.latency - hls.targetLatency, bufferedAhead(), CATCH_UP_RATE);
   if (Math.abs(video.playbackRate - wanted) > 0.005) video.playbackRate = wanted;
+}
+
+/** hls.js starts, and goes live again, at its target latency. */
+function setGoal(hls) {
+  const holdBack = hls.latestLevelDetails?.partHoldBack || HOLD_BACK_S;
+  const wanted = player.goal.goal(performance.now() / 1000, holdBack);
+  if (Math.abs(wanted - (hls.targetLatency ?? 0)) > 0.005) hls.targetLatency = wanted;
+}
+
+/** What a part tells of the network, unless the player fetched it late itself: having started, or gone back. */
+function onBuffered(hls, { frag, part, stats }) {
+  const details = hls.latestLevelDetails;
+  if (!part || !details?.live) return;
+  player.goal.answered((stats.loading.first - stats.loading.start) / 1000);
+  player.following ||= part.end > details.edge - details.partTarget / 2;
+  if (player.following) player.goal.arrived(performance.now() / 1000, details.edge + details.age - part.start);
 }
 
 /** Seconds that can be played without another byte. */
@@ -114,15 +134,24 @@ function bufferedAhead() {
   return 0;
 }
 
+// While a broadcast is away hls.js asks for its next segment in this rhythm, once a second by default: that long would
+// its return go unnoticed.
+if (Hls) Object.assign(Hls.DefaultConfig.fragLoadPolicy.default.errorRetry, { retryDelayMs: 200, maxNumRetry: 8 });
+
 function loadWithHlsJs() {
   const hls = new Hls({
     lowLatencyMode: true,
+    liveSyncOnStallIncrease: 0, // the goal says how much
     backBufferLength: 30,
     capLevelToPlayerSize: true,
   });
   player.hls = hls;
-  hls.on(Hls.Events.MANIFEST_PARSED, () => { listQualities(); start(); });
+  hls.on(Hls.Events.MANIFEST_LOADED, (_, { stats }) => player.goal.answered((stats.loading.first - stats.loading.start) / 1000));
+  hls.on(Hls.Events.MANIFEST_PARSED, () => { setGoal(hls); listQualities(); start(); });
+  hls.on(Hls.Events.LEVEL_LOADED, () => setGoal(hls));
+  hls.on(Hls.Events.FRAG_BUFFERED, (_, buffered) => onBuffered(hls, buffered));
   hls.on(Hls.Events.LEVEL_SWITCHED, nameQuality);
+  hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => { if (!details.live) playOut(hls, details); });
   hls.on(Hls.Events.ERROR, (_, error) => onHlsError(hls, error));
   hls.loadSource(player.url);
   hls.attachMedia(video);
@@ -167,14 +196,44 @@ async function start() {
   }
 }
 
-/** An ended stream keeps its last playlist for a while: only a different one is a new broadcast. */
+/**
+ * Plays an ended list to the end of its media. A list that ends in a gap, because the encoder was away before it came
+ * back with other tracks, never makes the video element end by itself.
+ */
+function playOut(hls, details) {
+  if (hls !== player.hls || document.body.dataset.state === "ended") return;
+  const last = details.fragments.findLast((fragment) => !fragment.gap);
+  const stuck = player.stalledAt && performance.now() - player.stalledAt > END_STALL_MS;
+  if (!last || stuck || video.currentTime > last.end - END_SLACK_S) return end();
+  clearTimeout(player.timer);
+  player.timer = setTimeout(playOut, 100, hls, details);
+}
+
+function end() {
+  clearTimeout(player.timer);
+  Object.assign(player, { waitingSince: Date.now(), attempt: 0 });
+  show("ended", "The broadcast has ended", "If it starts again, so does this page.", { retry: true });
+  awaitNextBroadcast();
+}
+
+/** An ended stream keeps its last playlist for a while: only one that lists something else is a new broadcast. */
 async function awaitNextBroadcast() {
   if (Date.now() - player.waitingSince > WAIT_LIMIT_MS) return;
-  const text = await fetch(player.url).then((answer) => (answer.ok ? answer.text() : null), () => null);
+  const text = await fetch(player.url, { cache: "no-store" }).then((answer) => (answer.ok ? answer.text() : null), () => null);
   if (document.body.dataset.state !== "ended") return;
-  if (text && player.endedPlaylist !== null && text !== player.endedPlaylist) return open(player.url, player.stream);
-  player.endedPlaylist ??= text ?? "";
-  player.timer = setTimeout(awaitNextBroadcast, RETRY_MS.at(-1));
+  if (text && listsAnother(text)) {
+    close();
+    show("connecting", "Connecting");
+    return load();
+  }
+  player.timer = setTimeout(awaitNextBroadcast, RETRY_MS[Math.min(player.attempt++, RETRY_MS.length - 1)]);
+}
+
+/** Whether a multivariant playlist lists other media playlists than the one that ended. */
+function listsAnother(text) {
+  const listed = text.split("\n").filter((line) => /^[^#\s]/.test(line)).map((line) => new URL(line.trim(), new URL(player.url, location)).href);
+  player.ended ??= player.hls ? player.hls.levels.map((level) => level.uri) : listed;
+  return !listed.some((uri) => player.ended.includes(uri));
 }
 
 video.addEventListener("playing", () => {
@@ -186,14 +245,10 @@ video.addEventListener("waiting", () => {
   if (!player.started || video.seeking) return;
   player.stalls += 1;
   player.stalledAt = performance.now();
+  if (player.hls?.latestLevelDetails?.live) player.goal.stalled(player.stalledAt / 1000, player.hls.latency);
   show("buffering");
 });
-video.addEventListener("ended", () => {
-  clearTimeout(player.timer);
-  player.waitingSince = Date.now();
-  show("ended", "The broadcast has ended", "If it starts again, so does this page.", { retry: true });
-  awaitNextBroadcast();
-});
+video.addEventListener("ended", () => { if (document.body.dataset.state !== "ended") end(); });
 video.addEventListener("error", async () => {
   if (player.hls || !video.getAttribute("src")) return; // hls.js reports for itself
   if (video.error?.code === MediaError.MEDIA_ERR_DECODE) {
@@ -273,7 +328,8 @@ const cells = Object.fromEntries(Object.keys(ROWS).map((name) => {
   return [name, value];
 }));
 
-video.addEventListener("timeupdate", catchUp);
+video.addEventListener("timeupdate", keepLatency);
+video.addEventListener("seeking", () => { player.following = false; });
 
 let lastFrames = 0;
 let lastTick = performance.now();

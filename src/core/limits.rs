@@ -142,10 +142,46 @@ pub const ENDED_RETENTION: Duration = Duration::from_secs(60);
 pub const WAITERS_PER_STREAM_MAX: usize = 20_000;
 /// Parts whose publish latency the control API summarises: some 25 s of 200 ms parts.
 pub const LATENCIES_KEPT_MAX: usize = 128;
+/// Distance of a named epoch from the clock, either way: program date-time is counted from it, and the next one must be
+/// beyond it, so a name far off would spoil dates now and numbers for as long.
+pub const EPOCH_SLACK: Duration = Duration::from_secs(3600);
 /// Least time between two timers of a stream: the grain of the clocks.
 pub const TIMER_REST: Duration = Duration::from_millis(1);
 /// How long a request for the multivariant playlist waits for a stream that is about to begin: some probes long, below
 /// the request timeout of players and edges.
 pub const MULTIVARIANT_WAIT: Duration = Duration::from_secs(8);
-/// An ended list stays this long at shutdown before its listener closes: longer than a player's pause between requests.
-pub const FAREWELL: Duration = Duration::from_secs(1);
+// restart: streams saved by one process and resumed by the next
+
+/// Bytes of one saved stream: ten minutes of list and the ten minutes that left it, at 6 Mb/s, and room.
+pub const STATE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a saved stream apart from its media: a hundred thousand parts take less.
+pub const STATE_HEAD_BYTES_MAX: u32 = 4 << 20;
+/// Longest downtime that gaps are written for when a stream is resumed, whatever grace it was saved with.
+pub const STATE_GRACE_MAX: Duration = Duration::from_secs(3600);
+/// Shortest part, in milliseconds, that a saved stream may have planned: a resumed list is grown by whole parts at once.
+pub const STATE_PART_MIN_MS: i64 = 50;
+/// Initialization segments that an epoch may have had when it was saved: a publisher cannot change its configuration
+/// so often in a year.
+pub const STATE_INITS_MAX: i64 = 1 << 30;
+/// How far the tracks of a saved stream may stand apart, in milliseconds; they are cut together, so that a part and an
+/// audio frame is what is found. As long, at most, were gaps owed.
+pub const STATE_SKEW_MS: i64 = 60_000;
+/// Largest number, tick, millisecond or count in a saved stream, about 400 years at 90 kHz: sums of a few cannot
+/// overflow.
+pub const STATE_NUMBER_MAX: i64 = 1 << 50;
+
+// doors: what one address may do
+
+/// Refused publishes of one address that cost it nothing: a mistyped key, tried again by an eager encoder.
+pub const REFUSALS_FORGIVEN: u32 = 10;
+/// Until one refused publish of an address is forgotten; whole seconds.
+pub const REFUSAL_FORGOTTEN: Duration = Duration::from_secs(10);
+/// What each refused publish beyond the forgiven ones adds to the wait before the address is decided about again.
+pub const REFUSAL_WAIT_STEP: Duration = Duration::from_millis(250);
+/// The longest such wait: encoders wait longer for an answer, so a right key still gets through.
+pub const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(4);
+/// Addresses whose refused publishes are remembered: some 400 KiB.
+pub const REFUSED_ADDRESSES_MAX: usize = 4096;
+/// Playback requests of one address under way at once; beyond, 503. Four for each of the 4096 viewers that may share a
+/// carrier's address: without it the streams of HTTP/2 would multiply what a limit on connections allows.
+pub const REQUESTS_PER_CLIENT_MAX: u32 = 16_384;

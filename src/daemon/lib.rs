@@ -32,6 +32,8 @@
 //! - **A URI never means two things.** Every media URI begins with the epoch, and no epoch is given twice
 //!   ([`live::epochs`]). Media may be cached for a year.
 //! - **What a playlist lists can be fetched**, for media and playlist are one snapshot, and stay fetchable by time.
+//! - **A restart is an outage, not an end**: SIGTERM saves the streams ([`live::states`]), a start within their grace goes
+//!   on with them. A saved stream is consumed before it lives again, so that it never does twice.
 //! - **One publisher per stream**, the latest that was accepted; all others are fenced by session ([`live::publisher`]).
 //! - **Every wait and every queue is bounded**, in time and in number; the bounds stand in `vitrine_core::limits`.
 //! - **An error has one table per door**: RTMP statuses in `ingest`, playback in [`origin::answer`], problems in

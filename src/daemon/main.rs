@@ -19,7 +19,7 @@ use vitrine_runtime::{config::Report, descriptors, telemetry};
 /// VITRINE_HLS_PART. No file is looked for unless --config names one. conf/vitrine.toml documents every key.
 ///
 /// When ready, one line per listener appears on standard output: listening rtmp 0.0.0.0:1935. Logs go to standard
-/// error. SIGHUP reads the stream keys again, SIGTERM ends in good order.
+/// error. SIGHUP reads the stream keys again. SIGTERM saves what is live and ends; a start within publish.grace goes on.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -60,7 +60,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    match runtime.block_on(app::run(Arc::new(config), arguments.config)) {
+    let ended = runtime.block_on(app::run(Arc::new(config), arguments.config));
+    // A disk that does not answer holds up nobody who is in a hurry.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }

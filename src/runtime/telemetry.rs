@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -73,9 +74,13 @@ impl config::Value for LevelFilter {
 /// # Errors
 /// When the process logs already.
 pub fn start_logs(level: LevelFilter, format: Format) -> Result<(), TryInitError> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(level.into())
-        .from_env_lossy();
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let asked = if asked.is_empty() {
+        level.to_string()
+    } else {
+        asked
+    };
+    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{asked}"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
@@ -102,18 +107,28 @@ pub fn metrics() -> &'static Metrics {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("metrics go elsewhere: the process had a recorder already");
         }
-        Metrics(handle)
+        let process = metrics_process::Collector::default();
+        process.describe();
+        describe_gauge!("vitrine_tasks", "Tasks of the runtime that have not ended");
+        Metrics { handle, process }
     })
 }
 
 /// The metrics of the process.
 #[derive(Debug)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+}
 
 impl Metrics {
-    /// All metrics in Prometheus text format.
+    /// All metrics in Prometheus text format, those of the process itself (`process_*`) measured now.
     pub fn render(&self) -> String {
-        self.0.render()
+        self.process.collect();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            gauge!("vitrine_tasks").set(runtime.metrics().num_alive_tasks() as f64);
+        }
+        self.handle.render()
     }
 
     /// Folds new histogram samples into their buckets until `shutdown`. Without it they would pile up between two
@@ -124,7 +139,7 @@ impl Metrics {
             .await
             .is_some()
         {
-            self.0.run_upkeep();
+            self.handle.run_upkeep();
         }
     }
 }
@@ -172,12 +187,18 @@ fn merge(line: &mut Map<String, Value>, fields: &str) {
     }
 }
 
+/// What libraries may say unless more of them is asked for by name: h2 warns of each client that resets too much, and
+/// strangers must not be able to fill a log.
+const QUIET: &str = "h2=error";
+
 /// How often histogram samples are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Bounds of every histogram of seconds: 1 ms, a part's budget, to 10 s, beyond which only "too long" matters.
-const SECONDS: [f64; 13] = [
-    0.001, 0.0025, 0.005, 0.010, 0.015, 0.025, 0.050, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+/// Bounds of every histogram of seconds: 100 us, an answer from memory, over 15 ms, a part's budget, to 10 s, beyond which
+/// only "too long" matters.
+const SECONDS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.010, 0.015, 0.025, 0.050, 0.1, 0.25, 0.5, 1.0,
+    2.5, 10.0,
 ];
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! [`Daemon::start`] writes a configuration with the names that operators write, runs the binary, and returns once every
 //! door has said on standard output where it listens. All that the daemon writes is kept, in memory for assertions and in
-//! a file for people; a failing test prints the end of it. Dropping a [`Daemon`] kills and reaps it.
+//! a file for people; a failing test prints the end of it. Dropping a [`Daemon`] kills and reaps it; [`Exit::restart`]
+//! runs another in the same folder, on the same ports.
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     keys: Vec<(String, String)>,
     tls: bool,
     static_dir: Option<PathBuf>,
+    rtmp: String,
+    http: String,
     publish: String,
     hls: String,
     log: Option<&'static str>,
@@ -75,6 +78,20 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[rtmp]`.
+    pub(crate) fn rtmp(mut self, line: &str) -> Self {
+        self.rtmp.push_str(line);
+        self.rtmp.push('\n');
+        self
+    }
+
+    /// Adds a line to `[http]`.
+    pub(crate) fn http(mut self, line: &str) -> Self {
+        self.http.push_str(line);
+        self.http.push('\n');
+        self
+    }
+
     /// Adds a line to `[publish]`.
     pub(crate) fn publish(mut self, line: &str) -> Self {
         self.publish.push_str(line);
@@ -90,7 +107,6 @@ impl Config {
     }
 
     /// Logs at `level` instead of `debug`.
-    #[allow(dead_code)] // asked for by the proofs
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
         self
@@ -104,12 +120,21 @@ impl Config {
         }
     }
 
-    /// The text of the configuration file of a daemon that lives in `folder`.
-    fn toml(&self, folder: &Path) -> String {
+    /// The text of the configuration file of a daemon that lives in `folder`; doors without an address in `listeners`
+    /// listen where the system chooses.
+    fn toml(&self, folder: &Path, listeners: &Listeners) -> String {
         let data = folder.join("data");
         let mut text = format!("data_dir = {data:?}\nnode = \"it\"\n{}", self.top);
         for door in self.doors() {
-            let _ = write!(text, "[{door}]\nlisten = \"127.0.0.1:0\"\n");
+            let more = match *door {
+                "rtmp" => self.rtmp.as_str(),
+                "http" => self.http.as_str(),
+                _ => "",
+            };
+            let listen = listeners
+                .get(*door)
+                .map_or("127.0.0.1:0".to_owned(), SocketAddr::to_string);
+            let _ = write!(text, "[{door}]\nlisten = \"{listen}\"\n{more}");
             if let ("http", Some(static_dir)) = (*door, &self.static_dir) {
                 let _ = writeln!(text, "static_dir = {static_dir:?}");
             }
@@ -135,20 +160,37 @@ impl Config {
     }
 }
 
-/// How a daemon left.
+/// Where each door listens, by its name.
+type Listeners = BTreeMap<String, SocketAddr>;
+
+/// How a daemon left, and what it left.
 #[derive(Debug)]
 pub(crate) struct Exit {
     /// The exit code; `None` when a signal ended it.
     pub(crate) code: Option<i32>,
     /// All it wrote to standard output and standard error.
     pub(crate) written: String,
+    folder: Arc<TempDir>,
+    listeners: Listeners,
+}
+
+impl Exit {
+    /// Runs another daemon in the same folder, on the same ports.
+    pub(crate) fn restart(&self, config: &Config) -> Daemon {
+        Daemon::run(config, Arc::clone(&self.folder), self.listeners.clone())
+    }
+
+    /// The folder of what outlives a daemon.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
 }
 
 /// A running daemon.
 pub(crate) struct Daemon {
     child: Child,
-    folder: TempDir,
-    listeners: BTreeMap<String, SocketAddr>,
+    folder: Arc<TempDir>,
+    listeners: Listeners,
     written: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -160,9 +202,13 @@ impl Daemon {
         if config.tls {
             write_certificate(folder.path());
         }
+        Self::run(config, Arc::new(folder), Listeners::new())
+    }
+
+    fn run(config: &Config, folder: Arc<TempDir>, listeners: Listeners) -> Self {
         fs::write(
             folder.path().join("vitrine.toml"),
-            config.toml(folder.path()),
+            config.toml(folder.path(), &listeners),
         )
         .expect("the configuration is written");
         let mut child = Command::new(env!("CARGO_BIN_EXE_vitrine"))
@@ -176,7 +222,7 @@ impl Daemon {
             .spawn()
             .expect("the daemon starts");
         let written = Arc::new(Mutex::new(String::new()));
-        let file = Arc::new(Mutex::new(File::create(log_path()).expect("a log file")));
+        let file = log_file(!listeners.is_empty());
         let (lines, listening) = mpsc::channel();
         let stdout = child.stdout.take().expect("piped");
         let stderr = child.stderr.take().expect("piped");
@@ -187,7 +233,7 @@ impl Daemon {
         let mut daemon = Self {
             child,
             folder,
-            listeners: BTreeMap::new(),
+            listeners: Listeners::new(),
             written,
             readers,
         };
@@ -213,7 +259,6 @@ impl Daemon {
     }
 
     /// Its process id.
-    #[allow(dead_code)] // asked for by the proofs
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -246,7 +291,8 @@ impl Daemon {
     /// Replaces the configuration file and asks for it to be read again.
     pub(crate) fn reload(&self, config: &Config) {
         let path = self.folder.path().join("vitrine.toml");
-        fs::write(path, config.toml(self.folder.path())).expect("the configuration is written");
+        fs::write(path, config.toml(self.folder.path(), &self.listeners))
+            .expect("the configuration is written");
         self.signal("HUP");
     }
 
@@ -276,6 +322,12 @@ impl Daemon {
         self.wait()
     }
 
+    /// Ends it without a word, as a crash does. Blocking.
+    pub(crate) fn kill(self) -> Exit {
+        self.signal("KILL");
+        self.wait()
+    }
+
     /// Waits for an end that was asked for. Blocking.
     pub(crate) fn wait(mut self) -> Exit {
         let end = Instant::now() + PATIENCE;
@@ -296,6 +348,8 @@ impl Daemon {
         Exit {
             code: status.code(),
             written: self.written(),
+            folder: Arc::clone(&self.folder),
+            listeners: self.listeners.clone(),
         }
     }
 }
@@ -345,13 +399,20 @@ fn keep(
     })
 }
 
-/// Where the log of the running test's daemon is kept for people.
-fn log_path() -> PathBuf {
+/// Where the log of the running test's daemon is kept for people; `again`, when it follows another.
+fn log_file(again: bool) -> Arc<Mutex<File>> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("daemon");
     fs::create_dir_all(&folder).expect("a folder for logs");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("daemon").replace("::", ".");
-    folder.join(format!("{test}.log"))
+    let path = folder.join(format!("{test}.log"));
+    let mut options = OpenOptions::new();
+    let options = options
+        .create(true)
+        .write(true)
+        .append(again)
+        .truncate(!again);
+    Arc::new(Mutex::new(options.open(path).expect("a log file")))
 }
 
 /// Writes `cert.pem` and `key.pem` for `localhost` into a folder.
@@ -378,7 +439,7 @@ fn the_configuration_is_toml_with_the_documented_names() {
         .tls()
         .static_dir("/player");
     let config = config.publish("takeover = false").hls("window = \"8s\"");
-    let text = config.toml(Path::new("/folder"));
+    let text = config.toml(Path::new("/folder"), &Listeners::new());
     for line in [
         "[rtmps]\nlisten = \"127.0.0.1:0\"",
         "static_dir = \"/player\"",
@@ -392,7 +453,7 @@ fn the_configuration_is_toml_with_the_documented_names() {
     assert!(
         !config
             .without_key("secret")
-            .toml(Path::new("/"))
+            .toml(Path::new("/"), &Listeners::new())
             .contains("secret")
     );
 }

@@ -37,7 +37,7 @@ const CRATES: [House; 3] = [
     House {
         dir: "src/runtime",
         floors: &[
-            &["clock", "descriptors", "problem"],
+            &["clock", "descriptors", "network", "problem", "throttle"],
             &["config"],
             &["bearer", "serve", "telemetry"],
         ],

@@ -33,8 +33,7 @@ async fn broken_clients_cost_a_good_stream_nothing() {
         for (name, attack) in ATTACKS {
             // Being thrown out in the middle of an attack is the best that can happen to it.
             let _ = attack(address);
-            Publisher::connect(address, "live")
-                .unwrap_or_else(|error| panic!("after {name}: {error}"));
+            assert!(answers(address), "after {name}");
         }
         drop(half_open);
     });
@@ -59,11 +58,16 @@ async fn broken_clients_cost_a_good_stream_nothing() {
     );
 }
 
+/// Whether the door still answers an honest client.
+pub(crate) fn answers(address: SocketAddr) -> bool {
+    Publisher::connect(address, "live").is_ok()
+}
+
 /// A deed on connections of its own, ending by itself.
-type Attack = fn(SocketAddr) -> io::Result<()>;
+pub(crate) type Attack = fn(SocketAddr) -> io::Result<()>;
 
 /// Name and deed.
-const ATTACKS: &[(&str, Attack)] = &[
+pub(crate) const ATTACKS: &[(&str, Attack)] = &[
     ("noise", |to| bytes(to, &[0xFF; 4096])),
     ("zeros", |to| bytes(to, &[0; 4096])),
     ("an HTTP request", |to| {
@@ -88,6 +92,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("media before publish", media_before_publish),
     ("bodies of one byte", one_byte_bodies),
     ("interleaved messages", interleaved),
+    ("messages in messages", nested_aggregates),
 ];
 
 /// Connections that begin a handshake and say no more; held by the caller.
@@ -126,13 +131,13 @@ fn after_handshake(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// AMF0 string.
-fn string(text: &str) -> Vec<u8> {
+pub(crate) fn string(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("short");
     [&[2][..], &length.to_be_bytes(), text.as_bytes()].concat()
 }
 
 /// AMF0 number.
-fn number(value: f64) -> Vec<u8> {
+pub(crate) fn number(value: f64) -> Vec<u8> {
     [&[0][..], &value.to_be_bytes()].concat()
 }
 
@@ -227,6 +232,28 @@ fn interleaved(to: SocketAddr) -> io::Result<()> {
     publisher.raw(&audio)?;
     publisher.raw(&abort)?;
     publisher.raw(&video)?;
+    publisher.closes_within(Duration::from_millis(100));
+    Ok(())
+}
+
+/// Aggregates within aggregates (RTMP 1.0, 7.1.6), each the only message of the one around it, and one that promises more
+/// than it holds.
+fn nested_aggregates(to: SocketAddr) -> io::Result<()> {
+    const AGGREGATE: u8 = 22;
+    let (mut publisher, _) = Publisher::publish(to, "live", "odd-key")?;
+    let wrap = |inner: &[u8], length: usize| {
+        let length = (length as u32).to_be_bytes();
+        let head = [
+            AGGREGATE, length[1], length[2], length[3], 0, 0, 0, 0, 0, 0, 0,
+        ];
+        [&head[..], inner, &(inner.len() as u32 + 11).to_be_bytes()].concat()
+    };
+    let mut nested = vec![0; 16];
+    for _ in 0..2000 {
+        nested = wrap(&nested, nested.len());
+    }
+    publisher.message(AGGREGATE, 0, &nested)?;
+    publisher.message(AGGREGATE, 0, &wrap(&[0; 64], 0xFF_FFFF))?;
     publisher.closes_within(Duration::from_millis(100));
     Ok(())
 }

@@ -6,8 +6,15 @@
 //! | [`enhanced`] | so is what enhanced RTMP carries: HEVC, AV1, Opus, multitrack |
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
+//! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
+//! | [`hostile`] | floods of strangers beside a live stream, and what is left of them |
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
-//! | [`control`] | the control door, and the way out on SIGTERM |
+//! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
+//! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
+//! | [`control`] | the control door |
+//! | [`metrics`] | the page, the rules and the board say what a running daemon says |
+//! | [`package`] | the unit, the .deb and what systemd is told |
+//! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -16,18 +23,25 @@
 //! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
+mod balancers;
 mod browser;
 mod conf;
+mod conformance;
 mod control;
 mod daemon;
 mod enhanced;
 mod floors;
+mod hostile;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
+mod oracle;
+mod package;
 mod probe;
 mod publish;
 mod publisher;
+mod restart;
 mod serve;
 mod sources;
 mod viewer;

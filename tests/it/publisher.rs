@@ -105,6 +105,37 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// As [`Self::connect`], announcing that it follows ReconnectRequest (Enhanced RTMP v2, `capsEx`), which the session
+    /// has no words for: its own are replaced.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_reconnecting(address: SocketAddr, app: &str) -> io::Result<Self> {
+        let mut publisher = Self::open(address, &format!("rtmp://{address}/{app}"))?;
+        let request = publisher.session.request_connection(app.to_owned());
+        let ClientSessionResult::OutboundResponse(packet) = request.map_err(invalid)? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let text = |text: &str| [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat();
+        let number = [&[0], &1.0_f64.to_be_bytes()[..]].concat();
+        let body = [
+            &[2][..],
+            &text("connect"),
+            &number,
+            &[3],
+            &text("app"),
+            &[2],
+            &text(app),
+            &text("capsEx"),
+            &number,
+            &[0, 0, 9],
+        ];
+        let csid = u32::from(packet.bytes[0] & 0x3f);
+        publisher.raw(&chunks(csid, COMMAND, 0, 0, &body.concat(), 128))?;
+        publisher.until(|publisher| publisher.connected.then_some(()))?;
+        Ok(publisher)
+    }
+
     /// Connects to `app` and publishes `key`; the first status tells how it went.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Playlists and media over HTTP (contracts.md 2): blocking reload, delta updates, caching, ranges, every transport.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, thread::JoinHandle, time::Duration};
 
 use reqwest::{Client, Method, Response, StatusCode, Version, header};
 use tempfile::TempDir;
@@ -13,19 +13,38 @@ use crate::{
 };
 
 /// A daemon with one live stream that goes on for as long as the tests of this file need.
-struct Live {
-    daemon: Daemon,
-    viewer: Viewer,
+pub(crate) struct Live {
+    pub(crate) daemon: Daemon,
+    pub(crate) viewer: Viewer,
     /// Folder of the video rendition.
-    high: String,
+    pub(crate) high: String,
     _encoder: Option<Encoder>,
 }
 
 impl Live {
-    async fn start(config: Config) -> Self {
+    pub(crate) async fn start(config: Config) -> Self {
         let daemon = Daemon::start(&config.key("k3y", "shop"));
         let encoder = Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url("k3y"));
         Self::of(daemon, Some(encoder)).await
+    }
+
+    /// With a list long enough for delta updates; the publisher leaves when the daemon does.
+    pub(crate) async fn with_history() -> (Self, JoinHandle<()>) {
+        let daemon = Daemon::start(&Config::new().key("k3y", "shop"));
+        let address = daemon.address("rtmp");
+        // Nine seconds at once, as after a stall of the network; the rest in real time.
+        let tags = flv::read(sources::LONG.file()).expect("made just now");
+        let split = tags.partition_point(|tag| tag.timestamp < 9000);
+        let push = std::thread::spawn(move || {
+            let (mut publisher, _) = Publisher::publish(address, "live", "k3y").expect("connected");
+            publisher.push(&tags[..split], 0, None).expect("taken");
+            // Ends with the daemon.
+            let _ = publisher.push(&tags[split..], 0, Some(1.0));
+        });
+        let live = Self::of(daemon, None).await;
+        let long_enough = |list: &Playlist| list.duration() > list.skip_boundary() + 2.5;
+        live.viewer.follow_until(&live.high, long_enough).await;
+        (live, push)
     }
 
     async fn of(daemon: Daemon, encoder: Option<Encoder>) -> Self {
@@ -43,11 +62,11 @@ impl Live {
         }
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.viewer.response(path).await
     }
 
-    async fn playlist(&self) -> Playlist {
+    pub(crate) async fn playlist(&self) -> Playlist {
         self.viewer.playlist(&self.high, "").await
     }
 
@@ -68,7 +87,7 @@ impl Live {
 }
 
 /// A header as text; empty when absent.
-fn field(response: &Response, name: header::HeaderName) -> String {
+pub(crate) fn field(response: &Response, name: header::HeaderName) -> String {
     let value = response.headers().get(name);
     value.map_or_else(String::new, |value| {
         value.to_str().expect("ASCII").to_owned()
@@ -83,7 +102,7 @@ fn max_age(response: &Response) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocking_reloads_are_answered_with_what_was_asked_for() {
+async fn b4_b5_b11_r1_blocking_reloads_are_answered_with_what_was_asked_for() {
     let live = Live::start(Config::new()).await;
     let folder = &live.high;
     for _ in 0..8 {
@@ -128,7 +147,7 @@ async fn blocking_reloads_are_answered_with_what_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn directives_that_make_no_sense_are_400() {
+async fn b1_b2_b3_b10_w8_directives_that_make_no_sense_are_400() {
     let live = Live::start(Config::new()).await;
     let (msn, part) = live.playlist().await.next();
     for (rule, query) in [
@@ -162,7 +181,7 @@ async fn directives_that_make_no_sense_are_400() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hinted_part_is_held_until_it_is_whole() {
+async fn h2_h3_h4_a_hinted_part_is_held_until_it_is_whole() {
     let live = Live::start(Config::new()).await;
     for _ in 0..5 {
         let playlist = live.playlist().await;
@@ -188,25 +207,9 @@ async fn a_hinted_part_is_held_until_it_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delta_update_skips_what_is_older_than_the_boundary() {
-    let daemon = Daemon::start(&Config::new().key("k3y", "shop"));
-    let address = daemon.address("rtmp");
-    // Nine seconds at once, as after a stall of the network; the rest in real time.
-    let tags = flv::read(sources::LONG.file()).expect("made just now");
-    let split = tags.partition_point(|tag| tag.timestamp < 9000);
-    let push = std::thread::spawn(move || {
-        let (mut publisher, _) = Publisher::publish(address, "live", "k3y").expect("connected");
-        publisher.push(&tags[..split], 0, None).expect("taken");
-        // Ends with the daemon.
-        let _ = publisher.push(&tags[split..], 0, Some(1.0));
-    });
-    let live = Live::of(daemon, None).await;
-    let boundary: f64 = live.playlist().await.server_control["CAN-SKIP-UNTIL"]
-        .parse()
-        .expect("seconds");
-    let long_enough = |playlist: &Playlist| playlist.duration() > boundary + 2.5;
-    live.viewer.follow_until(&live.high, long_enough).await;
-
+async fn b9_a_delta_update_skips_what_is_older_than_the_boundary() {
+    let (live, push) = Live::with_history().await;
+    let boundary = live.playlist().await.skip_boundary();
     let (msn, part) = live.playlist().await.next();
     let query = format!("?_HLS_msn={msn}&_HLS_part={part}&_HLS_skip=YES");
     let text = live
@@ -250,7 +253,7 @@ async fn a_delta_update_skips_what_is_older_than_the_boundary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_says_how_long_it_may_be_kept() {
+async fn w3_w5_w8_everything_says_how_long_it_may_be_kept() {
     let live = Live::start(Config::new()).await;
     let playlist = live.playlist().await;
     let td = playlist.target_duration;
@@ -318,7 +321,7 @@ async fn everything_says_how_long_it_may_be_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn media_is_fetched_in_ranges_and_asked_about_by_etag() {
+async fn w7_media_is_fetched_in_ranges_and_asked_about_by_etag() {
     let live = Live::start(Config::new()).await;
     let path = format!("{}p0.m4s", live.high);
     let whole = live.get(&path).await;
@@ -385,7 +388,7 @@ async fn media_is_fetched_in_ranges_and_asked_about_by_etag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn playlists_are_packed_for_those_who_ask() {
+async fn w2_playlists_are_packed_for_those_who_ask() {
     let live = Live::start(Config::new()).await;
     let (msn, _) = live.playlist().await.next();
     // One version, asked for twice: as text and packed.
@@ -435,7 +438,7 @@ async fn playlists_are_packed_for_those_who_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_door_serves_the_same_stream() {
+async fn w1_w2_every_door_serves_the_same_stream() {
     let folder = TempDir::new().expect("a folder");
     std::fs::write(folder.path().join("index.html"), "<title>shop</title>").expect("written");
     std::fs::write(folder.path().join("app.js"), "let shop").expect("written");
@@ -527,7 +530,7 @@ async fn every_door_serves_the_same_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ended_stream_can_be_finished() {
+async fn b7_h5_an_ended_stream_can_be_finished() {
     let config = Config::new().key("k3y", "shop");
     let daemon = Daemon::start(&config.publish("grace_after_stop = \"1s\""));
     let address = daemon.address("rtmp");

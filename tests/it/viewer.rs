@@ -147,6 +147,13 @@ impl Playlist {
         }
     }
 
+    /// `CAN-SKIP-UNTIL`, seconds.
+    pub(crate) fn skip_boundary(&self) -> f64 {
+        self.server_control["CAN-SKIP-UNTIL"]
+            .parse()
+            .expect("seconds")
+    }
+
     /// Seconds from its first to its last listed moment.
     pub(crate) fn duration(&self) -> f64 {
         let open = self.segments.last().filter(|segment| segment.uri.is_none());
@@ -492,14 +499,16 @@ pub(crate) fn check_succession(old: &Playlist, new: &Playlist) {
     }
 }
 
-/// The first part that `new` lists beyond what `old` listed.
+/// The first part that `new` lists beyond what `old` listed, unless that has left the list again.
 fn part_behind<'a>(old: &Playlist, new: &'a Playlist) -> Option<&'a Part> {
     let (msn, index) = old.next();
     let of = |msn| new.segments.iter().find(|segment| segment.msn == msn);
     let index = usize::try_from(index).ok()?;
-    of(msn)
-        .and_then(|segment| segment.parts.get(index))
-        .or_else(|| of(msn + 1)?.parts.first())
+    let parts = &of(msn)?.parts;
+    if parts.len() == index && index > 0 {
+        return of(msn + 1)?.parts.first();
+    }
+    parts.get(index)
 }
 
 #[cfg(test)]
@@ -557,6 +566,16 @@ mod tests {
                 "{rule} went unnoticed"
             );
         }
+    }
+
+    #[test]
+    fn a_hint_cannot_be_judged_when_its_part_has_left_the_list() {
+        let old = Playlist::parse(TEXT);
+        let part = "#EXT-X-PART:DURATION=0.20000,URI=\"p4.m4s\",INDEPENDENT=YES\n";
+        let later = "#EXTINF:0.40000,\ns6.m4s\n#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:01.200Z\n\
+            #EXT-X-PART:DURATION=0.20000,URI=\"p6.m4s\",INDEPENDENT=YES\n";
+        let new = TEXT.replace(part, later).replace("p5.m4s", "p7.m4s");
+        check_succession(&old, &Playlist::parse(&new));
     }
 
     #[test]

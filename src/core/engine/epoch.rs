@@ -6,11 +6,13 @@ use super::{
     output::Output,
     packager::{Anchor, Packager},
     probe::{Plan, same_shape},
+    saved::{self, Saved},
     segmenter::{Segmenter, Step},
     timeline::Timeline,
 };
 use crate::{
-    media::{Config, Kind, MediaTime, Now, Rendition, Sample, Timescale},
+    limits,
+    media::{Config, Kind, MediaTime, Now, Rendition, Sample, Timescale, WallTime},
     wire::{
         flv::Frame,
         m3u8::{
@@ -19,6 +21,15 @@ use crate::{
         },
     },
 };
+
+/// What program date-time is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// From the arrival of each session's first media.
+    Arrival,
+    /// From this instant, by media time alone: the same in every origin that is told the same.
+    Named(WallTime),
+}
 
 /// A running epoch.
 #[derive(Debug)]
@@ -30,6 +41,7 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
+    clock: Clock,
     anchor: Anchor,
     bitrate: Bitrate,
     presentation: Option<Arc<Multivariant>>,
@@ -49,6 +61,7 @@ impl Epoch {
         began: Duration,
         plan: Plan,
         length: MediaTime,
+        clock: Clock,
         arrived: Now,
     ) -> (Self, Timeline) {
         let timeline = Timeline::new(
@@ -72,9 +85,13 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
+            clock,
             anchor: Anchor {
                 media: MediaTime::ZERO,
-                wall: arrived.wall,
+                wall: match clock {
+                    Clock::Arrival => arrived.wall,
+                    Clock::Named(began) => began,
+                },
             },
             bitrate: Bitrate::default(),
             presentation: None,
@@ -86,6 +103,122 @@ impl Epoch {
             plan,
         };
         (epoch, timeline)
+    }
+
+    /// The epoch at rest, [flushed](Self::flush) and without a session, which lives on for `grace`. `None` while no
+    /// rendition has been shown.
+    pub(super) fn save(&self, now: Now, grace: Duration) -> Option<Saved> {
+        let shown = |packager: &Packager| packager.window().edge().is_some();
+        if !self.packagers.iter().all(shown) {
+            return None;
+        }
+        let mut media = Vec::new();
+        let tracks: Option<Vec<_>> = (self.packagers.iter())
+            .map(|packager| packager.save(&mut media))
+            .collect();
+        let (since, from) = self
+            .starving_since
+            .unwrap_or((self.last_arrival, self.end()));
+        let grown_ms = millis(now.mono.saturating_sub(since)) + from.ms();
+        let head = saved::Head {
+            epoch: self.number,
+            saved_at_ms: now.wall.0,
+            grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+            owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
+            anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
+            named: self.clock != Clock::Arrival,
+            bitrate: (
+                self.bitrate.bandwidth,
+                self.bitrate.average,
+                self.bitrate.measured_msn,
+            ),
+            plan: self.plan.save(),
+            cuts: self.segmenter.save()?,
+            tracks: tracks?,
+        };
+        Some(Saved { head, media })
+    }
+
+    /// The epoch that [`Self::save`] left, and what is left of its grace. It starves until a session joins it: the next
+    /// [`Self::starve`] writes gaps for the time between.
+    ///
+    /// # Errors
+    /// [`saved::Error::Expired`], or what in it cannot be.
+    pub(super) fn restore(saved: Saved, now: Now) -> Result<(Self, Duration), saved::Error> {
+        let Saved { head, media } = saved;
+        // A wall clock that was set back tells nothing: no time has passed.
+        let away_ms = u64::try_from(now.wall.0.saturating_sub(head.saved_at_ms)).unwrap_or(0);
+        let longest_ms = u64::try_from(limits::STATE_GRACE_MAX.as_millis()).unwrap_or(u64::MAX);
+        let grace_ms = head.grace_ms.min(longest_ms);
+        if away_ms >= grace_ms {
+            return Err(saved::Error::Expired {
+                grace_ms,
+                age_ms: away_ms,
+            });
+        }
+        let number = head.epoch;
+        saved::hold(number < u64::MAX, "an epoch that none can follow")?;
+        let plan = |video, audio| Plan::restore(&head.plan, video, audio);
+        let constants = plan(None, None)?.constants;
+        let mut media = media.into_iter();
+        let packagers = (head.tracks.into_iter())
+            .map(|track| Packager::restore(track, constants, &mut media))
+            .collect::<Result<Vec<_>, _>>()?;
+        let [video, audio] = [Kind::Video, Kind::Audio].map(|kind| {
+            let mut of_kind = packagers.iter().filter(|packager| packager.kind() == kind);
+            (of_kind.next(), of_kind.next())
+        });
+        let ((video, None), (audio, None)) = (video, audio) else {
+            return Err(saved::contradiction("two tracks of a kind"));
+        };
+        saved::hold(video.or(audio).is_some(), "no track")?;
+        let config =
+            |packager: Option<&Packager>| packager.map(|packager| packager.config().clone());
+        let plan = plan(config(video), config(audio))?;
+        let end =
+            |packager: Option<&Packager>| packager.map(|packager| packager.window().end_time());
+        let segmenter = Segmenter::restore(plan.clone(), &head.cuts, end(audio))?;
+        saved::hold(
+            end(video).is_none_or(|end| end == segmenter.part_start()),
+            "pictures that end elsewhere than their cuts",
+        )?;
+        let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
+        let anchor = Anchor {
+            media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
+            wall: WallTime(saved::number(anchor_wall_ms)?),
+        };
+        let clock = if head.named {
+            Clock::Named(anchor.wall)
+        } else {
+            Clock::Arrival
+        };
+        let (bandwidth, average, measured_msn) = head.bitrate;
+        let owed_ms = i64::try_from(head.owed_ms)
+            .unwrap_or(i64::MAX)
+            .min(limits::STATE_SKEW_MS);
+        let from_ms = segmenter.end().ms() + owed_ms + i64::try_from(away_ms).unwrap_or(0);
+        let epoch = Self {
+            number,
+            began: Duration::ZERO,
+            segmenter,
+            packagers,
+            pending: Vec::new(),
+            clock,
+            anchor,
+            bitrate: Bitrate {
+                bandwidth,
+                average,
+                measured_msn,
+            },
+            presentation: None,
+            last_arrival: now.mono,
+            starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
+            changed: true,
+            samples: Vec::new(),
+            steps: Vec::new(),
+            plan,
+        };
+        Ok((epoch, Duration::from_millis(grace_ms - away_ms)))
     }
 
     /// Its number: the first path segment of its URIs.
@@ -126,8 +259,10 @@ impl Epoch {
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        let wall = arrived.wall.max(self.anchor.program_date_time(base));
-        self.anchor = Anchor { media: base, wall };
+        if self.clock == Clock::Arrival {
+            let wall = arrived.wall.max(self.anchor.program_date_time(base));
+            self.anchor = Anchor { media: base, wall };
+        }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
         self.starving_since = None;
         let timeline = Timeline::new(
@@ -217,17 +352,16 @@ impl Epoch {
     /// long that is, when starvation begins.
     pub(super) fn starve(&mut self, now: Now) -> Option<Duration> {
         let silent = now.mono.saturating_sub(self.last_arrival);
-        if silent < self.patience() {
+        let began = self.starving_since.is_none();
+        if began && silent < self.patience() {
             return None;
         }
-        let began = self.starving_since.is_none();
         let end = self.end();
         let (since, from) = *self.starving_since.get_or_insert((self.last_arrival, end));
         if began {
             self.flush();
         }
-        let grown_ms =
-            i64::try_from(now.mono.saturating_sub(since).as_millis()).unwrap_or(i64::MAX / 2);
+        let grown_ms = millis(now.mono.saturating_sub(since));
         self.segmenter
             .starve(MediaTime::from_ms(from.ms() + grown_ms), &mut self.steps);
         self.carry_out();
@@ -385,6 +519,10 @@ impl Epoch {
             independent_segments: self.plan.independent && !self.segmenter.broke_independence(),
         }
     }
+}
+
+fn millis(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
 /// `BANDWIDTH` and `AVERAGE-BANDWIDTH`: fixed by the first media, raised when exceeded, never lowered.

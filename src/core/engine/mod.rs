@@ -13,6 +13,8 @@
 //! | [`window`] | parts | immutable snapshots of a sliding list |
 //! | [`gate`] | a snapshot and a directive | serve, wait or reject |
 //! | [`stream`] | what one publisher after another sends | the snapshots of every rendition |
+//!
+//! [`saved`] is a stream between two processes.
 
 mod epoch;
 pub mod gate;
@@ -22,6 +24,7 @@ pub mod packager;
 pub(crate) mod player;
 pub mod probe;
 pub mod publish;
+pub mod saved;
 pub mod segmenter;
 pub mod stream;
 pub mod timeline;

@@ -3,7 +3,10 @@
 //! Cuts are the segmenter's; the packager only carries them out. A part's bytes are one CMAF chunk, written when the
 //! part is sealed and never touched again.
 
+use bytes::Bytes;
+
 use super::{
+    saved,
     segmenter::Op,
     window::{Snapshot, Window},
 };
@@ -67,6 +70,56 @@ impl Packager {
             starts_segment: false,
             fragments: 0,
         }
+    }
+
+    /// The rendition at rest, no sample held; appends its bytes to `media`. `None` while it has no segment.
+    pub(super) fn save(&self, media: &mut Vec<Bytes>) -> Option<saved::Track> {
+        let (codec, record) = saved::Codec::of(&self.config);
+        Some(saved::Track {
+            rendition: Rendition::ALL
+                .iter()
+                .position(|known| *known == self.rendition)? as u8,
+            codec,
+            record: record.to_vec(),
+            init: self.init,
+            fragments: self.fragments,
+            list: self.window.save(media)?,
+        })
+    }
+
+    /// The rendition that [`Self::save`] left, with its bytes from `media`.
+    ///
+    /// # Errors
+    /// What in it cannot be.
+    pub(super) fn restore(
+        saved: saved::Track,
+        constants: Constants,
+        media: &mut impl Iterator<Item = Bytes>,
+    ) -> Result<Self, saved::Error> {
+        let rendition = Rendition::ALL.get(usize::from(saved.rendition));
+        let rendition = *rendition.ok_or(saved::contradiction("an unknown rendition"))?;
+        let config = saved.codec.config(saved.record)?;
+        let audible = config.kind() == Kind::Audio;
+        saved::hold(
+            audible == (rendition == Rendition::Audio),
+            "a rendition of the wrong kind",
+        )?;
+        let window = Window::restore(saved.list, constants, config.timescale(), media)?;
+        saved::hold(
+            window.has_init(saved.init),
+            "no initialization segment to go on with",
+        )?;
+        Ok(Self {
+            rendition,
+            config,
+            init: saved.init,
+            open: Vec::new(),
+            part_start: window.end_time(),
+            // Media goes on with a new segment.
+            starts_segment: false,
+            fragments: saved.fragments,
+            window,
+        })
     }
 
     /// Which rendition this is.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::publish::Metadata;
+use super::{publish::Metadata, saved};
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Now, Timescale},
@@ -411,6 +411,59 @@ impl Plan {
                 None => true,
             },
         }
+    }
+
+    /// The plan at rest, but for the tracks.
+    pub(super) fn save(&self) -> saved::Plan {
+        let ticks = |time: MediaTime| time.ticks_at(Timescale::VIDEO);
+        saved::Plan {
+            frame_rate: self.frame_rate,
+            frame_ticks: self.frame_ticks,
+            part: ticks(self.part),
+            segment: ticks(self.segment),
+            segment_max: ticks(self.segment_max),
+            audio_late: ticks(self.audio_late),
+            target_duration: self.constants.target_duration,
+            part_target_ms: self.constants.part_target_ms,
+            part_hold_back_ms: self.constants.part_hold_back_ms,
+            independent: self.independent,
+        }
+    }
+
+    /// The plan that [`Self::save`] left, of these tracks.
+    ///
+    /// # Errors
+    /// What in it cannot be.
+    pub(super) fn restore(
+        saved: &saved::Plan,
+        video: Option<Config>,
+        audio: Option<Config>,
+    ) -> Result<Self, saved::Error> {
+        let possible = saved.frame_rate.is_none_or(|(num, den)| num > 0 && den > 0)
+            && (1..=Timescale::VIDEO.hz()).contains(&saved.frame_ticks)
+            && saved.part >= limits::STATE_PART_MIN_MS * 90
+            && saved.segment > 0
+            && saved.segment_max > 0
+            && (1..=3600).contains(&saved.target_duration)
+            && i64::from(saved.part_target_ms) * 90 >= saved.part;
+        saved::hold(possible, "a plan that none could be")?;
+        let time = |ticks| saved::number(ticks).map(|ticks| Timescale::VIDEO.at(ticks));
+        Ok(Self {
+            video,
+            audio,
+            frame_rate: saved.frame_rate,
+            frame_ticks: saved.frame_ticks,
+            part: time(saved.part)?,
+            segment: time(saved.segment)?,
+            segment_max: time(saved.segment_max)?,
+            audio_late: time(saved.audio_late)?,
+            constants: Constants {
+                target_duration: saved.target_duration,
+                part_target_ms: saved.part_target_ms,
+                part_hold_back_ms: saved.part_hold_back_ms,
+            },
+            independent: saved.independent,
+        })
     }
 
     /// The length of a part, and the part target in milliseconds: the longest part of any rendition and a millisecond.

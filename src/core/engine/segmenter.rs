@@ -5,6 +5,10 @@
 //! sends, and no part is longer than the part target. A sample belongs to the part that is open at its decode time and
 //! may hang over its end by less than its own length.
 //!
+//! A segment has media or is a gap, never both: hls.js 1.7 that loads a gap right behind media of the same segment waits
+//! for ever for the end of that segment. So a gap begins a segment, and media after a gap begins another; a hole that is
+//! shorter than a part goes to the first part of the segment behind it.
+//!
 //! Pictures lead. With a steady frame rate a part is sealed by its own last frame, whose length is predicted, not by
 //! the next frame. A segment begins with a sync sample once the wanted length is reached, and without one only where
 //! the target duration would be broken. Sound follows: it is held until the pictures of its time have passed, and cut
@@ -13,7 +17,7 @@
 
 use std::collections::VecDeque;
 
-use super::probe::Plan;
+use super::{probe::Plan, saved};
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Sample, Timescale},
@@ -86,6 +90,8 @@ struct Lead {
     part_start: i64,
     /// Whether the open part has a picture.
     filled: bool,
+    /// Whether the newest segment has media, pictures or, where they ended, sound; a gap has neither.
+    media: bool,
     /// End of the newest picture, as predicted.
     next: i64,
     last_dts: Option<i64>,
@@ -175,6 +181,7 @@ impl Segmenter {
         self.lead = Lead {
             segment_start: self.lead.segment_start,
             part_start: self.lead.part_start,
+            media: self.lead.media,
             next: base,
             missing: true,
             ..Lead::default()
@@ -185,21 +192,97 @@ impl Segmenter {
 
     /// The session ended or starves: seals what is open, after all sound still held.
     pub fn flush(&mut self, out: &mut Vec<Step>) {
-        self.seal_predicted(out);
-        if let Some(last) = self.sound.held.back() {
+        let sound_end = self.sound.held.back().map(|last| {
             let end = self.sound.scale.at(last.dts + i64::from(last.duration));
-            let end = end.ticks_at_floor(Timescale::VIDEO);
-            self.give_up_pictures(end, out);
-            // To the tick, so that what follows begins at one instant on both.
-            if self.lead.segment_start.is_some() {
-                self.close(end, out);
-            }
+            end.ticks_at_floor(Timescale::VIDEO)
+        });
+        self.seal_predicted(sound_end.unwrap_or_default(), out);
+        if let Some(end) = sound_end {
+            self.outlast(end, out);
         }
         while let Some(sample) = self.sound.held.pop_front() {
             self.release(sample, out);
         }
         self.follow(Timescale::VIDEO.at(self.lead.part_start), out);
         self.seal_sound(self.sound.next, out);
+    }
+
+    /// Where it stands after [`Self::flush`], without what the next session brings anew; `None` before the first segment.
+    pub(super) fn save(&self) -> Option<saved::Cuts> {
+        Some(saved::Cuts {
+            segment_start: self.lead.segment_start?,
+            part_start: self.lead.part_start,
+            next: self.lead.next,
+            sound_next: self.sound.next,
+            media: self.lead.media,
+            broke_independence: self.broke_independence,
+        })
+    }
+
+    /// A segmenter that stands where [`Self::save`] left one; the open part of the sound began at `sound_start`.
+    ///
+    /// # Errors
+    /// What in it cannot be.
+    pub(super) fn restore(
+        plan: Plan,
+        saved: &saved::Cuts,
+        sound_start: Option<i64>,
+    ) -> Result<Self, saved::Error> {
+        let fresh = Self::new(plan);
+        let lead = saved::number(saved.part_start)?;
+        let near = |time: MediaTime| {
+            let skew = MediaTime::from_ms(limits::STATE_SKEW_MS).ticks_at(Timescale::VIDEO);
+            (time.ticks_at(Timescale::VIDEO) - lead).abs() <= skew
+        };
+        let sound_next = saved::number(saved.sound_next)?;
+        let together = near(Timescale::VIDEO.at(saved::number(saved.next)?))
+            && sound_start.is_none_or(|start| {
+                near(fresh.sound.scale.at(start)) && near(fresh.sound.scale.at(sound_next))
+            });
+        saved::hold(together, "tracks that stand far apart")?;
+        saved::hold(
+            (0..=lead).contains(&saved.segment_start)
+                && sound_start.is_none_or(|start| start <= sound_next),
+            "a part before its segment",
+        )?;
+        Ok(Self {
+            broke_independence: saved.broke_independence,
+            lead: Lead {
+                segment_start: Some(saved.segment_start),
+                part_start: lead,
+                next: saved.next,
+                media: saved.media,
+                missing: true,
+                ..Lead::default()
+            },
+            sound: Sound {
+                part_start: sound_start,
+                next: sound_next,
+                ..fresh.sound
+            },
+            ..fresh
+        })
+    }
+
+    /// Where the open part of the pictures began.
+    pub(super) fn part_start(&self) -> i64 {
+        self.lead.part_start
+    }
+
+    /// The pictures ended, the sound goes on to `end`: a gap as long, so that what follows begins at one instant on both.
+    fn outlast(&mut self, end: i64, out: &mut Vec<Step>) {
+        self.give_up_pictures(end, out);
+        if self.lead.segment_start.is_some() {
+            if end - self.lead.part_start > self.half_frame() {
+                if self.lead.media {
+                    self.begin(false, false, out);
+                    self.lead.missing = true;
+                }
+                let end = end.max(self.ripe_at().unwrap_or(end));
+                self.seal(end.min(self.lead.part_start + self.part_max()), end, out);
+            }
+            self.lead.media = true;
+        }
     }
 
     /// End of the longest track, gaps included.
@@ -222,7 +305,7 @@ impl Segmenter {
     /// Where the part ends that [`Self::starve`] would add next; `None` before the first segment.
     pub fn gap_end(&self) -> Option<MediaTime> {
         let start = self.lead.segment_start?;
-        let (_, end) = self.gap_part(start);
+        let (_, end) = self.gap_part(start, false);
         Some(Timescale::VIDEO.at(end))
     }
 
@@ -269,6 +352,7 @@ impl Segmenter {
             self.seal(sample.dts, sample.dts, out);
         }
         self.lead.filled = true;
+        self.lead.media = true;
         self.lead.missing = false;
         self.lead.next = sample.dts + i64::from(sample.duration);
         self.emit(Kind::Video, Op::Sample(sample), out);
@@ -330,25 +414,27 @@ impl Segmenter {
     /// The pictures up to `until` are missing: whole parts of gap.
     fn give_up_pictures(&mut self, until: i64, out: &mut Vec<Step>) {
         if self.lead.segment_start.is_some() && self.gap_fits(until) {
-            self.seal_predicted(out);
+            self.seal_predicted(0, out);
             self.lead.missing = true;
             self.advance(until, false, out);
         }
     }
 
-    /// Seals the pictures of the open part where they are expected to end.
-    fn seal_predicted(&mut self, out: &mut Vec<Step>) {
+    /// Seals the pictures of the open part where they are expected to end; later, where sound goes on to `sound_end` or
+    /// the segment is too short.
+    fn seal_predicted(&mut self, sound_end: i64, out: &mut Vec<Step>) {
         if self.lead.filled {
             let (start, end) = (self.lead.part_start, self.lead.next);
-            self.seal(end.clamp(start + 1, start + self.part_max()), end, out);
+            let until = end.max(sound_end).max(self.ripe_at().unwrap_or(end));
+            self.seal(until.clamp(start + 1, start + self.part_max()), end, out);
         }
     }
 
-    /// Adds whole parts without pictures up to `until`. A segment begins with its first part, or (`eager`) as soon as
-    /// the former one is full.
+    /// Adds whole parts without pictures up to `until`: gaps, or (`eager`) sound that leads itself. A segment begins with
+    /// its first part, or (`eager`) as soon as the former one is full.
     fn advance(&mut self, until: i64, eager: bool, out: &mut Vec<Step>) {
         while let Some(start) = self.lead.segment_start {
-            let (begins, end) = self.gap_part(start);
+            let (begins, end) = self.gap_part(start, eager);
             let fits = end <= until;
             if begins && (fits || eager) {
                 self.begin(false, false, out);
@@ -364,20 +450,22 @@ impl Segmenter {
         }
     }
 
-    /// The next part without pictures of a segment from `segment_start`: whether it begins another, and its end.
-    fn gap_part(&self, segment_start: i64) -> (bool, i64) {
+    /// The next part without pictures behind a segment from `segment_start`: whether it begins another, and its end.
+    fn gap_part(&self, segment_start: i64, eager: bool) -> (bool, i64) {
         let segment = self.plan.segment.ticks_at(Timescale::VIDEO);
         let end = self.lead.part_start + self.part();
-        if self.lead.part_start - segment_start >= segment {
+        let full = self.lead.part_start - segment_start >= segment;
+        if full || (self.lead.media && !eager) {
             (true, end)
         } else {
             (false, end.min(segment_start + segment))
         }
     }
 
-    /// Seals at `at`, a part's length away at most, what is open there: pictures, or a hole longer than rounding.
+    /// Seals at `at`, a part's length away at most, what is open there: pictures, or the rest of a gap.
     fn close(&mut self, at: i64, out: &mut Vec<Step>) {
-        if self.lead.filled || at - self.lead.part_start > self.half_frame() {
+        let gap = !self.lead.media && at - self.lead.part_start > self.half_frame();
+        if self.lead.filled || gap {
             // Pictures that come sooner than predicted may end before their part begins: it has a tick all the same.
             self.seal(at.max(self.lead.part_start + 1), at, out);
         }
@@ -387,6 +475,7 @@ impl Segmenter {
         let at = self.lead.part_start;
         self.lead.segment_start = Some(at);
         self.lead.independent = independent;
+        self.lead.media = false;
         self.cut(Cut::Segment { at, discontinuity });
         self.emit(Kind::Video, Op::Begin { at, discontinuity }, out);
     }
@@ -454,6 +543,7 @@ impl Segmenter {
         }
         // A segment must have begun before sound is placed in it.
         self.advance(end.ticks_at_floor(Timescale::VIDEO), true, out);
+        self.lead.media = true;
         self.release(sample, out);
     }
 

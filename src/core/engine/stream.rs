@@ -10,14 +10,15 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    epoch::Epoch,
+    epoch::{Clock, Epoch},
     probe::{Findings, Plan, Probe, Targets},
     publish::Metadata,
+    saved::{self, Saved},
     timeline::Timeline,
 };
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now},
+    media::{Config, Kind, MediaTime, Now, WallTime},
     wire::flv::{Frame, Item},
 };
 
@@ -71,6 +72,9 @@ pub enum Input {
         session: u64,
         /// The epoch to begin if none goes on.
         epoch: u64,
+        /// Whether it was named from outside, to several origins alike: then it is the only one to go on with, and its
+        /// program date-time is counted from its number, the Unix second it began in.
+        named: bool,
     },
     /// `onMetaData` of the session.
     Metadata {
@@ -112,6 +116,7 @@ pub struct Stream {
 struct Session {
     number: u64,
     epoch: u64,
+    named: bool,
     metadata: Metadata,
     video: Option<Config>,
     audio: Option<Config>,
@@ -137,10 +142,42 @@ impl Stream {
         }
     }
 
+    /// The stream that [`Self::save`] left, in grace for what is left of it: the first outputs are the versions that were
+    /// published last, and the next [`Self::expire`] writes gaps for the time between.
+    ///
+    /// # Errors
+    /// [`saved::Error::Expired`] when the grace ran out meanwhile, or what in it cannot be.
+    pub fn restore(settings: Settings, saved: Saved, now: Now) -> Result<Self, saved::Error> {
+        let (epoch, grace) = Epoch::restore(saved, now)?;
+        let mut stream = Self {
+            last_epoch: epoch.number(),
+            epoch: Some(epoch),
+            grace_ends: Some(now.mono + grace),
+            ..Self::new(settings)
+        };
+        stream.publish();
+        Ok(stream)
+    }
+
+    /// Lets go of a publisher, as if it was lost, and answers what another process can [`Self::restore`]: `None` when
+    /// there is nothing to go on with. Outputs are drained as after an input, then nothing more is pushed.
+    pub fn save(&mut self, now: Now) -> Option<Saved> {
+        if self.session.is_some() {
+            self.close(now, End::Lost);
+        }
+        self.publish();
+        let grace = self.grace_ends?.checked_sub(now.mono)?;
+        self.epoch.as_ref()?.save(now, grace)
+    }
+
     /// Takes one input.
     pub fn push(&mut self, now: Now, input: Input) {
         match input {
-            Input::Open { session, epoch } => self.open(session, epoch),
+            Input::Open {
+                session,
+                epoch,
+                named,
+            } => self.open(session, epoch, named),
             Input::Metadata { session, metadata } => {
                 if let Some(current) = self
                     .session
@@ -237,7 +274,7 @@ impl Stream {
             .is_some_and(|current| current.number == session)
     }
 
-    fn open(&mut self, number: u64, epoch: u64) {
+    fn open(&mut self, number: u64, epoch: u64, named: bool) {
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
         }
@@ -246,6 +283,7 @@ impl Stream {
         self.session = Some(Session {
             number,
             epoch,
+            named,
             metadata: Metadata::default(),
             video: None,
             audio: None,
@@ -321,6 +359,8 @@ impl Stream {
     fn settle(&mut self, now: Now, last: bool) {
         let targets = self.settings.targets();
         let Some(Session {
+            epoch: wanted,
+            named,
             phase: Phase::Probing(probe),
             ..
         }) = &mut self.session
@@ -335,6 +375,7 @@ impl Stream {
         let joined = self
             .epoch
             .as_ref()
+            .filter(|epoch| !*named || epoch.number() == *wanted)
             .and_then(|epoch| epoch.plan().join(&targets, &findings));
         if joined.is_none() {
             probe.measure_gop();
@@ -379,8 +420,18 @@ impl Stream {
             self.outputs.push_back(Output::Notice(Notice::NewEpoch));
             self.end_epoch();
         }
-        let wanted = self.session.as_ref().map_or(0, |session| session.epoch);
+        let (wanted, named) = self
+            .session
+            .as_ref()
+            .map_or((0, false), |session| (session.epoch, session.named));
         self.last_epoch = wanted.max(self.last_epoch + 1);
+        let clock = if named {
+            // To the last second that has a date.
+            let seconds = self.last_epoch.min(253_402_300_799);
+            Clock::Named(WallTime(seconds as i64 * 1000))
+        } else {
+            Clock::Arrival
+        };
         let plan = Plan::new(&targets, findings);
         if !plan.independent {
             let max_ms = MediaTime::from_duration(targets.max_gop).ms();
@@ -390,8 +441,14 @@ impl Stream {
             }));
         }
         let length = MediaTime::from_duration(self.settings.window);
-        let (epoch, timeline) =
-            Epoch::new(self.last_epoch, now.mono, plan, length, findings.arrived);
+        let (epoch, timeline) = Epoch::new(
+            self.last_epoch,
+            now.mono,
+            plan,
+            length,
+            clock,
+            findings.arrived,
+        );
         self.epoch = Some(epoch);
         timeline
     }

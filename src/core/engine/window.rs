@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::saved;
 use crate::{
     limits,
     media::{MediaTime, Part, Segment, Timescale, WallTime},
@@ -249,6 +250,151 @@ impl Window {
         self.ended = true;
     }
 
+    /// The list at rest; appends its bytes to `media`. `None` before the first segment and after the end.
+    pub(super) fn save(&self, media: &mut Vec<Bytes>) -> Option<saved::List> {
+        let open = self.open.as_ref().filter(|_| !self.ended)?;
+        let first = self.all().next()?;
+        media.extend(self.inits.values().cloned());
+        let parts = || self.all().flat_map(|segment| &segment.parts);
+        media.extend(parts().filter_map(|part| part.data.clone()));
+        let listed = self.listed.iter().chain([open]);
+        Some(saved::List {
+            length: self.length,
+            discontinuity_sequence: self.discontinuity_sequence,
+            first: (
+                first.msn,
+                parts()
+                    .next()
+                    .map(|part| part.number)
+                    .unwrap_or(self.next_part),
+                first.start,
+            ),
+            retained: (self.retained.iter())
+                .map(|left| (left.segment.save(), left.until))
+                .collect(),
+            listed: listed.map(|segment| segment.save()).collect(),
+            discontinuity: self.discontinuity,
+            inits: (self.inits.iter())
+                .map(|(number, bytes)| (*number, length_of(bytes)))
+                .collect(),
+            next_init: self.next_init,
+        })
+    }
+
+    /// The list that [`Self::save`] left, with its bytes from `media`.
+    ///
+    /// # Errors
+    /// What in it cannot be.
+    pub(super) fn restore(
+        saved: saved::List,
+        constants: Constants,
+        timescale: Timescale,
+        media: &mut impl Iterator<Item = Bytes>,
+    ) -> Result<Self, saved::Error> {
+        let (msn, part, start) = saved.first;
+        let mut inits = BTreeMap::new();
+        for (number, _) in saved.inits {
+            let bytes = media.next().unwrap_or_default();
+            saved::hold(
+                !inits.values().any(|known| *known == bytes),
+                "two equal initialization segments",
+            )?;
+            inits.insert(number, bytes);
+        }
+        let mut window = Self {
+            length: saved::number(saved.length)?.max(1),
+            discontinuity_sequence: saved::count(saved.discontinuity_sequence)?,
+            next_part: saved::count(part)?,
+            next_msn: saved::count(msn)?,
+            next_init: saved.next_init,
+            discontinuity: saved.discontinuity,
+            inits,
+            ..Self::new(constants, timescale, MediaTime::ZERO)
+        };
+        let mut at = saved::number(start)?;
+        for (segment, until) in saved.retained {
+            let segment = window.resume(segment, &mut at, media)?;
+            saved::hold(
+                !segment.parts.is_empty(),
+                "a complete segment without parts",
+            )?;
+            let until = saved::number(until)?;
+            window.retained.push_back(Retained { segment, until });
+        }
+        for segment in saved.listed {
+            if let Some(complete) = window.open.take() {
+                saved::hold(
+                    !complete.parts.is_empty(),
+                    "a complete segment without parts",
+                )?;
+                window.listed.push_back(complete);
+            }
+            window.open = Some(window.resume(segment, &mut at, media)?);
+        }
+        window.check()?;
+        Ok(window)
+    }
+
+    /// A segment at `at`, counted on; moves `at` to its end.
+    fn resume(
+        &mut self,
+        saved: saved::Segment,
+        at: &mut i64,
+        media: &mut impl Iterator<Item = Bytes>,
+    ) -> Result<Arc<Segment>, saved::Error> {
+        let mut segment = Segment {
+            msn: self.next_msn,
+            start: *at,
+            duration: 0,
+            program_date_time: WallTime(saved::number(saved.program_date_time_ms)?),
+            discontinuity: saved.discontinuity,
+            init: saved.init,
+            parts: Vec::with_capacity(saved.parts.len()),
+        };
+        for part in saved.parts {
+            saved::hold(part.duration > 0, "a part without length")?;
+            segment.duration = saved::number(segment.duration + i64::from(part.duration))?;
+            segment.parts.push(Part {
+                number: self.next_part,
+                duration: part.duration,
+                independent: part.independent,
+                data: part.bytes.and_then(|_| media.next()),
+            });
+            self.next_part += 1;
+        }
+        self.next_msn += 1;
+        *at = saved::number(segment.end())?;
+        saved::hold(
+            self.inits.contains_key(&segment.init),
+            "a segment without its initialization segment",
+        )?;
+        Ok(Arc::new(segment))
+    }
+
+    /// What [`Self::check_invariants`] asserts, of a list that was read.
+    fn check(&self) -> Result<(), saved::Error> {
+        let last_init = self.inits.keys().next_back();
+        saved::hold(
+            last_init.is_some_and(|last| self.next_init == last.saturating_add(1))
+                && i64::from(self.next_init) <= limits::STATE_INITS_MAX,
+            "the newest initialization segment is not there",
+        )?;
+        saved::hold(self.edge().is_some(), "a list without parts")?;
+        let (Some(front), Some(back)) = (self.listed.front(), self.listed.back()) else {
+            return saved::hold(self.retained.is_empty(), "a list shorter than it was");
+        };
+        let long = back.end() - front.start >= self.length;
+        saved::hold(
+            (long || self.retained.is_empty()) && back.end() - front.end() < self.length,
+            "a list of another length",
+        )
+    }
+
+    /// Whether there is an initialization segment `number`.
+    pub(super) fn has_init(&self, number: u32) -> bool {
+        self.inits.contains_key(&number)
+    }
+
     /// Number of the newest segment and index of its newest part, as rendition reports tell it.
     pub fn edge(&self) -> Option<(u64, u64)> {
         edge(self.newest()?)
@@ -385,6 +531,27 @@ impl Window {
             );
         }
     }
+}
+
+impl Segment {
+    fn save(&self) -> saved::Segment {
+        let part = |part: &Part| saved::Part {
+            duration: part.duration,
+            independent: part.independent,
+            bytes: part.data.as_ref().map(length_of),
+        };
+        saved::Segment {
+            program_date_time_ms: self.program_date_time.0,
+            discontinuity: self.discontinuity,
+            init: self.init,
+            parts: self.parts.iter().map(part).collect(),
+        }
+    }
+}
+
+/// Far below 4 GiB: a part is a second of media at most, of messages that are bounded.
+fn length_of(bytes: &Bytes) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
 /// Asserts that `numbers` have no holes, and that `next` follows the last.

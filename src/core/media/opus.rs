@@ -83,6 +83,19 @@ impl Config {
         self.channels
     }
 
+    /// The identification header, as it was read.
+    pub fn head(&self) -> Bytes {
+        let mut fields = &self.specific_box[..];
+        let mut head = BytesMut::from(MAGIC);
+        head.put_u8(fields.get_u8() + 1); // Version: 1 in the header, 0 in the box
+        head.put_u8(fields.get_u8());
+        head.put_u16_le(fields.get_u16());
+        head.put_u32_le(fields.get_u32());
+        head.put_i16_le(fields.get_i16());
+        head.put_slice(fields);
+        head.freeze()
+    }
+
     /// The payload of `dOps`: the same fields, most significant byte first.
     pub fn specific_box(&self) -> &Bytes {
         &self.specific_box

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_draft_defines_and_ignores_the_rest() {
+    fn b10_reads_what_the_draft_defines_and_ignores_the_rest() {
         let skip = Ok(Directive {
             at_least: None,
             skip: true,

@@ -16,6 +16,7 @@ use vitrine_runtime::{
     bearer::{Digest, Tokens},
     config::{Environment, Error, Reader, Report, Value, load, toml},
     descriptors,
+    network::Networks,
     serve::tls::Identity,
     telemetry,
 };
@@ -75,6 +76,10 @@ pub struct Rtmp {
     pub publish_timeout: Duration,
     /// A publisher that sends nothing for this long is gone.
     pub idle_timeout: Duration,
+    /// Whether every connection, RTMPS too, must begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Who may send one; nobody named: whoever reaches the port.
+    pub trusted_proxies: Networks,
 }
 
 /// The playback listener, and the limits of HTTP and HTTPS together.
@@ -84,6 +89,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Connections at once.
     pub max_connections: u32,
+    /// Connections at once from one address (IPv6: one /64).
+    pub max_connections_per_address: u32,
+    /// Proxies that name their client, and that may take all connections.
+    pub trusted_proxies: Networks,
     /// A folder served at `/`.
     pub static_dir: Option<PathBuf>,
 }
@@ -132,8 +141,39 @@ pub struct PublishKey {
     pub takeover: Option<bool>,
     /// Overrides [`Publish::max_kbps`], in kb/s.
     pub max_kbps: Option<u32>,
+    /// Who numbers the epochs.
+    pub epoch: Numbering,
     /// What logs call the key.
     pub name: Option<String>,
+}
+
+/// Who numbers the epochs of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// The daemon, by its clock.
+    Daemon,
+    /// The publisher, as `?epoch=` behind the key; the daemon where it does not.
+    Publisher,
+}
+
+impl Value for Numbering {
+    const EXPECTED: &'static str = "\"daemon\" or \"publisher\"";
+
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        match value.as_str()? {
+            "daemon" => Some(Self::Daemon),
+            "publisher" => Some(Self::Publisher),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        let name = match self {
+            Self::Daemon => "daemon",
+            Self::Publisher => "publisher",
+        };
+        name.to_owned().show()
+    }
 }
 
 /// How the live streams are cut.
@@ -273,6 +313,8 @@ impl Rtmp {
             handshake_timeout: reader.value("rtmp.handshake_timeout", Duration::from_secs(5)),
             publish_timeout: reader.value("rtmp.publish_timeout", Duration::from_secs(10)),
             idle_timeout: reader.value("rtmp.idle_timeout", Duration::from_secs(15)),
+            proxy_protocol: reader.value("rtmp.proxy_protocol", false),
+            trusted_proxies: reader.value("rtmp.trusted_proxies", Networks::default()),
         };
         for (timeout, key) in [
             (rtmp.handshake_timeout, "rtmp.handshake_timeout"),
@@ -287,8 +329,11 @@ impl Rtmp {
             rtmp.max_connections_per_address,
             "rtmp.max_connections_per_address",
         );
-        let proxied = reader.value("rtmp.proxy_protocol", false);
-        reader.unsupported_if(proxied, "rtmp.proxy_protocol");
+        reader.require(
+            rtmp.proxy_protocol || rtmp.trusted_proxies.is_empty(),
+            "rtmp.trusted_proxies",
+            "rtmp.proxy_protocol = true beside it, or none",
+        );
         rtmp
     }
 }
@@ -298,17 +343,22 @@ impl Http {
         let http = Self {
             listen: reader.value("http.listen", any_address(8080)),
             max_connections: reader.value("http.max_connections", 16_384),
+            max_connections_per_address: reader.value("http.max_connections_per_address", 4096),
+            trusted_proxies: reader.value("http.trusted_proxies", Networks::default()),
             static_dir: reader.optional("http.static_dir"),
         };
         at_least_one(reader, http.max_connections, "http.max_connections");
+        at_least_one(
+            reader,
+            http.max_connections_per_address,
+            "http.max_connections_per_address",
+        );
         let is_folder = http.static_dir.as_ref().is_none_or(|path| path.is_dir());
         reader.require(
             is_folder,
             "http.static_dir",
             "a folder that exists, or \"\" for none",
         );
-        let proxies = reader.value("http.trusted_proxies", Vec::<String>::new());
-        reader.unsupported_if(!proxies.is_empty(), "http.trusted_proxies");
         http
     }
 }
@@ -383,6 +433,7 @@ impl PublishKey {
         let stream = entry.required("stream");
         let takeover = entry.optional("takeover");
         let max_kbps = entry.optional("max_kbps");
+        let epoch = entry.value("epoch", Numbering::Daemon);
         let name = entry.optional("name");
         entry.require(one, "key", "exactly one of key and key_sha256");
         at_least_one(entry, max_kbps.unwrap_or(1), "max_kbps");
@@ -391,6 +442,7 @@ impl PublishKey {
             stream: stream?,
             takeover,
             max_kbps,
+            epoch,
             name,
         })
     }

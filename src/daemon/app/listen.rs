@@ -37,9 +37,13 @@ impl Listeners {
                 .map(|address| Listener::bind(name, address))
                 .transpose()
         };
+        let publishers = |listener: Listener| match config.rtmp.proxy_protocol {
+            true => listener.behind(config.rtmp.trusted_proxies.clone()),
+            false => listener,
+        };
         Ok(Self {
-            rtmp: Listener::bind("rtmp", config.rtmp.listen)?,
-            rtmps: maybe("rtmps", config.rtmps)?,
+            rtmp: publishers(Listener::bind("rtmp", config.rtmp.listen)?),
+            rtmps: maybe("rtmps", config.rtmps)?.map(publishers),
             http: Listener::bind("http", config.http.listen)?,
             https: maybe("https", config.https)?,
             control: Listener::bind("control", config.control.listen)?,
@@ -92,12 +96,16 @@ impl Listeners {
             tasks.spawn(connections(listener, publishers, tls, stop, door("rtmps")));
         }
 
-        let viewers = Admission::new(config.http.max_connections);
-        let playback = move |_peer| {
+        let viewers = Admission::with_max_per_address(
+            config.http.max_connections,
+            config.http.max_connections_per_address,
+        )
+        .except(config.http.trusted_proxies.clone());
+        let playback = move |peer: SocketAddr| {
             let origin = origin.clone();
             service_fn(move |request| {
                 let origin = origin.clone();
-                async move { Ok::<_, Infallible>(origin.handle(request).await) }
+                async move { Ok::<_, Infallible>(origin.serve(peer.ip(), request).await) }
             })
         };
         tasks.spawn(http(
@@ -113,7 +121,7 @@ impl Listeners {
         }
 
         let operators = Admission::new(CONTROL_MAX_CONNECTIONS);
-        let control = move |_peer| TowerToHyperService::new(control.clone());
+        let control = move |_| TowerToHyperService::new(control.clone());
         tasks.spawn(http(
             self.control,
             operators,

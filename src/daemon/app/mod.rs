@@ -1,9 +1,10 @@
 //! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
 //!
-//! Start: folder, certificate, streams, doors, then every port is bound before any is served, then one line per listener
-//! on standard output (contracts, section 7). SIGHUP reads the static keys and the certificate again; what is wrong in them
-//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish; streams end, so that
-//! every waiting player is answered; HTTP connections finish. A second one ends the process at once.
+//! Start: folder, certificate, doors, then every port is bound before any is served, then the streams that the process
+//! before has saved go on, then one line per listener on standard output (contracts, section 7), and the service manager is
+//! told. SIGHUP reads the static keys and the certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT
+//! drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
 
@@ -19,30 +20,34 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use vitrine_core::engine::{publish, stream};
+use tracing::{error, info, warn};
+use vitrine_core::engine::{publish, saved::Saved, stream};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
     serve::{self, tls::Identity},
-    telemetry,
+    supervisor, telemetry,
 };
 
 use self::{
-    config::{Config, PublishKey},
+    config::{Config, Numbering, PublishKey},
     listen::Listeners,
 };
 use crate::{
     control,
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, StaticKeys},
+        admission::{Admission, Grant, Permit, StaticKeys},
     },
-    live::{Registry, epochs::EpochStore},
+    live::{
+        Registry, StreamId,
+        epochs::EpochStore,
+        states::{self, StateStore},
+    },
     origin::Origin,
 };
 
@@ -89,18 +94,27 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         .map(|tls| Identity::load(&tls.cert, &tls.key))
         .transpose()?;
     let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
+    // Before whatever counts.
+    let metrics = telemetry::metrics();
     let registry = Registry::new(streams(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(grants(&config.publish.keys)));
+    let keys = Arc::new(StaticKeys::new(permits(&config.publish.keys)));
     let ingest = Ingest::new(
         door(&config),
         Admission::new(keys.clone()),
         registry.clone(),
     );
-    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref());
-    let metrics = telemetry::metrics();
+    let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
+        .behind(config.http.trusted_proxies.clone());
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
 
     let listeners = Listeners::bind(&config)?;
+    let states = StateStore::in_folder(config.data_dir.join("streams"));
+    resume(&states, &registry).await;
+    if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
+        warn!(
+            "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
+        );
+    }
     announce(&listeners);
     let shutdown = CancellationToken::new();
     let mut tasks = listeners.serve(
@@ -112,18 +126,24 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         &shutdown,
     );
     tasks.spawn(metrics.maintain(shutdown.clone()));
+    tasks.spawn(supervisor::watchdog(shutdown.clone()));
+    supervisor::ready();
 
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => reload(config_path.as_deref(), &keys, identity.as_ref()),
+                Asked::Reload => {
+                    supervisor::reloading();
+                    reload(config_path.as_deref(), &keys, identity.as_ref());
+                    supervisor::ready();
+                }
                 Asked::End => break,
             },
             Some(_) = tasks.join_next() => return Err(Error::Listener),
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -142,7 +162,7 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     match Config::keys(path) {
         Ok(fresh) => {
             info!(keys = fresh.len(), "stream keys reloaded");
-            keys.replace(grants(&fresh));
+            keys.replace(permits(&fresh));
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
     }
@@ -153,26 +173,60 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     }
 }
 
+/// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
+async fn resume(store: &StateStore, registry: &Registry) {
+    let store = store.clone();
+    let taken = spawn_blocking(move || store.take()).await;
+    for (stream, saved) in taken.unwrap_or_default() {
+        let epoch = saved.epoch();
+        match registry.resume(&stream, saved).await {
+            Ok(()) => {
+                metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
+                info!(%stream, epoch, "resumed: waiting for its publisher");
+            }
+            Err(error) => states::refused(&stream, &error),
+        }
+    }
+}
+
+/// Writes the streams that can go on, for the next process to find.
+fn save(states: &StateStore, streams: Vec<(StreamId, Saved)>) {
+    for (stream, saved) in streams {
+        match states.save(&stream, &saved) {
+            Ok(()) => info!(%stream, epoch = saved.epoch(), "saved"),
+            Err(error) => warn!(%stream, %error, "stream not saved: it ends here"),
+        }
+    }
+}
+
 /// Ends everything within `limit`, in the order in which things depend on each other.
 async fn drain(
     limit: Duration,
     ingest: &Ingest,
     registry: &Registry,
+    states: &StateStore,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
     let deadline = Instant::now() + limit;
     info!(?limit, "draining");
+    supervisor::stopping();
     registry.begin_drain();
-    // Two fifths are kept for the answers that end the streams.
+    // Two fifths are kept for the streams and the last answers.
     ingest.drain(limit * 3 / 5).await;
     let rest = async {
-        registry.drain().await;
+        let streams = registry.drain().await;
+        // The doors stay open meanwhile: players take an answer better than a closed port.
+        let states = states.clone();
+        let saved = spawn_blocking(move || save(&states, streams)).await;
+        if let Err(error) = saved {
+            error!(%error, "streams not saved");
+        }
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
     };
     if timeout_at(deadline, rest).await.is_err() {
-        warn!("connections cut at the end of shutdown_timeout");
+        warn!("cut at the end of shutdown_timeout");
     }
     info!("ended");
 }
@@ -201,14 +255,17 @@ fn door(config: &Config) -> ingest::Settings {
     }
 }
 
-fn grants(keys: &[PublishKey]) -> Vec<(Digest, Grant)> {
-    let grant = |key: &PublishKey| Grant {
-        stream: key.stream.clone(),
-        takeover: key.takeover,
-        max_kbps: key.max_kbps,
-        epoch: None,
+fn permits(keys: &[PublishKey]) -> Vec<(Digest, Permit)> {
+    let permit = |key: &PublishKey| Permit {
+        grant: Grant {
+            stream: key.stream.clone(),
+            takeover: key.takeover,
+            max_kbps: key.max_kbps,
+            epoch: None,
+        },
+        epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
-    keys.iter().map(|key| (key.key, grant(key))).collect()
+    keys.iter().map(|key| (key.key, permit(key))).collect()
 }
 
 /// The signals the daemon lives by. Received from the moment this is made.

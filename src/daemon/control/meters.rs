@@ -1,54 +1,172 @@
-//! The metrics of the daemon's streams: what each means, and the gauges, which are measured when they are asked for and
-//! so can never drift from the truth.
+//! The metrics of the daemon: what each means, and the gauges, which are measured when they are asked for and so can never
+//! drift from the truth. `docs/metrics.md` is their page; a test holds it against a running daemon.
 //!
-//! No metric is labelled by stream, session or address: the number of time series does not depend on who comes.
+//! No metric is labelled by stream, session or address: the number of time series does not depend on who comes. Where a
+//! sum would hide one bad stream among many, the worst one's value is told (`_busiest`, `_age`, `_lag`), and
+//! `GET /v1/streams` says which it is.
+
+use std::time::Duration;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
+use vitrine_core::limits;
 
-use crate::live::{Registry, status::State};
+use crate::live::{Live, Registry, status::State};
+
+/// Name and meaning, unit included.
+const COUNTERS: &[(&str, &str)] = &[
+    (
+        "vitrine_accept_errors_total",
+        "Connections that accept(2) could not give us, by listener",
+    ),
+    (
+        "vitrine_connection_panics_total",
+        "Connections that ended by a fault of ours, by listener",
+    ),
+    (
+        "vitrine_connections_refused_total",
+        "Connections closed at once, by listener and by the bound that was reached",
+    ),
+    (
+        "vitrine_discontinuities_total",
+        "Segments that begin with a discontinuity, by rendition",
+    ),
+    (
+        "vitrine_gap_seconds_total",
+        "Seconds of missing media that playlists list as gaps, by rendition",
+    ),
+    (
+        "vitrine_http_body_bytes_total",
+        "Bytes of the bodies of playback answers, by kind; one cut short counts whole",
+    ),
+    (
+        "vitrine_http_refusals_total",
+        "Playback requests not answered with what they asked for, by reason",
+    ),
+    (
+        "vitrine_http_requests_total",
+        "Playback requests answered, by kind and class of status",
+    ),
+    (
+        "vitrine_ingest_media_bytes_total",
+        "Bytes of coded frames that streams took in",
+    ),
+    (
+        "vitrine_parts_total",
+        "Parts published, by rendition and content (media or gap)",
+    ),
+    (
+        "vitrine_publishes_delayed_total",
+        "Publish requests that waited because their address was refused too often",
+    ),
+    (
+        "vitrine_publishes_refused_total",
+        "Publishes refused, by reason",
+    ),
+    (
+        "vitrine_resumes_total",
+        "Streams saved by the process before, by outcome (resumed or refused)",
+    ),
+    (
+        "vitrine_rtmp_received_bytes_total",
+        "Bytes received from publishers, handshakes excluded",
+    ),
+    (
+        "vitrine_sessions_accepted_total",
+        "Publishes accepted, by protocol",
+    ),
+    (
+        "vitrine_sessions_ended_total",
+        "Publishes that ended, by cause",
+    ),
+    (
+        "vitrine_starvations_total",
+        "Times that a stream's playlists had to go on without media",
+    ),
+    (
+        "vitrine_stream_panics_total",
+        "Streams that ended by a fault of ours",
+    ),
+    (
+        "vitrine_takeovers_total",
+        "Publishes that took a stream from another",
+    ),
+];
+
+/// Name and meaning, unit included.
+const GAUGES: &[(&str, &str)] = &[
+    (
+        "vitrine_build_info",
+        "Always 1; the label tells the version",
+    ),
+    ("vitrine_connections", "Connections open, by listener"),
+    ("vitrine_draining", "1 from SIGTERM on, else 0"),
+    (
+        "vitrine_inbox_age_seconds",
+        "Seconds since the oldest message that a stream has not dealt with was received, of all streams the most",
+    ),
+    (
+        "vitrine_inbox_messages",
+        "Messages that wait for the tasks of streams",
+    ),
+    (
+        "vitrine_media_lag_seconds",
+        "Seconds of wall time that the newest media is behind its program date-time: of live streams the least (negative: ahead) and the most",
+    ),
+    (
+        "vitrine_media_retained_bytes",
+        "Bytes of media that can be fetched, each counted once",
+    ),
+    ("vitrine_sessions", "Publishes that are listened to"),
+    ("vitrine_streams", "Streams, by state"),
+    (
+        "vitrine_streams_starving",
+        "Streams whose playlists go on without media",
+    ),
+    ("vitrine_tasks", "Tasks of the runtime that have not ended"),
+    ("vitrine_waiters", "Playback requests that wait"),
+    (
+        "vitrine_waiters_busiest",
+        "Playback requests that wait for one stream, of all streams the most",
+    ),
+    (
+        "vitrine_waiters_limit",
+        "Playback requests that may wait for one stream; beyond, 503",
+    ),
+];
+
+/// Name and meaning, unit included.
+const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        "vitrine_http_answer_seconds",
+        "Seconds from a playback request read to its answer, by kind; of requests that were not held",
+    ),
+    (
+        "vitrine_http_wake_seconds",
+        "Seconds from the publication of what a held request waited for to its answer, by kind",
+    ),
+    (
+        "vitrine_part_lag_seconds",
+        "Seconds of wall time that a part's end was behind its program date-time when published, by rendition; early counts as 0",
+    ),
+    (
+        "vitrine_part_publish_seconds",
+        "Seconds from the receipt of a part's last frame to the part's publication",
+    ),
+];
 
 /// Says what each metric means.
 pub(super) fn describe() {
-    describe_counter!(
-        "vitrine_claims_refused_total",
-        "Publishes refused although admitted, by reason"
-    );
-    describe_counter!(
-        "vitrine_http_body_bytes_total",
-        "Bytes of playback answers, by kind"
-    );
-    describe_counter!(
-        "vitrine_http_requests_total",
-        "Playback requests answered, by kind and status"
-    );
-    describe_counter!(
-        "vitrine_ingest_media_bytes_total",
-        "Bytes of coded frames received"
-    );
-    describe_counter!(
-        "vitrine_parts_total",
-        "Versions of renditions published with new parts"
-    );
-    describe_counter!(
-        "vitrine_stream_panics_total",
-        "Streams that ended by a fault of ours"
-    );
-    describe_counter!(
-        "vitrine_takeovers_total",
-        "Publishes that took a stream from another"
-    );
-    describe_histogram!(
-        "vitrine_part_publish_seconds",
-        "From the receipt of a part's last frame to the part's publication"
-    );
-    describe_gauge!(
-        "vitrine_inbox_messages",
-        "Messages that wait for the tasks of streams"
-    );
-    describe_gauge!("vitrine_media_retained_bytes", "Media that can be fetched");
-    describe_gauge!("vitrine_sessions", "Publishes that are listened to");
-    describe_gauge!("vitrine_streams", "Streams, by state");
-    describe_gauge!("vitrine_waiters", "Playback requests that wait");
+    for (name, meaning) in COUNTERS {
+        describe_counter!(*name, *meaning);
+    }
+    for (name, meaning) in GAUGES {
+        describe_gauge!(*name, *meaning);
+    }
+    for (name, meaning) in HISTOGRAMS {
+        describe_histogram!(*name, *meaning);
+    }
+    gauge!("vitrine_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("vitrine_waiters_limit").set(limits::WAITERS_PER_STREAM_MAX as f64);
 }
 
 /// Sets the gauges.
@@ -62,18 +180,35 @@ pub(super) fn measure(registry: &Registry) {
             .count();
         gauge!("vitrine_streams", "state" => state.name()).set(count as f64);
     }
-    let sessions = statuses
+    let sessions = statuses.iter().filter(|status| status.session.is_some());
+    gauge!("vitrine_sessions").set(sessions.count() as f64);
+    let starving = statuses
         .iter()
-        .filter(|status| status.session.is_some())
-        .count();
-    gauge!("vitrine_sessions").set(sessions as f64);
-    let waiters: usize = streams.iter().map(|live| live.waiters()).sum();
-    gauge!("vitrine_waiters").set(waiters as f64);
-    let inbox: usize = streams.iter().map(|live| live.inbox_depth()).sum();
+        .filter(|status| status.starving && matches!(status.state, State::Live | State::Grace));
+    gauge!("vitrine_streams_starving").set(starving.count() as f64);
+    let lags = statuses
+        .iter()
+        .filter(|status| status.state == State::Live && !status.starving)
+        .filter_map(|status| status.media_lag_ms);
+    for (of, lag_ms) in [("least", lags.clone().min()), ("most", lags.max())] {
+        gauge!("vitrine_media_lag_seconds", "of" => of).set(lag_ms.unwrap_or(0) as f64 / 1000.0);
+    }
+    let waiters = streams.iter().map(Live::waiters);
+    gauge!("vitrine_waiters").set(waiters.clone().sum::<usize>() as f64);
+    gauge!("vitrine_waiters_busiest").set(waiters.max().unwrap_or(0) as f64);
+    let inbox: usize = streams.iter().map(Live::inbox_depth).sum();
     gauge!("vitrine_inbox_messages").set(inbox as f64);
+    let now = registry.clock().now().mono;
+    let ages = streams.iter().map(|live| live.inbox_age(now));
+    gauge!("vitrine_inbox_age_seconds").set(ages.max().unwrap_or(Duration::ZERO));
     let renditions = streams.iter().flat_map(|live| live.renditions());
     let retained: usize = renditions
         .map(|(_, _, version)| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
+    // Outside a runtime, in a test, there are none.
+    let runtime = tokio::runtime::Handle::try_current();
+    let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+    gauge!("vitrine_tasks").set(tasks as f64);
+    gauge!("vitrine_draining").set(f64::from(registry.draining()));
 }

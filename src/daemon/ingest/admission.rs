@@ -58,7 +58,7 @@ pub struct Grant {
     pub takeover: Option<bool>,
     /// Highest bitrate in thousand bits a second.
     pub max_kbps: Option<u32>,
-    /// The epoch to begin if none goes on.
+    /// The epoch to begin or go on with: that or none. Unix seconds of about now.
     pub epoch: Option<u64>,
 }
 
@@ -88,11 +88,52 @@ impl Admission {
 
     /// Decides about one request.
     pub async fn decide(&self, request: &PublishRequest) -> Verdict {
-        match self.keys.find(&request.words.stream_key) {
-            Some(grant) => Verdict::Allow(grant),
-            None => Verdict::Deny {
+        let Some(Permit {
+            mut grant,
+            epoch_by_publisher,
+        }) = self.keys.find(&request.words.stream_key)
+        else {
+            return Verdict::Deny {
                 reason: "unknown stream key".to_owned(),
-            },
+            };
+        };
+        if epoch_by_publisher {
+            match epoch(&request.words.query) {
+                Ok(named) => grant.epoch = named,
+                Err(reason) => return Verdict::Deny { reason },
+            }
+        }
+        Verdict::Allow(grant)
+    }
+}
+
+/// The `epoch` parameter of a publish query.
+fn epoch(query: &str) -> Result<Option<u64>, String> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let Some((_, seconds)) = pairs.find(|(name, _)| *name == "epoch") else {
+        return Ok(None);
+    };
+    let digits = seconds.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| seconds.parse().ok()).flatten();
+    number
+        .map(Some)
+        .ok_or_else(|| "epoch must be a time in Unix seconds, as in ?epoch=1767268800".to_owned())
+}
+
+/// What a static key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// What it grants.
+    pub grant: Grant,
+    /// Whether the publisher may name the epoch, as `?epoch=` in its query.
+    pub epoch_by_publisher: bool,
+}
+
+impl From<Grant> for Permit {
+    fn from(grant: Grant) -> Self {
+        Self {
+            grant,
+            epoch_by_publisher: false,
         }
     }
 }
@@ -101,27 +142,32 @@ impl Admission {
 ///
 /// A key that a replacement leaves out admits nobody from then on; a session that it has admitted lives until it ends.
 #[derive(Debug, Default)]
-pub struct StaticKeys(ArcSwap<Vec<(Digest, Grant)>>);
+pub struct StaticKeys(ArcSwap<Vec<(Digest, Permit)>>);
 
 impl StaticKeys {
     /// These keys, each with what it grants.
-    pub fn new(keys: impl IntoIterator<Item = (Digest, Grant)>) -> Self {
-        Self(ArcSwap::from_pointee(keys.into_iter().collect()))
+    pub fn new(keys: impl IntoIterator<Item = (Digest, impl Into<Permit>)>) -> Self {
+        Self(ArcSwap::from_pointee(permits(keys)))
     }
 
     /// Puts these keys in the place of all former ones.
-    pub fn replace(&self, keys: impl IntoIterator<Item = (Digest, Grant)>) {
-        self.0.store(Arc::new(keys.into_iter().collect()));
+    pub fn replace(&self, keys: impl IntoIterator<Item = (Digest, impl Into<Permit>)>) {
+        self.0.store(Arc::new(permits(keys)));
     }
 
-    /// What `key` grants. Digests are compared, each in constant time, so that its time tells nothing about how near a
+    /// What `key` stands for. Digests are compared, each in constant time, so that its time tells nothing about how near a
     /// guess came.
-    fn find(&self, key: &str) -> Option<Grant> {
+    fn find(&self, key: &str) -> Option<Permit> {
         let presented = Digest::of(key.as_bytes());
         let keys = self.0.load();
         let known = keys.iter().find(|(digest, _)| *digest == presented);
-        known.map(|(_, grant)| grant.clone())
+        known.map(|(_, permit)| permit.clone())
     }
+}
+
+fn permits(keys: impl IntoIterator<Item = (Digest, impl Into<Permit>)>) -> Vec<(Digest, Permit)> {
+    let keys = keys.into_iter();
+    keys.map(|(key, permit)| (key, permit.into())).collect()
 }
 
 #[cfg(test)]
@@ -168,6 +214,36 @@ mod tests {
         assert_eq!(denied, Verdict::Deny { reason });
         let allowed = admission.decide(&request("fresh")).await;
         assert_eq!(allowed, Verdict::Allow(demo()));
+    }
+
+    #[tokio::test]
+    async fn a_publisher_names_the_epoch_where_its_key_lets_it() {
+        let named = |epoch| Grant { epoch, ..demo() };
+        for (by_publisher, query, wanted) in [
+            (true, "epoch=1767268800", Some(Some(1_767_268_800))),
+            (true, "a=b&epoch=7&epoch=8", Some(Some(7))),
+            (true, "", Some(None)),
+            (true, "epoch=", None),
+            (true, "epoch=soon", None),
+            (true, "epoch=+7", None),
+            (true, "epoch=99999999999999999999", None),
+            (false, "epoch=1767268800", Some(None)),
+            (false, "epoch=soon", Some(None)),
+        ] {
+            let permit = Permit {
+                grant: demo(),
+                epoch_by_publisher: by_publisher,
+            };
+            let keys = StaticKeys::new([(Digest::of(b"secret"), permit)]);
+            let mut asked = request("secret");
+            asked.words.query = query.to_owned();
+            let verdict = Admission::new(Arc::new(keys)).decide(&asked).await;
+            let allowed = match verdict {
+                Verdict::Allow(grant) => Some(grant),
+                Verdict::Deny { .. } => None,
+            };
+            assert_eq!(allowed, wanted.map(named), "{by_publisher} {query}");
+        }
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl Cause {
     }
 }
 
+/// Every cause that `vitrine_sessions_ended_total` tells.
+pub(super) const CAUSES: [&str; 6] = ["stopped", "lost", "kicked", "takeover", "crash", "ended"];
+
 /// What the loop wakes up for.
 enum Wake {
     Deadline,
@@ -122,6 +125,8 @@ pub(super) struct Connection<S> {
     encoder: String,
     publish: Option<Publish>,
     told_to_leave: bool,
+    /// It was asked to, and said that it can.
+    reconnects: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -156,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             encoder: String::new(),
             publish: None,
             told_to_leave: false,
+            reconnects: false,
         };
         let cause = connection.converse(early).await;
         connection.part(cause).await;
@@ -214,8 +220,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             Wake::Draining => {
                 self.told_to_leave = true;
-                let asked = self.session.drain("server is shutting down");
-                debug!(asked, "draining");
+                self.reconnects = self.session.drain("server is shutting down");
+                debug!(asked = self.reconnects, "draining");
             }
             Wake::Fenced(fence) => return Err(Gone(fence).into()),
             Wake::Read => {
@@ -339,7 +345,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.deciding = None;
         if let Some(publish) = self.publish.take() {
             self.ended(&publish, &"stopped", "stopped");
-            publish.publisher.close(End::Stopped).await;
+            // One that was asked to reconnect will be back: its stream waits as for a lost one.
+            let end = if self.reconnects {
+                End::Lost
+            } else {
+                End::Stopped
+            };
+            publish.publisher.close(end).await;
         }
     }
 

@@ -7,7 +7,7 @@
 //! | `handshake` | plain and digest handshakes |
 //! | `pace` | how fast a publisher may deliver |
 //! | `status` | the one table of what a broadcaster is told |
-//! | `throttle` | one log line a second for each reason |
+//! | `tarpit` | who presents one wrong key after another, waits |
 //!
 //! One task per connection; listening, connection limits and TLS are `vitrine_runtime::serve`'s. A stranger's bytes meet the handshake, then `vitrine_core::engine::publish`; nothing here
 //! parses them. Stream keys are seen by admission alone and never written anywhere: not the key, not the query, not the
@@ -18,23 +18,24 @@ mod connection;
 mod handshake;
 mod pace;
 mod status;
-mod throttle;
+mod tarpit;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, field, info, info_span};
 use vitrine_core::{engine::publish, limits::RTMP_VERDICT};
+use vitrine_runtime::throttle::OncePerSecond;
 
 use self::{
     admission::{Admission, PublishRequest, Verdict},
     connection::Connection,
     status::Refusal,
-    throttle::OncePerSecond,
+    tarpit::Tarpit,
 };
 use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId};
 
@@ -58,6 +59,7 @@ pub struct Ingest {
     admission: Admission,
     registry: Registry,
     refusals: OncePerSecond,
+    tarpit: Tarpit,
     /// Accepted publishes, as long as they last.
     publishes: TaskTracker,
     /// No new publishes; those who can are asked to leave.
@@ -76,11 +78,13 @@ struct Accepted {
 impl Ingest {
     /// A door without connections.
     pub fn new(settings: Settings, admission: Admission, registry: Registry) -> Arc<Self> {
+        register();
         Arc::new(Self {
             settings,
             admission,
             registry,
             refusals: OncePerSecond::default(),
+            tarpit: Tarpit::default(),
             publishes: TaskTracker::new(),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -124,10 +128,19 @@ impl Ingest {
         if self.draining.is_cancelled() {
             return Err(Busy::ShuttingDown.into());
         }
+        let address = request.peer.ip();
+        let wait = self.tarpit.wait(address, Instant::now());
+        if !wait.is_zero() {
+            metrics::counter!("vitrine_publishes_delayed_total").increment(1);
+            sleep(wait).await;
+        }
         let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
         let grant = match decided.map_err(|_| Refusal::NoAnswer)? {
             Verdict::Allow(grant) => grant,
-            Verdict::Deny { reason } => return Err(Refusal::Denied { reason }),
+            Verdict::Deny { reason } => {
+                self.tarpit.refused(address, Instant::now());
+                return Err(Refusal::Denied { reason });
+            }
         };
         let claim = Claim {
             stream: grant.stream.clone(),
@@ -152,6 +165,19 @@ impl Ingest {
         if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
             info!(%refusal, held_back, "publish refused");
         }
+    }
+}
+
+/// Brings the series into being: an alert needs the rate of a counter from zero on.
+fn register() {
+    metrics::counter!("vitrine_rtmp_received_bytes_total").increment(0);
+    metrics::counter!("vitrine_publishes_delayed_total").increment(0);
+    let refusals = ["denied", "no_answer"].into_iter();
+    for reason in refusals.chain(Busy::ALL.map(Busy::label)) {
+        metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(0);
+    }
+    for cause in connection::CAUSES {
+        metrics::counter!("vitrine_sessions_ended_total", "cause" => cause).increment(0);
     }
 }
 

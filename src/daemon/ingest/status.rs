@@ -40,7 +40,9 @@ impl From<&Refusal> for Verdict {
         let reason = refusal.to_string();
         match refusal {
             Refusal::Busy(Busy::Live | Busy::Contested) => Self::Busy(reason),
-            Refusal::Busy(Busy::ShuttingDown | Busy::TooMany | Busy::Unavailable)
+            Refusal::Busy(
+                Busy::Epoch(_) | Busy::ShuttingDown | Busy::TooMany | Busy::Unavailable,
+            )
             | Refusal::Denied { .. }
             | Refusal::NoAnswer => Self::Deny(reason),
         }
@@ -50,6 +52,7 @@ impl From<&Refusal> for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::epochs::Unfit;
 
     #[test]
     fn a_right_key_at_a_wrong_moment_is_bad_name_and_all_else_denied() {
@@ -63,6 +66,7 @@ mod tests {
             (Refusal::NoAnswer, false),
             (Refusal::Busy(Busy::Live), true),
             (Refusal::Busy(Busy::Contested), true),
+            (Refusal::Busy(Unfit::Far { named: 7 }.into()), false),
             (Refusal::Busy(Busy::ShuttingDown), false),
             (Refusal::Busy(Busy::TooMany), false),
             (Refusal::Busy(Busy::Unavailable), false),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{SessionId, StreamId};
+use super::{SessionId, StreamId, epochs::Unfit};
 
 /// A wish to publish that has passed admission.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Claim {
     pub encoder: String,
     /// Whether it may take the stream from a publisher that holds it.
     pub takeover: bool,
-    /// The epoch the verdict names, if it does.
+    /// The epoch that was named for it, if one was: that or none.
     pub epoch: Option<u64>,
 }
 
@@ -38,12 +38,24 @@ pub enum Busy {
     /// The process is full.
     #[error("too many streams")]
     TooMany,
+    /// The epoch it was to have cannot be had.
+    #[error(transparent)]
+    Epoch(#[from] Unfit),
     /// The stream's task ended under every attempt.
     #[error("stream is not available")]
     Unavailable,
 }
 
 impl Busy {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::Live,
+        Self::Contested,
+        Self::ShuttingDown,
+        Self::TooMany,
+        Self::Unavailable,
+    ];
+
     /// The name in metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -51,6 +63,7 @@ impl Busy {
             Self::Contested => "contested",
             Self::ShuttingDown => "shutting_down",
             Self::TooMany => "too_many",
+            Self::Epoch(_) => "epoch",
             Self::Unavailable => "unavailable",
         }
     }

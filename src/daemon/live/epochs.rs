@@ -6,9 +6,39 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use vitrine_core::media::WallTime;
+use vitrine_core::{limits, media::WallTime};
 
 use super::StreamId;
+
+/// The newest epoch a stream knows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Its number.
+    pub number: u64,
+    /// Whether it has not ended yet, so that a publish may go on with it.
+    pub running: bool,
+}
+
+/// Why an epoch cannot be what somebody named it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Its URIs have had a meaning already.
+    #[error(
+        "epoch {named} cannot begin: {last} was begun before, and a number is never used twice"
+    )]
+    Begun {
+        /// As named.
+        named: u64,
+        /// The last one begun.
+        last: u64,
+    },
+    /// Not about now.
+    #[error("epoch {named} cannot begin: it must be a time in Unix seconds, within an hour of now")]
+    Far {
+        /// As named.
+        named: u64,
+    },
+}
 
 /// Where epochs are remembered. A cheap handle.
 #[derive(Clone, Debug)]
@@ -29,28 +59,41 @@ impl EpochStore {
         Self { folder: None }
     }
 
-    /// The epoch that a publish accepted at `now` may begin: the one its verdict names, else seconds since 1970, but
-    /// always beyond the last one begun. `running` is the newest epoch that the stream itself knows of.
+    /// The epoch that a publish accepted at `now` may begin or go on with: the one that was named for it, else seconds
+    /// since 1970 or what is beyond the last one begun. `newest` is the newest epoch that the stream itself knows of.
+    ///
+    /// # Errors
+    /// [`Unfit`] when the named one cannot be had: another in its place would tell two origins apart in silence.
     pub async fn next(
         &self,
         stream: &StreamId,
         now: WallTime,
         named: Option<u64>,
-        running: Option<u64>,
-    ) -> u64 {
+        newest: Option<Newest>,
+    ) -> Result<u64, Unfit> {
+        let known = newest.map(|newest| newest.number);
         let last = match self.read(stream).await {
-            Ok(last) => last.max(running),
+            Ok(last) => last.max(known),
             Err(error) => {
                 tracing::warn!(%stream, %error, "last epoch cannot be read");
-                running
+                known
             }
         };
         let seconds = u64::try_from(now.0 / 1000).unwrap_or(0);
-        let wanted = named.unwrap_or(seconds);
-        match last {
-            Some(last) if wanted <= last => seconds.max(last.saturating_add(1)),
-            _ => wanted,
+        let Some(named) = named else {
+            let beyond = last.map_or(0, |last| last.saturating_add(1));
+            return Ok(seconds.max(beyond));
+        };
+        if newest.is_some_and(|newest| newest.running && newest.number == named) {
+            return Ok(named);
         }
+        if let Some(last) = last.filter(|last| named <= *last) {
+            return Err(Unfit::Begun { named, last });
+        }
+        if named.abs_diff(seconds) > limits::EPOCH_SLACK.as_secs() {
+            return Err(Unfit::Far { named });
+        }
+        Ok(named)
     }
 
     /// Remembers an epoch that has begun.
@@ -95,14 +138,19 @@ mod tests {
     }
 
     /// Begins epochs in `folder` as (milliseconds after noon, named) says, by a new process each, and tells their numbers.
-    async fn begin(folder: &std::path::Path, publishes: &[(i64, Option<u64>)]) -> Vec<u64> {
+    async fn begin(
+        folder: &std::path::Path,
+        publishes: &[(i64, Option<u64>)],
+    ) -> Vec<Result<u64, Unfit>> {
         let mut begun = Vec::new();
         for (after_ms, named) in publishes {
             let store = EpochStore::in_folder(folder.join("epochs"));
             let epoch = store
                 .next(&stream(), WallTime(NOON.0 + after_ms), *named, None)
                 .await;
-            store.remember(&stream(), epoch).await;
+            if let Ok(epoch) = epoch {
+                store.remember(&stream(), epoch).await;
+            }
             begun.push(epoch);
         }
         begun
@@ -116,22 +164,56 @@ mod tests {
         let begun = begin(folder.path(), &publishes).await;
         assert_eq!(
             begun,
-            [1_767_268_800, 1_767_268_801, 1_767_268_802, 1_767_268_810]
+            [1_767_268_800, 1_767_268_801, 1_767_268_802, 1_767_268_810].map(Ok)
         );
     }
 
     #[tokio::test]
-    async fn a_verdict_names_the_epoch_unless_it_was_begun_before() {
+    async fn a_named_epoch_is_had_or_refused_never_replaced() {
         let folder = tempfile::tempdir().expect("temporary folder");
+        const SECOND: u64 = 1_767_268_800;
         let publishes = [
-            (0, Some(7)),
-            (0, Some(8)),
-            (0, Some(8)),
-            (0, Some(4_000_000_000)),
+            (0, Some(SECOND - 3601)),
+            (0, Some(SECOND - 3600)),
+            (0, Some(SECOND - 10)),
+            (0, Some(SECOND - 10)),
+            (0, Some(SECOND - 11)),
+            (0, Some(SECOND + 3601)),
+            (0, Some(SECOND + 3600)),
             (0, None),
         ];
         let begun = begin(folder.path(), &publishes).await;
-        assert_eq!(begun, [7, 8, 1_767_268_800, 4_000_000_000, 4_000_000_001]);
+        let last = SECOND - 10;
+        let wanted = [
+            Err(Unfit::Far {
+                named: SECOND - 3601,
+            }),
+            Ok(SECOND - 3600),
+            Ok(last),
+            Err(Unfit::Begun { named: last, last }),
+            Err(Unfit::Begun {
+                named: last - 1,
+                last,
+            }),
+            Err(Unfit::Far {
+                named: SECOND + 3601,
+            }),
+            Ok(SECOND + 3600),
+            Ok(SECOND + 3601),
+        ];
+        assert_eq!(begun, wanted);
+    }
+
+    #[tokio::test]
+    async fn the_running_epoch_is_gone_on_with_however_old_it_is() {
+        let store = EpochStore::forgetful();
+        for (running, wanted) in [
+            (true, Ok(7)),
+            (false, Err(Unfit::Begun { named: 7, last: 7 })),
+        ] {
+            let newest = Some(Newest { number: 7, running });
+            assert_eq!(store.next(&stream(), NOON, Some(7), newest).await, wanted);
+        }
     }
 
     #[tokio::test]
@@ -139,16 +221,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let store = EpochStore::in_folder(folder.path());
         for _ in 0..2 {
-            assert_eq!(store.next(&stream(), NOON, Some(7), None).await, 7);
+            let named = Some(1_767_268_807);
+            let epoch = store.next(&stream(), NOON, named, None).await;
+            assert_eq!(epoch, Ok(1_767_268_807));
         }
     }
 
     #[tokio::test]
     async fn a_stream_knows_more_than_its_file() {
         let store = EpochStore::forgetful();
+        let newest = Some(Newest {
+            number: 2_000_000_000,
+            running: true,
+        });
         assert_eq!(
-            store.next(&stream(), NOON, None, Some(2_000_000_000)).await,
-            2_000_000_001
+            store.next(&stream(), NOON, None, newest).await,
+            Ok(2_000_000_001)
         );
     }
 
@@ -158,9 +246,11 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "in the way").expect("written");
         let store = EpochStore::in_folder(&path);
-        assert_eq!(store.next(&stream(), NOON, None, None).await, 1_767_268_800);
+        let epoch = store.next(&stream(), NOON, None, None).await;
+        assert_eq!(epoch, Ok(1_767_268_800));
         std::fs::write(folder.path().join("shop42"), "not a number").expect("written");
         let store = EpochStore::in_folder(folder.path());
-        assert_eq!(store.next(&stream(), NOON, None, None).await, 1_767_268_800);
+        let epoch = store.next(&stream(), NOON, None, None).await;
+        assert_eq!(epoch, Ok(1_767_268_800));
     }
 }

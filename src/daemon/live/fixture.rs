@@ -8,11 +8,18 @@ use tokio::{
     time::Instant,
 };
 use vitrine_core::{
-    engine::{stream::Settings, window::Window},
-    media::{MediaTime, Rendition, Timescale, WallTime},
-    wire::m3u8::{
-        media::Constants,
-        multivariant::{Multivariant, Variant},
+    engine::{
+        saved::Saved,
+        stream::{Input, Settings, Stream},
+        window::Window,
+    },
+    media::{Config, Kind, MediaTime, Now, Rendition, Timescale, WallTime, aac},
+    wire::{
+        flv::{Frame, Item},
+        m3u8::{
+            media::Constants,
+            multivariant::{Multivariant, Variant},
+        },
     },
 };
 use vitrine_runtime::clock::Clock;
@@ -38,6 +45,45 @@ pub(crate) fn settings() -> Settings {
 /// A registry without streams and without a disk.
 pub(crate) fn registry() -> Registry {
     Registry::new(settings(), EpochStore::forgetful(), Clock::start())
+}
+
+/// Three seconds of sound whose publisher was lost at `now`, saved then.
+pub(crate) fn saved_at(now: Now) -> Saved {
+    let mut stream = Stream::new(settings());
+    let record = Bytes::from_static(b"\x11\x90"); // LC, 48 kHz, stereo
+    let config = aac::Config::parse(&record).expect("a real configuration");
+    let (session, epoch) = (1, 1_767_268_800);
+    stream.push(
+        now,
+        Input::Open {
+            session,
+            epoch,
+            named: false,
+        },
+    );
+    let sound = (0..140_u32).map(|n| {
+        Item::Frame(Frame {
+            kind: Kind::Audio,
+            timestamp: n * 64 / 3,
+            nanos: 0,
+            composition_ms: 0,
+            sync: true,
+            data: n.to_be_bytes().repeat(20).into(),
+        })
+    });
+    for item in std::iter::once(Item::Config(Config::Aac(config))).chain(sound) {
+        stream.push(now, Input::Media { session, item });
+        while stream.poll().is_some() {}
+    }
+    stream.save(now).expect("a stream that goes on")
+}
+
+/// [`saved_at`] noon.
+pub(crate) fn saved() -> Saved {
+    saved_at(Now {
+        mono: Duration::ZERO,
+        wall: WallTime(1_767_268_800_000),
+    })
 }
 
 /// Parts of 200 ms, five to a segment, target duration 2 s.

@@ -8,7 +8,9 @@
 //! | [`published`] | the read side: what requests are answered from |
 //! | [`contest`] | whether a takeover is a reconnect or a quarrel |
 //! | [`epochs`] | the last epoch of every stream, on disk |
+//! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
+//! | `meters` | what is counted for the metrics |
 //!
 //! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
 //! out) is a watch per rendition: each waiting request wakes once per version. There is no lock between viewers.
@@ -19,10 +21,12 @@ pub mod epochs;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod id;
+mod meters;
 mod publication;
 pub mod published;
 pub mod publisher;
 pub mod registry;
+pub mod states;
 pub mod status;
 mod task;
 #[cfg(test)]

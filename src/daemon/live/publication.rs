@@ -11,7 +11,10 @@ use vitrine_core::{
     engine::window::Snapshot, limits, media::Rendition, wire::m3u8::multivariant::Multivariant,
 };
 
-use super::published::{Epoch, Master, Rendered, Shared, Text};
+use super::{
+    epochs::Newest,
+    published::{Epoch, Master, Rendered, Shared, Text},
+};
 
 /// The sending ends of everything a stream has published.
 pub(super) struct Publication {
@@ -55,9 +58,12 @@ impl Publication {
         }
     }
 
-    /// Number of the newest epoch.
-    pub(super) fn newest(&self) -> Option<u64> {
-        self.epochs.last().map(|run| run.number)
+    /// The newest epoch.
+    pub(super) fn newest(&self) -> Option<Newest> {
+        self.epochs.last().map(|run| Newest {
+            number: run.number,
+            running: run.until.is_none(),
+        })
     }
 
     /// Whether the multivariant playlist is served.

@@ -11,13 +11,17 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use vitrine_core::{engine::window::Snapshot, limits, media::Rendition, wire::m3u8::media::Form};
 
 use super::{StreamId, publisher::Message, status::Status};
@@ -87,6 +91,7 @@ impl Text {
 #[derive(Debug)]
 pub struct Rendered {
     snapshot: Arc<Snapshot>,
+    published: Instant,
     full: OnceLock<Text>,
     delta: OnceLock<Text>,
 }
@@ -96,6 +101,7 @@ impl Rendered {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         Self {
             snapshot,
+            published: Instant::now(),
             full: OnceLock::new(),
             delta: OnceLock::new(),
         }
@@ -104,6 +110,11 @@ impl Rendered {
     /// What it was made from.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// When it could first be asked for.
+    pub fn published(&self) -> Instant {
+        self.published
     }
 
     /// Bytes of media that can be fetched through it.
@@ -153,6 +164,8 @@ pub(super) struct Shared {
     pub(super) status: Mutex<Status>,
     waiters: AtomicUsize,
     requests: AtomicU64,
+    /// When the message that the task has in hand was received: microseconds on the stream's clock, and one. Zero: none.
+    in_hand: AtomicU64,
 }
 
 impl Shared {
@@ -169,7 +182,16 @@ impl Shared {
             status: Mutex::default(),
             waiters: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
+            in_hand: AtomicU64::new(0),
         }
+    }
+
+    /// Notes that the task takes up a message received at `received` (monotonic), or has none.
+    pub(super) fn take_up(&self, received: Option<Duration>) {
+        let micros = received.map_or(0, |received| {
+            u64::try_from(received.as_micros()).map_or(u64::MAX, |micros| micros.saturating_add(1))
+        });
+        self.in_hand.store(micros, Ordering::Relaxed);
     }
 
     /// The status, which is whole between any two statements: a panic elsewhere does not spoil it.
@@ -257,6 +279,14 @@ impl Live {
     /// Messages waiting for the stream's task.
     pub fn inbox_depth(&self) -> usize {
         self.0.inbox.max_capacity() - self.0.inbox.capacity()
+    }
+
+    /// Age, at `now` (monotonic), of the oldest message that was received and is not yet dealt with.
+    pub fn inbox_age(&self, now: Duration) -> Duration {
+        match self.0.in_hand.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            micros => now.saturating_sub(Duration::from_micros(micros - 1)),
+        }
     }
 
     pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {

@@ -1,12 +1,14 @@
 //! The map of live streams; the only file that names `dashmap`.
 //!
 //! No guard of the map crosses an await or leaves this file: callers get cheap clones. A stream is created by the first
-//! accepted claim and removed by the end of its task, whatever ended it; looking up a missing one allocates nothing.
+//! accepted claim, or resumed from what another process left, and removed by the end of its task, whatever ended it;
+//! looking up a missing one allocates nothing. When the server stops, streams stay as they are to the end of the process:
+//! what a playlist lists is not missing while the last connections finish.
 
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -14,10 +16,18 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vitrine_core::{engine::stream::Settings, limits};
+use vitrine_core::{
+    engine::{
+        saved::{self, Saved},
+        stream::Settings,
+    },
+    limits,
+};
 use vitrine_runtime::clock::Clock;
 
-use super::{Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, publisher::Message, task};
+use super::{
+    Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, meters, publisher::Message, task,
+};
 
 /// The live streams of this process. A cheap handle.
 #[derive(Clone)]
@@ -31,6 +41,8 @@ struct Inner {
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: AtomicBool,
+    /// What tasks left when the server stopped.
+    saved: Mutex<Vec<(StreamId, Saved)>>,
 }
 
 impl fmt::Debug for Registry {
@@ -44,6 +56,7 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// A registry without streams.
     pub fn new(settings: Settings, epochs: EpochStore, clock: Clock) -> Self {
+        meters::register();
         Self(Arc::new(Inner {
             settings,
             epochs,
@@ -52,6 +65,7 @@ impl Registry {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             draining: AtomicBool::new(false),
+            saved: Mutex::default(),
         }))
     }
 
@@ -60,32 +74,22 @@ impl Registry {
     /// # Errors
     /// [`Busy`], fit for the broadcaster's eyes.
     pub async fn claim(&self, claim: Claim) -> Result<Publisher, Busy> {
-        let refused = |busy: Busy| {
-            metrics::counter!("vitrine_claims_refused_total", "reason" => busy.label())
-                .increment(1);
-            Err(busy)
-        };
         for _ in 0..limits::CLAIM_ATTEMPTS_MAX {
-            let live = match self.open(&claim.stream) {
-                Ok(live) => live,
-                Err(busy) => return refused(busy),
-            };
+            let live = self.open(&claim.stream)?;
             let (answer, answered) = oneshot::channel();
             let message = Message::Claim {
                 claim: Box::new(claim.clone()),
                 answer,
             };
             // Either fails only when the task is ending; the next round then finds it gone.
-            if live.inbox().send(message).await.is_ok() {
-                match answered.await {
-                    Ok(Ok(publisher)) => return Ok(publisher),
-                    Ok(Err(busy)) => return refused(busy),
-                    Err(_) => {}
-                }
+            if live.inbox().send(message).await.is_ok()
+                && let Ok(answer) = answered.await
+            {
+                return answer;
             }
             self.remove(&live);
         }
-        refused(Busy::Unavailable)
+        Err(Busy::Unavailable)
     }
 
     /// The read side of a stream; `None` when there is none of that name. Allocates nothing.
@@ -116,12 +120,27 @@ impl Registry {
         self.0.draining.load(Ordering::Acquire)
     }
 
-    /// Refuses new claims, fences every publisher, ends every stream's task and waits for them.
-    pub async fn drain(&self) {
+    /// Goes on with a stream that another process left; it is served when this returns. Not for one that is there.
+    ///
+    /// # Errors
+    /// Why it cannot go on; nothing is there then.
+    pub async fn resume(&self, stream: &StreamId, saved: Saved) -> Result<(), saved::Error> {
+        let (mut task, live) = self.task(stream);
+        task.resume(saved).await?;
+        self.0.streams.insert(stream.clone(), live.clone());
+        self.run(task, live);
+        Ok(())
+    }
+
+    /// Refuses new claims, fences every publisher, stops every stream and answers those that can go on in another
+    /// process. What was published can still be fetched; whoever waits for more is told to come again.
+    pub async fn drain(&self) -> Vec<(StreamId, Saved)> {
         self.begin_drain();
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        let mut saved = self.0.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *saved)
     }
 
     /// The stream, created when it is not there.
@@ -144,26 +163,43 @@ impl Registry {
         Ok(live.value().clone())
     }
 
-    /// Starts the task of a stream, and beside it what cleans up after it, panics included.
     fn spawn(&self, stream: &StreamId) -> Live {
+        let (task, live) = self.task(stream);
+        self.run(task, live.clone());
+        live
+    }
+
+    fn task(&self, stream: &StreamId) -> (task::Task, Live) {
         let inner = &self.0;
-        let (task, live) = task::Task::new(
+        task::Task::new(
             stream.clone(),
             inner.settings.clone(),
             inner.epochs.clone(),
             inner.clock,
             inner.stop.clone(),
-        );
+        )
+    }
+
+    /// Starts the task of a stream, and beside it what cleans up after it, panics included.
+    fn run(&self, task: task::Task, live: Live) {
         let run = tokio::spawn(task.run());
-        let (registry, ended) = (self.clone(), live.clone());
-        inner.tasks.spawn(async move {
-            if let Err(error) = run.await {
-                tracing::error!(stream = %ended.id(), %error, "stream task failed");
-                metrics::counter!("vitrine_stream_panics_total").increment(1);
+        let registry = self.clone();
+        self.0.tasks.spawn(async move {
+            match run.await {
+                Ok(Some(saved)) => {
+                    let all = &registry.0.saved;
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.push((live.id().clone(), saved));
+                }
+                Ok(None) if registry.0.stop.is_cancelled() => {}
+                Ok(None) => registry.remove(&live),
+                Err(error) => {
+                    tracing::error!(stream = %live.id(), %error, "stream task failed");
+                    metrics::counter!("vitrine_stream_panics_total").increment(1);
+                    registry.remove(&live);
+                }
             }
-            registry.remove(&ended);
         });
-        live
     }
 
     /// Puts a stream without a task into the map.

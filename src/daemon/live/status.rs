@@ -84,6 +84,11 @@ pub struct Status {
     pub input: Meter,
     /// Receipt of a part's last frame to its publication.
     pub latency: Latency,
+    /// How far the newest media is behind its own clock, in milliseconds: wall time of its publication less its program
+    /// date-time. It grows when the publisher's clock is slow or its network holds it up; negative when it is fast.
+    pub media_lag_ms: Option<i64>,
+    /// Nothing arrives, and playlists grow with gaps.
+    pub starving: bool,
     /// What somebody should read, oldest first.
     pub notices: VecDeque<(WallTime, String)>,
 }

@@ -2,18 +2,22 @@
 //!
 //! Everything enters by one bounded inbox, so the order of claims and media is total. The engine's usage law is kept in
 //! one place, [`Task::carry_out`]. After its end the stream stays for its retention, and a publisher that comes in that
-//! time starts it anew at the same address. A panic ends the task alone: the registry cleans up, readers see their
+//! time starts it anew at the same address. When the server stops, what can go on in another process is the answer of
+//! [`Task::run`]. A panic ends the task alone: the registry cleans up, readers see their
 //! watches end, the publisher its fence.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
-    engine::stream::{End, Input, Notice, Output, Settings, Stream},
+    engine::{
+        saved::{self, Saved},
+        stream::{End, Input, Notice, Output, Settings, Stream},
+    },
     limits,
     wire::flv,
 };
@@ -23,6 +27,7 @@ use super::{
     Busy, Claim, Fence, Live, Publisher, StreamId,
     contest::Contest,
     epochs::EpochStore,
+    meters,
     publication::Publication,
     published::Shared,
     publisher::{Held, Message},
@@ -85,20 +90,22 @@ impl Task {
         (task, live)
     }
 
-    /// Runs until the stream is over and its retention past, or until the server stops.
-    pub(super) async fn run(mut self) {
+    /// Goes on with what another process left, and publishes it.
+    pub(super) async fn resume(&mut self, saved: Saved) -> Result<(), saved::Error> {
+        self.stream = Stream::restore(self.settings.clone(), saved, self.clock.now())?;
+        self.leaves = None;
+        self.carry_out(None).await;
+        Ok(())
+    }
+
+    /// Runs until the stream is over and its retention past, or until the server stops: then answers what can go on.
+    pub(super) async fn run(mut self) -> Option<Saved> {
         while self.leaves.is_none_or(|at| Instant::now() < at) {
             let stop = self.stop.clone();
             let deadline = self.deadline();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {
-                    self.fence(Fence::ShuttingDown);
-                    // Players learn that it is over: those that wait at once, those between two requests with the next.
-                    self.push(Input::End, None).await;
-                    sleep(limits::FAREWELL).await;
-                    break;
-                }
+                () = stop.cancelled() => return self.save().await,
                 () = async {
                     match deadline {
                         Some(at) => sleep_until(at.max(self.rests)).await,
@@ -106,7 +113,11 @@ impl Task {
                     }
                 } => self.expire().await,
                 // Before the end of the publish: what was sent before it is in the inbox by then.
-                Some(message) = self.inbox.recv() => self.take(message).await,
+                Some(message) = self.inbox.recv() => {
+                    self.shared.take_up(Some(self.received(&message)));
+                    self.take(message).await;
+                    self.shared.take_up(None);
+                }
                 end = async {
                     match &mut self.held {
                         Some((held, _)) => (&mut held.ended).await.unwrap_or(End::Lost),
@@ -115,6 +126,22 @@ impl Task {
                 } => self.close(end).await,
             }
         }
+        None
+    }
+
+    /// The server stops. What was received is in the list; what can go on in another process is answered.
+    async fn save(&mut self) -> Option<Saved> {
+        // A claim among it is dropped unanswered, and refused when it is made again.
+        while let Ok(message) = self.inbox.try_recv() {
+            if !matches!(message, Message::Claim { .. }) {
+                self.take(message).await;
+            }
+        }
+        self.close_if_ended().await;
+        self.fence(Fence::ShuttingDown);
+        let saved = self.stream.save(self.clock.now());
+        self.carry_out(None).await;
+        saved
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -138,6 +165,15 @@ impl Task {
             self.stream.expire(self.clock.now());
             self.carry_out(None).await;
         }
+    }
+
+    /// When a message came, on the stream's clock; those that do not tell count from now.
+    fn received(&self, message: &Message) -> Duration {
+        let waited = match message {
+            Message::Media { received, .. } => received.elapsed(),
+            Message::Claim { .. } | Message::Metadata { .. } => Duration::ZERO,
+        };
+        self.clock.now().mono.saturating_sub(waited)
     }
 
     async fn take(&mut self, message: Message) {
@@ -168,32 +204,30 @@ impl Task {
 
     async fn claim(&mut self, claim: Claim, answer: oneshot::Sender<Result<Publisher, Busy>>) {
         // A publisher that has ended is no incumbent, even if its end is still behind this claim.
-        let ended = self
-            .held
-            .as_mut()
-            .and_then(|(held, _)| match held.ended.try_recv() {
-                Ok(end) => Some(end),
-                Err(oneshot::error::TryRecvError::Closed) => Some(End::Lost),
-                Err(oneshot::error::TryRecvError::Empty) => None,
-            });
-        if let Some(end) = ended {
-            self.close(end).await;
-        }
+        self.close_if_ended().await;
         let now = self.clock.now();
         if let Err(busy) = self.admit(&claim, now.mono) {
             // The claimant may have gone away meanwhile.
             let _ = answer.send(Err(busy));
             return;
         }
-        let running = self.publication.newest();
+        let (named, newest) = (claim.epoch.is_some(), self.publication.newest());
         let epoch = (self.epochs)
-            .next(&self.shared.id, now.wall, claim.epoch, running)
+            .next(&self.shared.id, now.wall, claim.epoch, newest)
             .await;
+        let epoch = match epoch {
+            Ok(epoch) => epoch,
+            Err(unfit) => {
+                let _ = answer.send(Err(unfit.into()));
+                return;
+            }
+        };
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
         }
         self.session += 1;
+        meters::accepted(claim.protocol);
         let session = self.session;
         let (publisher, held) =
             Publisher::pair(session, self.shared.inbox.clone(), self.budget.clone());
@@ -204,7 +238,12 @@ impl Task {
             status.session = Some(Session::new(claim, now.wall));
         }
         self.publication.opened();
-        self.push(Input::Open { session, epoch }, None).await;
+        let open = Input::Open {
+            session,
+            epoch,
+            named,
+        };
+        self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
         let _ = answer.send(Ok(publisher));
     }
@@ -221,6 +260,20 @@ impl Task {
         }
         metrics::counter!("vitrine_takeovers_total").increment(1);
         Ok(())
+    }
+
+    async fn close_if_ended(&mut self) {
+        let ended = self
+            .held
+            .as_mut()
+            .and_then(|(held, _)| match held.ended.try_recv() {
+                Ok(end) => Some(end),
+                Err(oneshot::error::TryRecvError::Closed) => Some(End::Lost),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+            });
+        if let Some(end) = ended {
+            self.close(end).await;
+        }
     }
 
     /// The publisher is listened to no longer.
@@ -246,8 +299,8 @@ impl Task {
 
     /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
     async fn carry_out(&mut self, received: Option<Instant>) {
-        let known = self.publication.newest();
-        let mut parts = false;
+        let known = self.publication.newest().map(|newest| newest.number);
+        let (mut parts, mut lag_ms) = (false, None);
         while let Some(output) = self.stream.poll() {
             match output {
                 Output::Presentation(presentation) => {
@@ -259,9 +312,17 @@ impl Task {
                     rendition,
                     snapshot,
                 } => {
-                    let new = self.publication.snapshot(epoch, rendition, snapshot);
-                    metrics::counter!("vitrine_parts_total").increment(new);
-                    parts |= new > 0;
+                    let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
+                    if new > 0 {
+                        parts = true;
+                        meters::published(rendition, &snapshot, new);
+                        let now = self.clock.now().wall;
+                        // Of a part made of media that has just come, not of one that waited for its successor.
+                        if received.is_some() {
+                            let lag = meters::lag_ms(rendition, &snapshot, now);
+                            lag_ms = lag_ms.max(lag);
+                        }
+                    }
                 }
                 Output::Ended { epoch } => {
                     self.publication
@@ -269,6 +330,10 @@ impl Task {
                 }
                 Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
                 Output::Notice(notice) => {
+                    if let Notice::Starving { .. } = notice {
+                        metrics::counter!("vitrine_starvations_total").increment(1);
+                        self.shared.status().starving = true;
+                    }
                     match notice {
                         Notice::Joined => tracing::info!(stream = %self.shared.id, "{notice}"),
                         _ => tracing::warn!(stream = %self.shared.id, "{notice}"),
@@ -285,10 +350,12 @@ impl Task {
             if let Some(received) = received.filter(|_| parts) {
                 let latency = received.elapsed();
                 status.latency.add(latency);
-                metrics::histogram!("vitrine_part_publish_seconds").record(latency);
+                status.media_lag_ms = lag_ms;
+                status.starving = false;
+                meters::part_latency(latency);
             }
         }
-        let newest = self.publication.newest();
+        let newest = self.publication.newest().map(|newest| newest.number);
         if newest > known
             && let Some(epoch) = newest
         {

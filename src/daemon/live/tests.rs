@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, sleep};
 use vitrine_core::{
-    engine::stream::End,
+    engine::{saved, stream::End},
     limits,
     media::{self, Kind, Rendition},
-    wire::flv,
+    wire::{flv, m3u8::media::Form},
 };
+use vitrine_runtime::clock::Clock;
 
 use super::{
     Busy, Claim, Fence, Gone, Registry, SessionId,
     fixture::{self, Stage},
+    published::Rendered,
     status::State,
 };
 
@@ -119,7 +121,63 @@ async fn a_draining_server_fences_its_publishers_and_takes_no_others() {
         registry.claim(claim(HOME, true)).await.err(),
         Some(Busy::ShuttingDown)
     );
+}
+
+/// What every request for a media playlist would be answered with.
+fn playlists(registry: &Registry) -> Vec<String> {
+    let live = registry.lookup("demo").expect("there");
+    let playlist = |version: &Rendered| version.playlist(Form::Full).plain().bytes.clone();
+    (live.renditions().iter())
+        .map(|(_, _, version)| String::from_utf8(playlist(version).into()).expect("text"))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_stream_is_saved_stays_as_it_is_and_goes_on_in_another_process() {
+    let now = Clock::start().now();
+    let stream = "demo".parse().expect("valid");
+    let first = fixture::registry();
+    let saved = fixture::saved_at(now);
+    let epoch = saved.epoch();
+    first.resume(&stream, saved).await.expect("within grace");
+    let live = first.lookup("demo").expect("there at once");
+    assert_eq!(live.status().state, State::Grace);
+    assert!(live.master().borrow().is_some(), "players find it at once");
+    let mut waiting = live.rendition(epoch, Rendition::Audio).expect("there");
+
+    let mut left = first.drain().await;
+    let last = playlists(&first);
+    assert!(
+        last[0].contains("EXT-X-PART") && !last[0].contains("ENDLIST"),
+        "{last:?}"
+    );
+    while waiting.changed().await.is_ok() {}
+    let (id, saved) = left.pop().expect("it goes on");
+    assert_eq!((id, left.len()), (stream.clone(), 0));
+
+    let second = fixture::registry();
+    second.resume(&stream, saved).await.expect("within grace");
+    assert_eq!(playlists(&second), last);
+    let publisher = second.claim(claim(HOME, false)).await.expect("in grace");
+    drop(publisher);
+    // Nothing playable came: the epoch ends with its grace.
+    sleep(Duration::from_secs(21)).await;
+    let ended = playlists(&second);
+    assert!(ended[0].ends_with("#EXT-X-ENDLIST\n"), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_go_on_is_not_there() {
+    let registry = fixture::registry();
+    let stream = "demo".parse().expect("valid");
+    // Of another year.
+    let refused = registry.resume(&stream, fixture::saved()).await;
+    assert!(
+        matches!(refused, Err(saved::Error::Expired { .. })),
+        "{refused:?}"
+    );
     assert!(registry.lookup("demo").is_none());
+    assert!(registry.drain().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,16 +39,44 @@ pub enum Error {
     /// Too many requests of this stream wait already.
     #[error("too many requests are waiting")]
     TooManyWaiters,
-    /// The stream ended by a fault or with the server, or a file cannot be read.
+    /// The stream failed or the server stops, so that asking again helps; or a file cannot be read.
     #[error("not available")]
     Unavailable,
 }
 
 impl Error {
+    /// Every reason of [`Error::reason`].
+    pub const REASONS: [&str; 9] = [
+        "directive",
+        "too_far",
+        "not_found",
+        "never_came",
+        "method",
+        "late",
+        "not_ready",
+        "too_many_waiters",
+        "unavailable",
+    ];
+
+    /// The name in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Directive(_) => "directive",
+            Self::TooFar => "too_far",
+            Self::NotFound => "not_found",
+            Self::NeverCame { .. } => "never_came",
+            Self::Method => "method",
+            Self::Late => "late",
+            Self::NotReady => "not_ready",
+            Self::TooManyWaiters => "too_many_waiters",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// The status and the lifetime of the answer.
     pub fn table(&self) -> (StatusCode, Cache) {
         match self {
-            Self::Directive(_) | Self::TooFar => (StatusCode::BAD_REQUEST, Cache::Seconds(1)),
+            Self::Directive(_) | Self::TooFar => (StatusCode::BAD_REQUEST, Cache::BAD_REQUEST),
             Self::NotFound => (StatusCode::NOT_FOUND, Cache::Seconds(1)),
             Self::NeverCame { target_duration } => {
                 (StatusCode::NOT_FOUND, Cache::Seconds(4 * target_duration))
@@ -86,6 +114,9 @@ pub enum Cache {
 impl Cache {
     /// Of the multivariant playlist: a new epoch must be found soon.
     pub const MULTIVARIANT: Self = Self::Seconds(1);
+
+    /// Of what was asked for wrongly (400, 416).
+    pub const BAD_REQUEST: Self = Self::Seconds(1);
 
     /// Of a media playlist.
     pub fn playlist(target_duration: u32, blocking: bool, ended: bool) -> Self {

@@ -7,6 +7,8 @@
 
 pub mod answer;
 pub mod body;
+mod client;
+mod meters;
 pub mod range;
 mod respond;
 pub mod route;
@@ -14,7 +16,7 @@ pub mod route;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper::{Method, Request, Response, header::HeaderValue};
 use tokio::{
@@ -28,10 +30,13 @@ use vitrine_core::{
     media::Rendition,
     wire::{directive::Directive, m3u8::media::Form},
 };
+use vitrine_runtime::network::Networks;
 
 use self::{
     answer::{Cache, Error},
     body::{Body, Content},
+    client::Clients,
+    meters::{Due, Kind},
     respond::{Asked, Coding, Found},
     route::{Item, Resource, Route},
 };
@@ -46,36 +51,72 @@ use crate::live::{
 pub struct Origin {
     registry: Registry,
     files: Option<ServeDir>,
+    clients: Clients,
 }
 
 impl Origin {
     /// An origin of the streams of `registry`; `static_dir` is served at `/`.
     pub fn new(registry: Registry, static_dir: Option<&Path>) -> Self {
+        meters::register();
         Self {
             registry,
             files: static_dir.map(ServeDir::new),
+            clients: Clients::behind(Networks::default()),
         }
+    }
+
+    /// The same, behind proxies that are believed when they name their client.
+    pub fn behind(self, proxies: Networks) -> Self {
+        Self {
+            clients: Clients::behind(proxies),
+            ..self
+        }
+    }
+
+    /// Answers a request that came through `peer`: within its client's share, and noted in the request log.
+    pub async fn serve<B: Send + 'static>(
+        &self,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Response<Body> {
+        let client = self.clients.address(peer, request.headers());
+        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let response = match self.clients.admit(client) {
+            Ok(_slot) => self.handle(request).await,
+            Err(_) => {
+                let asked = Asked {
+                    method: request.method(),
+                    headers: request.headers(),
+                };
+                let refused = respond::failed(asked, &Error::TooManyWaiters);
+                meters::refused(&Error::TooManyWaiters);
+                meters::answered(Kind::Refused, Due::Held, &refused);
+                refused
+            }
+        };
+        if let Some((method, path)) = noted {
+            let status = response.status().as_u16();
+            tracing::debug!(target: REQUEST_LOG, %client, %method, path, status, "answered");
+        }
+        response
     }
 
     /// Answers one request, when its time has come.
     pub async fn handle<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
+        let mut due = Due::AtOnce(Instant::now());
         let (kind, response) = match request.uri().path().strip_prefix("/live/") {
             Some(path) => {
                 let asked = Asked {
                     method: request.method(),
                     headers: request.headers(),
                 };
-                self.playback(asked, path, request.uri().query().unwrap_or_default())
-                    .await
+                let query = request.uri().query().unwrap_or_default();
+                self.playback(asked, path, query, &mut due).await
             }
-            None => ("static", self.file(request).await),
+            None => (Kind::Static, self.file(request).await),
         };
-        let status = response.status().as_u16().to_string();
-        metrics::counter!("vitrine_http_requests_total", "kind" => kind, "status" => status)
-            .increment(1);
-        if let Some(size) = hyper::body::Body::size_hint(response.body()).exact() {
-            metrics::counter!("vitrine_http_body_bytes_total", "kind" => kind).increment(size);
-        }
+        meters::answered(kind, due, &response);
         response
     }
 
@@ -85,29 +126,39 @@ impl Origin {
         asked: Asked<'_>,
         path: &str,
         query: &str,
-    ) -> (&'static str, Response<Body>) {
+        due: &mut Due,
+    ) -> (Kind, Response<Body>) {
         if *asked.method == Method::OPTIONS {
-            return ("options", respond::options());
+            return (Kind::Options, respond::options());
         }
         let route = Route::parse(path);
-        let kind = route.map_or("unknown", |route| route.resource.kind());
+        let kind = route.map_or(Kind::Unknown, |route| route.resource.kind());
         let found = match route {
             Some(_) if !matches!(*asked.method, Method::GET | Method::HEAD) => Err(Error::Method),
-            Some(route) => self.find(asked, route, query).await,
+            Some(route) => self.find(asked, route, query, due).await,
             None => Err(Error::NotFound),
         };
         let response = match found {
             Ok(found) => respond::found(asked, found),
-            Err(error) => respond::failed(asked, &error),
+            Err(error) => {
+                meters::refused(&error);
+                respond::failed(asked, &error)
+            }
         };
         (kind, response)
     }
 
-    async fn find(&self, asked: Asked<'_>, route: Route<'_>, query: &str) -> Result<Found, Error> {
+    async fn find(
+        &self,
+        asked: Asked<'_>,
+        route: Route<'_>,
+        query: &str,
+        due: &mut Due,
+    ) -> Result<Found, Error> {
         let live = self.registry.lookup(route.stream).ok_or(Error::NotFound)?;
         live.count_request();
         match route.resource {
-            Resource::Multivariant => multivariant(asked, &live).await,
+            Resource::Multivariant => multivariant(asked, &live, due).await,
             Resource::Media {
                 epoch,
                 rendition,
@@ -116,9 +167,9 @@ impl Origin {
                 let versions = live.rendition(epoch, rendition).ok_or(Error::NotFound)?;
                 match item {
                     Item::Playlist => {
-                        playlist(asked, &live, versions, Directive::parse(query)?).await
+                        playlist(asked, &live, versions, Directive::parse(query)?, due).await
                     }
-                    _ => media(&live, versions, epoch, rendition, item).await,
+                    _ => media(&live, versions, (epoch, rendition, item), due).await,
                 }
             }
         }
@@ -139,32 +190,35 @@ impl Origin {
     }
 }
 
+/// The target of one line for each request; its queries are left out.
+const REQUEST_LOG: &str = "vitrine::access";
+
 impl Resource {
     /// The name in metrics.
-    fn kind(self) -> &'static str {
+    fn kind(self) -> Kind {
         match self {
-            Self::Multivariant => "multivariant",
+            Self::Multivariant => Kind::Multivariant,
             Self::Media {
                 item: Item::Playlist,
                 ..
-            } => "playlist",
+            } => Kind::Playlist,
             Self::Media {
                 item: Item::Init(_),
                 ..
-            } => "init",
+            } => Kind::Init,
             Self::Media {
                 item: Item::Segment(_),
                 ..
-            } => "segment",
+            } => Kind::Segment,
             Self::Media {
                 item: Item::Part(_),
                 ..
-            } => "part",
+            } => Kind::Part,
         }
     }
 }
 
-async fn multivariant(asked: Asked<'_>, live: &Live) -> Result<Found, Error> {
+async fn multivariant(asked: Asked<'_>, live: &Live, due: &mut Due) -> Result<Found, Error> {
     let mut master = live.master();
     let ready = master.borrow_and_update().clone();
     let ready = match ready {
@@ -172,6 +226,7 @@ async fn multivariant(asked: Asked<'_>, live: &Live) -> Result<Found, Error> {
         None if live.status().state == State::Ended => return Err(Error::NotFound),
         None => {
             let _waiter = live.wait().ok_or(Error::TooManyWaiters)?;
+            *due = Due::Held;
             let deadline = Instant::now() + limits::MULTIVARIANT_WAIT;
             match timeout_at(deadline, master.wait_for(Option::is_some)).await {
                 Ok(Ok(ready)) => ready.clone().ok_or(Error::NotReady)?,
@@ -188,6 +243,7 @@ async fn playlist(
     live: &Live,
     versions: watch::Receiver<Arc<Rendered>>,
     directive: Directive,
+    due: &mut Due,
 ) -> Result<Found, Error> {
     let judge =
         |version: &Rendered, _waited: bool| match gate::playlist(version.snapshot(), directive) {
@@ -195,7 +251,7 @@ async fn playlist(
             gate::Playlist::TooFar => Some(Err(Error::TooFar)),
             gate::Playlist::Wait => None,
         };
-    let (version, form): (_, Form) = hold(live, versions, judge).await?;
+    let (version, form): (_, Form) = hold(live, versions, judge, due).await?;
     let snapshot = version.snapshot();
     let cache = Cache::playlist(
         snapshot.constants.target_duration,
@@ -208,9 +264,8 @@ async fn playlist(
 async fn media(
     live: &Live,
     versions: watch::Receiver<Arc<Rendered>>,
-    epoch: u64,
-    rendition: Rendition,
-    item: Item,
+    (epoch, rendition, item): (u64, Rendition, Item),
+    due: &mut Due,
 ) -> Result<Found, Error> {
     let judge = |version: &Rendered, waited: bool| {
         let snapshot = version.snapshot();
@@ -236,7 +291,7 @@ async fn media(
         };
         Some(content.ok_or_else(missing))
     };
-    let (_, content) = hold(live, versions, judge).await?;
+    let (_, content) = hold(live, versions, judge, due).await?;
     let name = match item {
         Item::Init(number) => format!("\"{epoch}-{rendition}-i{number}\""),
         Item::Segment(msn) => format!("\"{epoch}-{rendition}-s{msn}\""),
@@ -259,12 +314,14 @@ async fn hold<T>(
     live: &Live,
     mut versions: watch::Receiver<Arc<Rendered>>,
     judge: impl Fn(&Rendered, bool) -> Option<Result<T, Error>>,
+    due: &mut Due,
 ) -> Result<(Arc<Rendered>, T), Error> {
     let version = versions.borrow_and_update().clone();
     if let Some(answer) = judge(&version, false) {
         return Ok((version, answer?));
     }
     let _waiter = live.wait().ok_or(Error::TooManyWaiters)?;
+    *due = Due::Held;
     let target_duration = Duration::from_secs(version.snapshot().constants.target_duration.into());
     let deadline = Instant::now() + 3 * target_duration;
     drop(version);
@@ -276,6 +333,7 @@ async fn hold<T>(
         }
         let version = versions.borrow_and_update().clone();
         if let Some(answer) = judge(&version, true) {
+            *due = Due::Released(version.published());
             return Ok((version, answer?));
         }
     }

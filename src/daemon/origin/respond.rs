@@ -131,6 +131,8 @@ pub(super) fn found(asked: Asked<'_>, found: Found) -> Response<Body> {
         }
         Ranged::Unsatisfiable => {
             headers.insert(header::CONTENT_RANGE, printable(format!("bytes */{size}")));
+            // It is the request that was wrong: what it asked about may be kept for a year, this not.
+            headers.insert(header::CACHE_CONTROL, Cache::BAD_REQUEST.header());
             (StatusCode::RANGE_NOT_SATISFIABLE, 0..0)
         }
     };

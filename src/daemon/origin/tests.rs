@@ -82,7 +82,7 @@ fn live() -> Stage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_resource_has_its_type_and_lifetime() {
+async fn w3_w5_each_resource_has_its_type_and_lifetime() {
     let mut stage = live();
     let long = "max-age=31536000, immutable";
     let playlist = "application/vnd.apple.mpegurl";
@@ -154,7 +154,7 @@ async fn each_resource_has_its_type_and_lifetime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_have_their_lifetime_and_can_be_read_by_pages() {
+async fn w5_w8_errors_have_their_lifetime_and_can_be_read_by_pages() {
     let mut stage = live();
     stage.gap(7, High);
     for (path, status, cache) in [
@@ -209,7 +209,7 @@ async fn errors_have_their_lifetime_and_can_be_read_by_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocked_reload_is_answered_by_the_part_it_asked_for() {
+async fn b11_a_blocked_reload_is_answered_by_the_part_it_asked_for() {
     let mut stage = live();
     let asked = ask(
         &stage,
@@ -234,7 +234,7 @@ async fn a_blocked_reload_is_answered_by_the_part_it_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_waiters_of_a_version_share_one_text() {
+async fn b12_all_waiters_of_a_version_share_one_text() {
     let mut stage = live();
     let mut asked = Vec::new();
     for _ in 0..100 {
@@ -257,7 +257,7 @@ async fn all_waiters_of_a_version_share_one_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hinted_part_is_held_until_it_is_whole() {
+async fn h3_the_hinted_part_is_held_until_it_is_whole() {
     let mut stage = live();
     let asked = ask(&stage, "/live/demo/7/high/p6.m4s").await;
     assert!(!asked.is_finished());
@@ -271,7 +271,7 @@ async fn the_hinted_part_is_held_until_it_is_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_that_never_comes_true_is_a_404_for_four_target_durations() {
+async fn h2_w5_a_hint_that_never_comes_true_is_a_404_for_four_target_durations() {
     for end in [false, true] {
         let mut stage = live();
         let asked = ask(&stage, "/live/demo/7/high/p6.m4s").await;
@@ -290,7 +290,7 @@ async fn a_hint_that_never_comes_true_is_a_404_for_four_target_durations() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_of_three_target_durations_is_a_503() {
+async fn b6_a_wait_of_three_target_durations_is_a_503() {
     let stage = live();
     for path in [
         "/live/demo/7/high/index.m3u8?_HLS_msn=2",
@@ -363,7 +363,7 @@ async fn the_stable_address_waits_for_a_stream_that_is_about_to_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn playlists_are_compressed_and_validated() {
+async fn w2_playlists_are_compressed_and_validated() {
     let stage = live();
     for path in ["/live/demo/index.m3u8", "/live/demo/7/high/index.m3u8"] {
         let plain = get(&stage, path).await;
@@ -412,7 +412,7 @@ async fn playlists_are_compressed_and_validated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn media_is_sent_in_ranges() {
+async fn w7_media_is_sent_in_ranges() {
     let stage = live();
     let path = "/live/demo/7/high/s0.m4s";
     let whole = get(&stage, path).await;
@@ -432,6 +432,11 @@ async fn media_is_sent_in_ranges() {
         (answer.status(), answer.header("content-range")),
         (416, "bytes */25")
     );
+    assert_eq!(answer.header("cache-control"), "max-age=1");
+    let answer = send(&stage, "GET", path, &[("range", "bytes=-4")]).await;
+    assert_eq!((answer.status(), answer.text()), (206, "igh4"));
+    let head = send(&stage, "HEAD", path, &[("range", "bytes=3-11")]).await;
+    assert_eq!(head.status(), 200, "a range is of GET alone");
     for (header, status) in [
         (("if-range", etag.as_str()), 206),
         (("if-range", "\"other\""), 200),
@@ -476,5 +481,130 @@ async fn a_folder_is_served_at_the_root_and_nothing_outside_it() {
         let request = Request::builder().uri(path).body(()).expect("valid");
         let answer = Answer::of(origin.handle(request).await).await;
         assert_eq!(answer.status(), status, "{path}");
+    }
+}
+
+/// The whole table of lifetimes: every path, by what becomes of it, in every state of the stream.
+#[tokio::test(start_paused = true)]
+async fn w5_every_path_in_every_state_says_how_long_it_may_be_kept() {
+    const YEAR: &str = "max-age=31536000, immutable";
+    const MISSING: (u16, &str) = (404, "max-age=1");
+    const REFUSED: (u16, &str) = (400, "max-age=1");
+    // Path; answer while live; answer after the end.
+    let table = [
+        (
+            "/live/demo/index.m3u8",
+            (200, "max-age=1"),
+            (200, "max-age=1"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8",
+            (200, "max-age=1"),
+            (200, "max-age=60"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8?x=1",
+            (200, "max-age=1"),
+            (200, "max-age=60"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_skip=YES",
+            (200, "max-age=1"),
+            (200, "max-age=60"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=0",
+            (200, "max-age=12"),
+            (200, "max-age=60"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=1&_HLS_part=0",
+            (200, "max-age=12"),
+            (200, "max-age=60"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=1&_HLS_part=0&_HLS_skip=v2",
+            (200, "max-age=12"),
+            (200, "max-age=60"),
+        ),
+        // Held, and nothing comes.
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=1&_HLS_part=1",
+            (503, "no-store"),
+            (200, "max-age=60"),
+        ),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=2",
+            (503, "no-store"),
+            (200, "max-age=60"),
+        ),
+        ("/live/demo/7/high/p6.m4s", (503, "no-store"), MISSING),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=9",
+            REFUSED,
+            (200, "max-age=60"),
+        ),
+        ("/live/demo/7/high/index.m3u8?_HLS_part=1", REFUSED, REFUSED),
+        (
+            "/live/demo/7/high/index.m3u8?_HLS_msn=soon",
+            REFUSED,
+            REFUSED,
+        ),
+        ("/live/demo/7/high/init0.mp4", (200, YEAR), (200, YEAR)),
+        ("/live/demo/7/high/s0.m4s", (200, YEAR), (200, YEAR)),
+        ("/live/demo/7/high/p0.m4s", (200, YEAR), (200, YEAR)),
+        ("/live/demo/7/audio/p5.m4s", (200, YEAR), (200, YEAR)),
+        ("/live/demo/7/high/s1.m4s", MISSING, (200, YEAR)),
+        ("/live/demo/7/high/p7.m4s", MISSING, MISSING),
+        ("/live/demo/7/high/init9.mp4", MISSING, MISSING),
+        ("/live/demo/7/low/index.m3u8", MISSING, MISSING),
+        ("/live/demo/6/high/index.m3u8", MISSING, MISSING),
+        ("/live/nobody/index.m3u8", MISSING, MISSING),
+        ("/live/demo/thumbnail.jpg", MISSING, MISSING),
+        ("/live/", MISSING, MISSING),
+    ];
+    let mut stage = live();
+    for ended in [false, true] {
+        if ended {
+            stage.end(7, false);
+            stage.state(State::Ended);
+        }
+        for (path, live, after) in table {
+            let (status, cache) = if ended { after } else { live };
+            for method in ["GET", "HEAD"] {
+                let answer = send(&stage, method, path, &[]).await;
+                let got = (answer.status(), answer.header("cache-control"));
+                assert_eq!(got, (status, cache), "{method} {path}, ended: {ended}");
+                assert_eq!(
+                    answer.header("access-control-allow-origin"),
+                    "*",
+                    "W8 {path}"
+                );
+                if status == 200 {
+                    let again = [("if-none-match", answer.header("etag"))];
+                    let same = send(&stage, method, path, &again).await;
+                    let got = (same.status(), same.header("cache-control"));
+                    assert_eq!(got, (304, cache), "{method} {path}, ended: {ended}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_nothing_says_when_it_was_last_modified() {
+    let mut stage = live();
+    for ended in [false, true] {
+        if ended {
+            stage.end(7, false);
+        }
+        for path in ["index.m3u8?_HLS_msn=0", "index.m3u8", "s0.m4s", "p0.m4s"] {
+            let answer = get(&stage, &format!("/live/demo/7/high/{path}")).await;
+            assert_eq!(
+                (answer.status(), answer.header("last-modified")),
+                (200, ""),
+                "{path}"
+            );
+        }
     }
 }

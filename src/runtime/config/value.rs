@@ -4,6 +4,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::network::Networks;
+
 /// A type that settings can have.
 pub trait Value: Sized {
     /// The right form; completes "expected ...".
@@ -111,6 +113,21 @@ impl Value for SocketAddr {
 
     fn show(&self) -> String {
         quoted(&self.to_string())
+    }
+}
+
+impl Value for Networks {
+    const EXPECTED: &'static str =
+        r#"a list of IP addresses and networks, such as ["192.0.2.1", "10.0.0.0/8"]"#;
+
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        let networks = value.as_array()?.iter();
+        networks.map(|it| it.as_str()?.parse().ok()).collect()
+    }
+
+    fn show(&self) -> String {
+        let networks: Vec<_> = self.iter().map(|it| quoted(&it.to_string())).collect();
+        format!("[{}]", networks.join(", "))
     }
 }
 

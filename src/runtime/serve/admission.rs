@@ -1,19 +1,21 @@
 //! Who may connect: a bound on connections in total and per address, shared by all listeners that clone it.
 //!
-//! An address is an IPv4 address, or the /64 of an IPv6 address (RFC 6177: what one site is given at least), since a
-//! host may use any address of it.
+//! What counts as one address is [`site`]'s to say. Proxies that speak for many may be excepted from their share.
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use crate::network::{Networks, site};
 
 /// Hands out slots. Clones share their slots.
 #[derive(Clone, Debug)]
 pub struct Admission {
     max: u32,
     max_per_address: u32,
+    excepted: Networks,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -34,7 +36,16 @@ impl Admission {
         Self {
             max,
             max_per_address,
+            excepted: Networks::default(),
             taken: Arc::default(),
+        }
+    }
+
+    /// As this one, but addresses of `networks` may take all slots.
+    pub fn except(self, networks: Networks) -> Self {
+        Self {
+            excepted: networks,
+            ..self
         }
     }
 
@@ -43,41 +54,68 @@ impl Admission {
     /// # Errors
     /// [`Refused`] names the bound that is reached.
     pub fn admit(&self, address: IpAddr) -> Result<Slot, Refused> {
-        let address = site(address);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.admit_unnamed()?.name(address)
+    }
+
+    /// A slot for a connection whose address is yet to be told; it counts in total only.
+    ///
+    /// # Errors
+    /// [`Refused::Total`].
+    pub fn admit_unnamed(&self) -> Result<Slot, Refused> {
+        let mut taken = self.lock();
         if taken.total >= self.max {
             return Err(Refused::Total { max: self.max });
         }
-        let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if here >= self.max_per_address {
-            return Err(Refused::Address {
-                max: self.max_per_address,
-            });
-        }
         taken.total += 1;
-        taken.by_address.insert(address, here + 1);
         Ok(Slot {
-            address,
-            taken: self.taken.clone(),
+            address: None,
+            of: self.clone(),
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The right to one connection; dropping it gives it back.
 #[derive(Debug)]
 pub struct Slot {
-    address: IpAddr,
-    taken: Arc<Mutex<Taken>>,
+    address: Option<IpAddr>,
+    of: Admission,
+}
+
+impl Slot {
+    /// The slot, now counted to `address` too; given back when that has its share.
+    ///
+    /// # Errors
+    /// [`Refused::Address`].
+    pub fn name(mut self, address: IpAddr) -> Result<Self, Refused> {
+        let max = self.of.max_per_address;
+        let site = site(address);
+        let mut taken = self.of.lock();
+        let here = taken.by_address.entry(site).or_default();
+        if *here >= max && !self.of.excepted.contains(address) {
+            drop(taken);
+            return Err(Refused::Address { max });
+        }
+        *here += 1;
+        drop(taken);
+        self.address = Some(site);
+        Ok(self)
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.of.lock();
         taken.total -= 1;
-        if let Some(here) = taken.by_address.get_mut(&self.address) {
+        if let Some(address) = self.address
+            && let Some(here) = taken.by_address.get_mut(&address)
+        {
             *here -= 1;
             if *here == 0 {
-                taken.by_address.remove(&self.address);
+                taken.by_address.remove(&address);
             }
         }
     }
@@ -101,20 +139,13 @@ pub enum Refused {
 }
 
 impl Refused {
+    pub(super) const REASONS: [&str; 2] = ["total", "address"];
+
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Total { .. } => "total",
             Self::Address { .. } => "address",
         }
-    }
-}
-
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-        address => address,
     }
 }
 
@@ -145,6 +176,31 @@ mod tests {
         let _slot = admit("2001:db8:0:1::1").unwrap();
         assert!(admit("2001:db8:0:1:ffff::2").is_err());
         assert!(admit("2001:db8:0:2::1").is_ok());
+    }
+
+    #[test]
+    fn an_excepted_proxy_may_take_all_slots_and_no_more() {
+        let proxies = ["192.0.2.0/24".parse().unwrap()];
+        let admission = Admission::with_max_per_address(3, 1).except(proxies.into_iter().collect());
+        let admit = |address: &str| admission.admit(address.parse().unwrap());
+        let _two = [admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap()];
+        let _one = admit("198.51.100.1").unwrap();
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Refused::Total { max: 3 });
+    }
+
+    #[test]
+    fn a_slot_counts_to_an_address_once_it_has_one() {
+        let admission = Admission::with_max_per_address(3, 1);
+        let name = |slot: Slot| slot.name("192.0.2.1".parse().unwrap());
+        let unnamed = [(); 3].map(|()| admission.admit_unnamed().unwrap());
+        assert_eq!(
+            admission.admit_unnamed().unwrap_err(),
+            Refused::Total { max: 3 }
+        );
+        let [first, second, _third] = unnamed;
+        let _first = name(first).unwrap();
+        assert_eq!(name(second).unwrap_err(), Refused::Address { max: 1 });
+        admission.admit_unnamed().expect("what was refused is free");
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! Listeners: bind, accept, admit, TLS, drain. What is spoken on a connection is the caller's: raw streams through
+//! Listeners: bind, accept, admit, PROXY header, TLS, drain. What is spoken on a connection is the caller's: raw streams through
 //! [`connections`] (RTMP, RTMPS), HTTP/1.1 and HTTP/2 through [`http()`].
 //!
 //! The invariant: whatever a stranger does, a connection costs one slot of [`Admission`] and ends in bounded time
 //! unless its handler keeps it; a refused one is closed at once and counted
-//! (`vitrine_connections_refused_total{listener,reason}`). A panic in a handler ends that connection alone. Dropping a
-//! listener's future closes all its connections: wrap it in a timeout to bound a drain.
+//! (`vitrine_connections_refused_total{listener,reason}`), with one log line a second for each reason. A panic in a
+//! handler ends that connection alone. Dropping a listener's future closes all its connections: wrap it in a timeout to
+//! bound a drain.
 
 mod admission;
 mod http;
+mod proxy;
 pub mod tls;
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
@@ -20,6 +22,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
+
+use crate::{network::Networks, throttle::OncePerSecond};
 
 pub use self::{
     admission::{Admission, Refused, Slot},
@@ -35,6 +39,7 @@ pub struct Listener {
     name: &'static str,
     socket: TcpListener,
     local: SocketAddr,
+    proxies: Option<Networks>,
 }
 
 impl Listener {
@@ -57,6 +62,7 @@ impl Listener {
                 name,
                 socket,
                 local,
+                proxies: None,
             })
         };
         open().map_err(|source| Error {
@@ -64,6 +70,15 @@ impl Listener {
             address,
             source,
         })
+    }
+
+    /// Every connection must begin with a PROXY header, before TLS; the address it carries is the peer's. `proxies` are
+    /// those who may send one; without any, whoever reaches the port is believed.
+    pub fn behind(self, proxies: Networks) -> Self {
+        Self {
+            proxies: Some(proxies),
+            ..self
+        }
     }
 
     /// The address that was bound, with the port the system chose.
@@ -96,7 +111,20 @@ pub async fn connections<S, F>(
     S: Fn(Stream, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Listener { name, socket, .. } = listener;
+    let Listener {
+        name,
+        socket,
+        proxies,
+        ..
+    } = listener;
+    let gate = Arc::new(Gate {
+        name,
+        admission,
+        proxies,
+        tls,
+        refusals: OncePerSecond::default(),
+    });
+    register(name);
     let mut tasks = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -107,28 +135,104 @@ pub async fn connections<S, F>(
             }
             () = shutdown.cancelled() => break,
         };
-        let slot = match admission.admit(peer.ip()) {
+        let slot = match gate.admit(peer) {
             Ok(slot) => slot,
-            Err(refused) => {
-                metrics::counter!("vitrine_connections_refused_total", "listener" => name, "reason" => refused.reason())
-                    .increment(1);
-                tracing::debug!(listener = name, %peer, "{refused}");
+            Err(refusal) => {
+                gate.note(&refusal, peer);
                 continue;
             }
         };
-        let (tls, serve) = (tls.clone(), serve.clone());
+        let (gate, serve) = (gate.clone(), serve.clone());
         tasks.spawn(async move {
-            let _slot = slot;
             let _open = OpenConnection::count(name);
-            match secure(stream, tls).await {
-                Ok(stream) => serve(stream, peer).await,
-                Err(error) => tracing::debug!(listener = name, %peer, %error, "no connection"),
+            match gate.pass(stream, peer, slot).await {
+                Ok((stream, peer, _slot)) => serve(stream, peer).await,
+                Err(refusal) => gate.note(&refusal, peer),
             }
         });
     }
     drop(socket);
     while let Some(ended) = tasks.join_next().await {
         note_panic(name, ended);
+    }
+}
+
+/// What stands between accept(2) and the handler.
+struct Gate {
+    name: &'static str,
+    admission: Admission,
+    proxies: Option<Networks>,
+    tls: Option<TlsAcceptor>,
+    refusals: OncePerSecond,
+}
+
+/// Why a connection does not reach its handler.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Full(#[from] Refused),
+    #[error(transparent)]
+    Header(#[from] proxy::Error),
+    #[error("refused: not one of the trusted proxies")]
+    Stranger,
+    #[error("no TLS session: {0}")]
+    Tls(#[from] io::Error),
+}
+
+impl Refusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Full(refused) => refused.reason(),
+            Self::Header(error) => error.reason(),
+            Self::Stranger => "untrusted_proxy",
+            Self::Tls(_) => "tls",
+        }
+    }
+}
+
+impl Gate {
+    /// A slot for what was just accepted from `peer`; behind proxies it belongs to nobody yet.
+    fn admit(&self, peer: SocketAddr) -> Result<Slot, Refusal> {
+        match &self.proxies {
+            None => Ok(self.admission.admit(peer.ip())?),
+            Some(proxies) if proxies.is_empty() || proxies.contains(peer.ip()) => {
+                Ok(self.admission.admit_unnamed()?)
+            }
+            Some(_) => Err(Refusal::Stranger),
+        }
+    }
+
+    /// Takes the PROXY header off and shakes hands for TLS, as far as the listener wants them. The peer may be another
+    /// one then.
+    async fn pass(
+        &self,
+        mut stream: TcpStream,
+        mut peer: SocketAddr,
+        mut slot: Slot,
+    ) -> Result<(Stream, SocketAddr, Slot), Refusal> {
+        tune(&stream)?;
+        if self.proxies.is_some() {
+            peer = proxy::accept(&mut stream).await?.unwrap_or(peer);
+            slot = slot.name(peer.ip())?;
+        }
+        let stream = match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => {
+                let handshake = time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream));
+                Either::Right(handshake.await.map_err(io::Error::from)??)
+            }
+        };
+        Ok((stream, peer, slot))
+    }
+
+    /// Counts a refusal, and tells of it unless there is a flood of them.
+    fn note(&self, refusal: &Refusal, peer: SocketAddr) {
+        let (listener, reason) = (self.name, refusal.reason());
+        metrics::counter!("vitrine_connections_refused_total", "listener" => listener, "reason" => reason)
+            .increment(1);
+        if let Some(held_back) = self.refusals.pass(reason, time::Instant::now()) {
+            tracing::info!(listener, %peer, %refusal, held_back, "connection refused");
+        }
     }
 }
 
@@ -146,16 +250,6 @@ async fn accept(name: &'static str, socket: &TcpListener) -> (TcpStream, SocketA
                 }
             }
         }
-    }
-}
-
-async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream> {
-    tune(&stream)?;
-    match tls {
-        None => Ok(Either::Left(stream)),
-        Some(tls) => Ok(Either::Right(
-            time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await??,
-        )),
     }
 }
 
@@ -178,6 +272,17 @@ fn note_panic(name: &'static str, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         metrics::counter!("vitrine_connection_panics_total", "listener" => name).increment(1);
         tracing::error!(listener = name, %error, "a connection's task panicked");
+    }
+}
+
+/// Brings a listener's series into being: an alert needs the rate of a counter from zero on.
+fn register(name: &'static str) {
+    metrics::gauge!("vitrine_connections", "listener" => name).increment(0);
+    metrics::counter!("vitrine_accept_errors_total", "listener" => name).increment(0);
+    metrics::counter!("vitrine_connection_panics_total", "listener" => name).increment(0);
+    for reason in Refused::REASONS {
+        metrics::counter!("vitrine_connections_refused_total", "listener" => name, "reason" => reason)
+            .increment(0);
     }
 }
 

@@ -315,3 +315,80 @@ fn a_wrong_identity_is_an_error_that_names_the_file() {
         assert!(error.contains(expect), "{error}");
     }
 }
+
+#[tokio::test]
+async fn behind_a_proxy_the_carried_address_is_the_peer_and_is_limited() {
+    let listener = loopback().behind(Networks::default());
+    let address = listener.local_addr();
+    let (served, mut seen) = mpsc::channel(4);
+    let serve = move |mut stream: Stream, peer: SocketAddr| {
+        let served = served.clone();
+        async move {
+            served.send(peer).await.unwrap();
+            stream.read_u8().await.ok();
+        }
+    };
+    let admission = Admission::with_max_per_address(9, 1);
+    let shutdown = CancellationToken::new();
+    let _door = tokio::spawn(connections(listener, admission, None, shutdown, serve));
+    let connect = async |header: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(header.as_bytes()).await.unwrap();
+        stream
+    };
+    let one = "PROXY TCP4 203.0.113.1 10.0.0.1 50001 1935\r\n";
+    let other = "PROXY TCP4 203.0.113.2 10.0.0.1 50002 1935\r\n";
+    let _first = connect(one).await;
+    assert_eq!(
+        seen.recv().await.unwrap(),
+        "203.0.113.1:50001".parse().unwrap()
+    );
+    assert_eq!(read_all(connect(one).await).await, "", "it has its share");
+    let _second = connect(other).await;
+    assert_eq!(
+        seen.recv().await.unwrap(),
+        "203.0.113.2:50002".parse().unwrap()
+    );
+    let check = connect("PROXY UNKNOWN\r\n").await;
+    assert_eq!(seen.recv().await.unwrap(), check.local_addr().unwrap());
+    assert_eq!(read_all(connect("\x03").await).await, "", "no header");
+    assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_refused_before_a_word() {
+    let elsewhere = "192.0.2.0/24".parse().unwrap();
+    let listener = loopback().behind([elsewhere].into_iter().collect());
+    let address = listener.local_addr();
+    let serve = |_: Stream, _| async { panic!("nobody gets here") };
+    let (admission, shutdown) = (Admission::new(9), CancellationToken::new());
+    let _door = tokio::spawn(connections(listener, admission, None, shutdown, serve));
+    assert_eq!(
+        read_all(TcpStream::connect(address).await.unwrap()).await,
+        ""
+    );
+}
+
+#[tokio::test]
+async fn the_header_comes_before_tls() {
+    let files = pair();
+    let tls = tls::Identity::load(&files.cert, &files.key)
+        .unwrap()
+        .acceptor(&[]);
+    let listener = loopback().behind(Networks::default());
+    let address = listener.local_addr();
+    let (served, mut seen) = mpsc::channel(1);
+    let serve = move |_: Stream, peer: SocketAddr| {
+        let served = served.clone();
+        async move { served.send(peer).await.unwrap() }
+    };
+    let (admission, shutdown) = (Admission::new(9), CancellationToken::new());
+    let _door = tokio::spawn(connections(listener, admission, Some(tls), shutdown, serve));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let header = b"PROXY TCP6 2001:db8::7 2001:db8::1 50000 1936\r\n";
+    stream.write_all(header).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    client(&files, &[]).connect(name, stream).await.unwrap();
+    let peer = seen.recv().await.unwrap();
+    assert_eq!(peer, "[2001:db8::7]:50000".parse().unwrap());
+}

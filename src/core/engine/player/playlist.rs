@@ -42,6 +42,8 @@ pub(super) struct Report {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Playlist {
     pub(super) version: u64,
+    /// Whether it has an `EXT-X-PLAYLIST-TYPE`.
+    pub(super) typed: bool,
     pub(super) target_duration: i64,
     pub(super) server_control: String,
     pub(super) can_block_reload: bool,
@@ -157,7 +159,7 @@ impl Playlist {
                 ),
             }),
             "#EXT-X-ENDLIST" => self.ended = true,
-            "#EXT-X-PLAYLIST-TYPE" => return Err(Violation::new("P5", value.to_owned())),
+            "#EXT-X-PLAYLIST-TYPE" => self.typed = true,
             _ => return Err(Violation::new("P0", format!("unknown tag {tag}"))),
         }
         Ok(())

@@ -8,12 +8,13 @@ use super::{
     playlist::{Part, Playlist, Segment},
 };
 
-/// T7, T8, T9, P2, P6, H1, H5: what each version of a list must hold above and below its segments.
+/// T7, T8, T9, P2, P5, P6, H1, H5: what each version of a list must hold above and below its segments.
 pub(super) fn header(list: &Playlist) -> Checked {
     let control = || list.server_control.clone();
     ensure(list.version == 6, "P6", || {
         format!("version {}", list.version)
     })?;
+    ensure(!list.typed, "P5", || "it slides".to_owned())?;
     ensure(list.skipped == 0, "B8", || "skips unasked".to_owned())?;
     ensure(list.can_block_reload, "B0", control)?;
     ensure(

@@ -205,7 +205,7 @@ fn every_changed_text_is_caught_by_its_rule() {
 }
 
 #[test]
-fn p8_p9_parts_stand_behind_their_tags_and_only_near_the_end() {
+fn parts_before_their_tags_or_far_from_the_end_are_caught() {
     let date = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:10.000Z\n";
     let part = "#EXT-X-PART:DURATION=0.500,URI=\"p20.m4s\",INDEPENDENT=YES\n";
     let swapped = play(|full, delta| {
@@ -227,7 +227,7 @@ fn p8_p9_parts_stand_behind_their_tags_and_only_near_the_end() {
 }
 
 #[test]
-fn b8_b9_a_delta_update_must_add_up() {
+fn a_delta_update_that_does_not_add_up_is_caught() {
     let skip_less = |_: &mut String, delta: &mut String| *delta = text(1, 9, 1, 2);
     let skip_more = |_: &mut String, delta: &mut String| *delta = text(1, 9, 1, 4);
     let miscount =
@@ -244,7 +244,7 @@ fn b8_b9_a_delta_update_must_add_up() {
 }
 
 #[test]
-fn h6_h7_p4_bytes_are_there_and_stay_what_they_were() {
+fn bytes_that_are_missing_or_others_are_caught() {
     let but = |lost: &'static str, bytes: Option<u64>| {
         play_with(
             |_, _| {},
@@ -294,7 +294,7 @@ fn play_two(report: &str, audio: impl Fn(String) -> String) -> Checked {
 }
 
 #[test]
-fn r1_r2_r3_p11_renditions_agree() {
+fn renditions_that_disagree_are_caught() {
     let report = "#EXT-X-RENDITION-REPORT:URI=\"../audio/index.m3u8\",LAST-MSN=9,LAST-PART=1\n";
     assert_eq!(play_two(report, |text| text), Ok(()));
     let rule = |report: &str, from: &str, to: &str| {

@@ -1,10 +1,14 @@
 //! What a whole broadcast looks like from outside, told as stories on a virtual clock; every playlist on the way is
 //! checked by the model player.
 
+mod day;
 mod golden;
 mod model;
+mod restart;
 mod rig;
+mod rules;
 mod source;
+mod twins;
 
 use self::{
     rig::{EPOCH, Rig},
@@ -70,7 +74,7 @@ fn a_usual_broadcast_has_one_second_segments_of_five_parts() {
 }
 
 #[test]
-fn a_part_is_published_with_its_last_frame_not_with_the_next() {
+fn t4_a_part_is_published_with_its_last_frame_not_with_the_next() {
     let mut rig = Rig::new(FRAME_MS);
     let items = Source::usual().items(0, 10_000);
     let (before, last) = items.split_at(
@@ -195,7 +199,7 @@ fn falling_and_equal_decode_times_become_rising_ones() {
 }
 
 #[test]
-fn a_gop_of_eight_seconds_is_cut_at_max_gop_and_promises_nothing() {
+fn t5_r5_a_gop_of_eight_seconds_is_cut_at_max_gop_and_promises_nothing() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::new((30, 1), 240, Some(aac(48_000, false))), 30);
     assert!(!rig.multivariant().independent_segments);
@@ -221,7 +225,7 @@ fn a_gop_of_eight_seconds_is_cut_at_max_gop_and_promises_nothing() {
 }
 
 #[test]
-fn a_key_frame_drought_withdraws_the_promise_of_independent_segments() {
+fn r5_a_key_frame_drought_withdraws_the_promise_of_independent_segments() {
     let mut items = Source::usual().items(0, 20_000);
     frames(&mut items, Kind::Video)
         .filter(|(ms, _)| (5_000..9_000).contains(ms))
@@ -302,7 +306,7 @@ fn sound_alone_is_the_variant() {
 }
 
 #[test]
-fn a_publisher_that_returns_within_grace_joins_the_epoch_at_one_discontinuity() {
+fn p13_a_publisher_that_returns_within_grace_joins_the_epoch_at_one_discontinuity() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 10);
     rig.close(End::Lost);
@@ -328,7 +332,7 @@ fn a_publisher_that_returns_within_grace_joins_the_epoch_at_one_discontinuity() 
 }
 
 #[test]
-fn an_outage_grows_every_rendition_with_gaps_and_ends_with_grace() {
+fn p10_an_outage_grows_every_rendition_with_gaps_and_ends_with_grace() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 10);
     rig.close(End::Lost);
@@ -382,7 +386,7 @@ fn an_ordered_end_needs_no_grace_and_keeps_what_was_received() {
 }
 
 #[test]
-fn other_tracks_begin_another_epoch() {
+fn p13_other_tracks_begin_another_epoch() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 5);
     rig.close(End::Lost);
@@ -402,7 +406,7 @@ fn other_tracks_begin_another_epoch() {
 }
 
 #[test]
-fn a_change_of_resolution_is_a_new_init_at_one_discontinuity_in_all_renditions() {
+fn p13_p14_a_change_of_resolution_is_a_new_init_at_one_discontinuity_in_all_renditions() {
     let mut rig = Rig::new(FRAME_MS);
     rig.broadcast(&Source::usual(), 5);
     let mut large = Source::usual();
@@ -483,7 +487,7 @@ fn an_unplayable_session_says_so() {
 }
 
 #[test]
-fn the_same_input_gives_the_same_bytes() {
+fn p4_the_same_input_gives_the_same_bytes() {
     let play = || {
         let mut rig = Rig::new(FRAME_MS);
         rig.broadcast(

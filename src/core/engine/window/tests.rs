@@ -70,7 +70,7 @@ fn h6_what_left_stays_by_time_and_then_goes() {
 }
 
 #[test]
-fn discontinuities_are_counted_when_they_leave() {
+fn p1_p2_discontinuities_are_counted_when_they_leave() {
     let mut window = window(1);
     let init = window.add_init(Bytes::from_static(b"init"));
     segment(&mut window, false, init);

@@ -145,3 +145,9 @@ fn sizes_of_two_bytes_are_little_endian_base_128() {
         [header, &frame].concat()
     );
 }
+
+#[test]
+fn a_written_record_is_read_as_the_same_configuration() {
+    let config = Config::parse(&Bytes::from_static(RECORD)).expect("real");
+    assert_eq!(Config::parse(config.record()), Ok(config));
+}

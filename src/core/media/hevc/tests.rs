@@ -171,3 +171,9 @@ fn s19_sync_is_an_irap_picture() {
             .sync
     );
 }
+
+#[test]
+fn a_written_record_is_read_as_the_same_configuration() {
+    let config = main_profile();
+    assert_eq!(Config::parse(config.record()), Ok(config));
+}

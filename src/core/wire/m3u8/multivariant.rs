@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn r4_a_ladder_with_separate_sound() {
+    fn r4_r7_a_ladder_with_separate_sound() {
         let want = r#"#EXTM3U
 #EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-MEDIA:TYPE=AUDIO,URI="1767268800/audio/index.m3u8",GROUP-ID="audio",LANGUAGE="und",NAME="Audio",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2"

@@ -148,6 +148,22 @@ fn what_cannot_work_is_refused_with_the_reason() {
         ("rtmp.idle_timeout = \"0s\"", "expected at least 1s"),
         ("rtmp.max_connections = 0", "expected at least 1"),
         (
+            "rtmp.trusted_proxies = [\"10.0.0.0/8\"]",
+            "rtmp.trusted_proxies = [\"10.0.0.0/8\"]: expected rtmp.proxy_protocol = true beside it",
+        ),
+        (
+            "http.trusted_proxies = [\"10.1.2.3/8\"]",
+            "http.trusted_proxies = [\"10.1.2.3/8\"]: expected a list of IP addresses and networks",
+        ),
+        (
+            "http.trusted_proxies = \"10.0.0.0/8\"",
+            "http.trusted_proxies = \"10.0.0.0/8\": expected a list",
+        ),
+        (
+            "http.max_connections_per_address = 0",
+            "expected at least 1",
+        ),
+        (
             "http.static_dir = \"/nonexistent\"",
             "expected a folder that exists",
         ),
@@ -230,11 +246,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
             "hooks.endpoints[0].url",
         ),
         ("playback.policy = \"signed\"", "playback.policy"),
-        ("rtmp.proxy_protocol = true", "rtmp.proxy_protocol"),
-        (
-            "http.trusted_proxies = [\"10.0.0.0/8\"]",
-            "http.trusted_proxies",
-        ),
     ] {
         let error = load_text(text).unwrap_err();
         assert!(

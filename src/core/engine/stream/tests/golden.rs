@@ -9,7 +9,7 @@ use super::{
 };
 use crate::media::{Config, Rendition};
 
-const RATES: [(&str, (u32, u32)); 13] = [
+pub(super) const RATES: [(&str, (u32, u32)); 13] = [
     ("10", (10, 1)),
     ("12", (12, 1)),
     ("12.5", (25, 2)),
@@ -25,7 +25,7 @@ const RATES: [(&str, (u32, u32)); 13] = [
     ("60", (60, 1)),
 ];
 
-fn sounds() -> [(&'static str, Config); 5] {
+pub(super) fn sounds() -> [(&'static str, Config); 5] {
     [
         ("aac32", aac(32_000, false)),
         ("aac44.1", aac(44_100, false)),
@@ -33,6 +33,14 @@ fn sounds() -> [(&'static str, Config); 5] {
         ("heaac44.1", aac(44_100, true)),
         ("heaac48", aac(48_000, true)),
     ]
+}
+
+/// A broadcast of key frames every second, with B-frames.
+pub(super) fn rhythm(rate: (u32, u32), sound: Config) -> Source {
+    let gop = u64::from(rate.0.div_ceil(rate.1));
+    let mut source = Source::new(rate, gop, Some(sound));
+    source.pictures.as_mut().expect("pictures").b_frames = true;
+    source
 }
 
 /// Compares `text` with the golden file `name`, or writes it when asked to.
@@ -86,9 +94,7 @@ fn playlists_and_boxes_of_every_rhythm_are_as_expected() {
     let mut wrong = Vec::new();
     for (rate_name, rate) in RATES {
         for (sound_name, sound) in sounds() {
-            let gop = u64::from(rate.0.div_ceil(rate.1));
-            let mut source = Source::new(rate, gop, Some(sound));
-            source.pictures.as_mut().expect("pictures").b_frames = true;
+            let source = rhythm(rate, sound);
             let mut rig = Rig::new(50);
             rig.broadcast(&source, 6);
             let case = format!("{rate_name}fps-{sound_name}");

@@ -12,7 +12,7 @@ use crate::{media::Kind, wire::flv::Item};
 
 /// One act of a broadcast.
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     /// The publisher sends for a while, each item up to `jitter_ms` late.
     Send { ms: u64, jitter_ms: u64 },
     /// Pictures are lost for a while.
@@ -25,6 +25,8 @@ enum Act {
     Reconnect { ms: u64 },
     /// Key frames are missing for a while.
     Drought { ms: u64 },
+    /// The server restarts and is away for a while, then the publisher for another.
+    Restart { away_ms: u64, ms: u64 },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -35,6 +37,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (40..8_000u64).prop_map(|ms| Act::Stall { ms }),
         1 => (0..15_000u64).prop_map(|ms| Act::Reconnect { ms }),
         1 => (500..6_000u64).prop_map(|ms| Act::Drought { ms }),
+        1 => (0..8_000u64, 0..8_000u64).prop_map(|(away_ms, ms)| Act::Restart { away_ms, ms }),
     ]
 }
 
@@ -88,39 +91,66 @@ fn source() -> impl Strategy<Value = Source> {
         )
 }
 
-/// Plays `acts` of `source`, in an order of arrival that `seed` jitters.
-fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
-    let mut rig = Rig::new(100);
-    let mut own_ms = 0;
-    let mut dice = seed | 1;
-    let mut roll = move |below: u64| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        if below == 0 { 0 } else { dice % below }
-    };
-    rig.open();
-    let mut configured = false;
-    for act in acts {
+/// A source that acts, in an order of arrival that a seed jitters.
+pub(super) struct Broadcast {
+    pub(super) rig: Rig,
+    source: Source,
+    own_ms: u64,
+    configured: bool,
+    dice: u64,
+}
+
+impl Broadcast {
+    /// The publisher has connected.
+    pub(super) fn open(source: Source, seed: u64) -> Self {
+        let mut rig = Rig::new(100);
+        rig.open();
+        Self {
+            rig,
+            source,
+            own_ms: 0,
+            configured: false,
+            dice: seed | 1,
+        }
+    }
+
+    /// A number below `below`; zero if there is none.
+    pub(super) fn roll(&mut self, below: u64) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        if below == 0 { 0 } else { self.dice % below }
+    }
+
+    /// An encoder connects, beginning anew.
+    pub(super) fn reopen(&mut self, source: Source) {
+        self.rig.open();
+        (self.source, self.own_ms, self.configured) = (source, 0, false);
+    }
+
+    pub(super) fn act(&mut self, act: &Act) {
         let (ms, jitter_ms) = match *act {
             Act::Send { ms, jitter_ms } => (ms, jitter_ms),
             Act::Freeze { ms } | Act::Mute { ms } | Act::Stall { ms } | Act::Drought { ms } => {
                 (ms, 0)
             }
             Act::Reconnect { ms } => {
-                rig.close(End::Lost);
-                rig.pass(ms);
-                rig.open();
-                (own_ms, configured) = (0, false);
-                continue;
+                self.rig.close(End::Lost);
+                self.rig.pass(ms);
+                return self.reopen(self.source.clone());
+            }
+            Act::Restart { away_ms, ms } => {
+                self.rig.restart(away_ms).expect("within grace");
+                self.rig.pass(ms);
+                return self.reopen(self.source.clone());
             }
         };
-        let start_ms = rig.now_ms;
+        let start_ms = self.rig.now_ms;
         let mut last_ms = 0;
-        for (at_ms, item) in source.items(own_ms, own_ms + ms) {
+        for (at_ms, item) in self.source.items(self.own_ms, self.own_ms + ms) {
             let mut item = item;
             match (&mut item, act) {
-                (Item::Config(_), _) if configured => continue,
+                (Item::Config(_), _) if self.configured => continue,
                 (Item::Frame(frame), Act::Freeze { .. }) if frame.kind == Kind::Video => continue,
                 (Item::Frame(frame), Act::Mute { .. }) if frame.kind == Kind::Audio => continue,
                 (Item::Frame(frame), Act::Drought { .. }) if frame.kind == Kind::Video => {
@@ -130,23 +160,32 @@ fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
             }
             let due_ms = match act {
                 Act::Stall { .. } => ms,
-                _ => at_ms - own_ms + roll(jitter_ms),
+                _ => at_ms - self.own_ms + self.roll(jitter_ms),
             };
             // TCP keeps the order whatever the network does.
             last_ms = due_ms.max(last_ms);
-            rig.advance_to(start_ms + last_ms);
-            rig.item(item);
+            self.rig.advance_to(start_ms + last_ms);
+            self.rig.item(item);
         }
-        configured = true;
-        rig.advance_to(start_ms + ms);
-        own_ms += ms;
+        self.configured = true;
+        self.rig.advance_to(start_ms + ms);
+        self.own_ms += ms;
     }
+}
+
+/// Plays `acts` of `source` to the end of the stream.
+fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
+    let mut broadcast = Broadcast::open(source.clone(), seed);
+    for act in acts {
+        broadcast.act(act);
+    }
+    let mut rig = broadcast.rig;
     rig.close(End::Lost);
     rig.pass(25_000);
     rig
 }
 
-/// Broadcasts to play: a minute of them, or as many as `make soak` asks for.
+/// Broadcasts to play: a minute of them, or as many as `make model` asks for.
 fn cases() -> u32 {
     let asked = std::env::var("MODEL_CASES").ok();
     asked.and_then(|cases| cases.parse().ok()).unwrap_or(96)

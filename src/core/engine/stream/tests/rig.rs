@@ -2,9 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{End, Input, Notice, Output, Settings, Stream, source::Source};
 use crate::{
-    engine::{player::Player, window::Snapshot},
+    engine::{
+        player::Player,
+        saved::{self, Saved},
+        window::Snapshot,
+    },
     media::{Now, Rendition, WallTime},
     wire::{
         flv::Item,
@@ -32,6 +38,8 @@ pub(super) struct Shown {
     pub(super) player: Player,
     pub(super) multivariant: Option<Arc<Multivariant>>,
     pub(super) snapshots: BTreeMap<Rendition, Arc<Snapshot>>,
+    /// When each rendition grew, with its parts and complete segments since the beginning.
+    pub(super) growth: BTreeMap<Rendition, Vec<(u64, u64, u64)>>,
     pub(super) ended: bool,
 }
 
@@ -39,9 +47,13 @@ pub(super) struct Shown {
 pub(super) struct Rig {
     pub(super) stream: Stream,
     pub(super) now_ms: u64,
+    /// When the process began that runs the stream: its monotonic time is zero there.
+    boot_ms: u64,
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) closed: bool,
+    /// How far the wall clock was set ahead, or back.
+    pub(super) clock_ms: i64,
     /// Whether the model player looks.
     pub(super) watching: bool,
     sessions: u64,
@@ -54,9 +66,11 @@ impl Rig {
         Self {
             stream: Stream::new(settings()),
             now_ms: 0,
+            boot_ms: 0,
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             closed: false,
+            clock_ms: 0,
             watching: true,
             sessions: 0,
             frame_ms,
@@ -64,10 +78,16 @@ impl Rig {
     }
 
     pub(super) fn open(&mut self) {
+        let epoch = EPOCH + self.now_ms / 1000;
+        self.open_as(epoch, false);
+    }
+
+    pub(super) fn open_as(&mut self, epoch: u64, named: bool) {
         self.sessions += 1;
         self.push(Input::Open {
             session: self.sessions,
-            epoch: EPOCH + self.now_ms / 1000,
+            epoch,
+            named,
         });
     }
 
@@ -104,7 +124,7 @@ impl Rig {
     /// Lets time pass, with all timers in it.
     pub(super) fn advance_to(&mut self, ms: u64) {
         while let Some(deadline) = self.stream.deadline() {
-            let due_ms = deadline.as_micros().div_ceil(1000) as u64;
+            let due_ms = self.boot_ms + deadline.as_micros().div_ceil(1000) as u64;
             if due_ms > ms {
                 break;
             }
@@ -123,6 +143,35 @@ impl Rig {
         self.advance_to(self.now_ms + ms);
     }
 
+    /// The process ends: what it leaves, in bytes.
+    pub(super) fn save(&mut self) -> Option<Bytes> {
+        let saved = self.stream.save(self.now());
+        self.drain();
+        saved.map(|saved| saved.encode().concat().into())
+    }
+
+    /// The process ends, and another goes on after `away_ms` with what the first one left.
+    pub(super) fn restart(&mut self, away_ms: u64) -> Result<(), saved::Error> {
+        let file = self.save();
+        self.resume(file, away_ms)
+    }
+
+    /// Another process goes on with `file` after `away_ms`.
+    pub(super) fn resume(&mut self, file: Option<Bytes>, away_ms: u64) -> Result<(), saved::Error> {
+        self.now_ms += away_ms;
+        self.boot_ms = self.now_ms;
+        self.sessions = 0;
+        self.stream = match file {
+            Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
+            None => Stream::new(settings()),
+        };
+        let before = self.playlists();
+        self.drain();
+        let after = self.playlists();
+        assert_eq!(before, after, "what was shown last is shown first");
+        Ok(())
+    }
+
     pub(super) fn push(&mut self, input: Input) {
         self.stream.push(self.now(), input);
         self.drain();
@@ -136,6 +185,12 @@ impl Rig {
         self.shown().snapshots[&rendition].playlist(Form::Full)
     }
 
+    fn playlists(&self) -> Option<Vec<String>> {
+        let (_, shown) = self.epochs.last_key_value()?;
+        let all = shown.snapshots.values();
+        Some(all.map(|snapshot| snapshot.playlist(Form::Full)).collect())
+    }
+
     pub(super) fn multivariant(&self) -> &Multivariant {
         self.shown()
             .multivariant
@@ -143,10 +198,10 @@ impl Rig {
             .expect("an epoch presents itself")
     }
 
-    fn now(&self) -> Now {
-        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64);
+    pub(super) fn now(&self) -> Now {
+        let wall = WallTime((EPOCH * 1000 + self.now_ms) as i64 + self.clock_ms);
         Now {
-            mono: Duration::from_millis(self.now_ms),
+            mono: Duration::from_millis(self.now_ms - self.boot_ms),
             wall,
         }
     }
@@ -169,6 +224,9 @@ impl Rig {
                     if watching {
                         shown.player.observe(now_ms as i64, rendition, &snapshot);
                     }
+                    let complete = snapshot.next_msn - u64::from(snapshot.open.is_some());
+                    let grown = (now_ms, snapshot.next_part, complete);
+                    shown.growth.entry(rendition).or_default().push(grown);
                     shown.snapshots.insert(rendition, snapshot);
                 }
                 Output::Ended { epoch } => {
@@ -183,13 +241,27 @@ impl Rig {
         self.stream.check_invariants();
     }
 
+    /// The viewer leaves and another comes, to whom what is over was never shown.
+    pub(super) fn change_viewers(&mut self) {
+        self.notices = Vec::new();
+        self.epochs.retain(|_, shown| !shown.ended);
+        for shown in self.epochs.values_mut() {
+            shown.player = new_player(self.frame_ms);
+        }
+    }
+
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let player = || Player::new(self.frame_ms as f64).wanting_spread_ms(1_000);
+        let frame_ms = self.frame_ms;
         self.epochs.entry(epoch).or_insert_with(|| Shown {
-            player: player(),
+            player: new_player(frame_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
+            growth: BTreeMap::new(),
             ended: false,
         })
     }
+}
+
+fn new_player(frame_ms: u64) -> Player {
+    Player::new(frame_ms as f64).wanting_spread_ms(1_000)
 }

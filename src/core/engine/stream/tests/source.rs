@@ -58,12 +58,28 @@ pub(super) struct Pictures {
     pub(super) b_frames: bool,
 }
 
+impl Pictures {
+    /// The number of a frame at or before `ms`.
+    fn before(&self, ms: u64) -> u64 {
+        ms * u64::from(self.rate.0) / u64::from(self.rate.1) / 1000
+    }
+}
+
+fn frame_samples(sound: &Config) -> u64 {
+    let samples = sound.frame_samples(&[]);
+    u64::from(samples.expect("AAC frames have one length"))
+}
+
 /// A publisher with regular pictures and sound, from a first timestamp on.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) pictures: Option<Pictures>,
     pub(super) sound: Option<Config>,
     pub(super) first_timestamp: u32,
+    /// How many millionths faster than ours its clock runs.
+    pub(super) drift_ppm: i64,
+    /// The bits that its timestamps have.
+    pub(super) clock_mask: u32,
 }
 
 impl Source {
@@ -83,6 +99,8 @@ impl Source {
             pictures: Some(pictures),
             sound,
             first_timestamp: 0,
+            drift_ppm: 0,
+            clock_mask: u32::MAX,
         }
     }
 
@@ -92,14 +110,15 @@ impl Source {
         let mut items: Vec<(u64, Item)> = Vec::new();
         if let Some(pictures) = &self.pictures {
             items.extend(
-                (0..)
+                (pictures.before(from_ms)..)
                     .map(|n| self.picture(pictures, n))
                     .take_while(|(ms, _)| *ms < until_ms),
             );
         }
         if let Some(sound) = &self.sound {
+            let before = from_ms * u64::from(sound.timescale().hz()) / 1000 / frame_samples(sound);
             items.extend(
-                (0..)
+                (before..)
                     .map(|n| self.sound(sound, n))
                     .take_while(|(ms, _)| *ms < until_ms),
             );
@@ -118,6 +137,11 @@ impl Source {
         all
     }
 
+    fn timestamp(&self, ms: u64) -> u32 {
+        let drifted = ms as i64 + ms as i64 * self.drift_ppm / 1_000_000;
+        self.first_timestamp.wrapping_add(drifted as u32) & self.clock_mask
+    }
+
     fn picture(&self, pictures: &Pictures, n: u64) -> (u64, Item) {
         let (num, den) = (u64::from(pictures.rate.0), u64::from(pictures.rate.1));
         let ms = |n: u64| n * 1000 * den / num;
@@ -132,7 +156,7 @@ impl Source {
         let sync = in_gop == 0;
         let frame = Frame {
             kind: Kind::Video,
-            timestamp: self.first_timestamp.wrapping_add(ms(n) as u32),
+            timestamp: self.timestamp(ms(n)),
             nanos: 0,
             composition_ms: (ms(n + reorder) - ms(n)) as i32,
             sync,
@@ -146,15 +170,10 @@ impl Source {
     }
 
     fn sound(&self, config: &Config, n: u64) -> (u64, Item) {
-        let samples = u64::from(
-            config
-                .frame_samples(&[])
-                .expect("AAC frames have one length"),
-        );
-        let ms = n * samples * 1000 / u64::from(config.timescale().hz());
+        let ms = n * frame_samples(config) * 1000 / u64::from(config.timescale().hz());
         let frame = Frame {
             kind: Kind::Audio,
-            timestamp: self.first_timestamp.wrapping_add(ms as u32),
+            timestamp: self.timestamp(ms),
             nanos: 0,
             composition_ms: 0,
             sync: true,

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 /// Lets one line a second through for each reason, and counts the rest. Reasons are names in the code: few.
 #[derive(Debug, Default)]
-pub(super) struct OncePerSecond(Mutex<HashMap<&'static str, (Instant, u64)>>);
+pub struct OncePerSecond(Mutex<HashMap<&'static str, (Instant, u64)>>);
 
 impl OncePerSecond {
     /// The number of lines held back since the last one, when this one may be written.
-    pub(super) fn pass(&self, reason: &'static str, now: Instant) -> Option<u64> {
+    pub fn pass(&self, reason: &'static str, now: Instant) -> Option<u64> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((last, held_back)) = lines.get_mut(reason) else {
             lines.insert(reason, (now, 0));

@@ -1,0 +1,393 @@
+//! Endurance: the real daemon at normal speed, with publishers that come and go, viewers that check the rules of low-latency
+//! HLS at every reload, and neighbours that mean harm; memory, descriptors, threads and tasks every ten seconds.
+//!
+//! Five streams of 320x180 ([`publishers`]), four viewers each ([`viewers`]), strangers beside them ([`neighbours`]). The
+//! daemon may not fail anybody, and none of its figures may grow: a straight line is laid through each by least squares,
+//! the warm-up left out, and what it gains from one end to the other is held against a bound. When everybody has left, so
+//! must have what they cost. `cargo bench --bench proof -- soak [minutes]`; the exit code is 1 when a rule was broken.
+
+mod neighbours;
+mod publishers;
+mod viewers;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use reqwest::Client;
+use tokio::task::JoinSet;
+
+use crate::{
+    daemon::{CONTROL_TOKEN, Config, Daemon},
+    host::{Usage, load_average},
+};
+
+/// Minutes unless told otherwise.
+const MINUTES: f64 = 60.0;
+const STREAMS: usize = 5;
+const VIEWERS_PER_STREAM: usize = 4;
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// Left out of the trend: windows fill, ended streams are kept for a minute, allocators find their size.
+const WARM_UP_SECONDS: f64 = 120.0;
+/// And at least so much of the whole.
+const WARM_UP_SHARE: f64 = 0.2;
+/// Fewer samples than this make no trend.
+const TREND_SAMPLES_MIN: usize = 6;
+/// Broken rules that are told apart.
+const BROKEN_MAX: usize = 40;
+/// After the last has left: the grace of a stream, the minute that its end stays fetchable, and room.
+const DEPARTURE: Duration = Duration::from_secs(110);
+
+/// A figure of the daemon: its name, its unit, and what a straight line through it may gain at most: this share of its
+/// mean, and so many more.
+struct Figure {
+    name: &'static str,
+    share: f64,
+    more: f64,
+    of: fn(&Sample) -> f64,
+}
+
+const FIGURES: [Figure; 4] = [
+    Figure {
+        name: "RSS, MiB",
+        share: 0.05,
+        more: 2.0,
+        of: |sample| sample.rss_mib,
+    },
+    Figure {
+        name: "descriptors",
+        share: 0.05,
+        more: 4.0,
+        of: |sample| sample.descriptors,
+    },
+    Figure {
+        name: "threads",
+        share: 0.0,
+        more: 1.0,
+        of: |sample| sample.threads,
+    },
+    Figure {
+        name: "tasks",
+        share: 0.05,
+        more: 4.0,
+        of: |sample| sample.tasks,
+    },
+];
+
+/// What the daemon was at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    seconds: f64,
+    rss_mib: f64,
+    descriptors: f64,
+    threads: f64,
+    tasks: f64,
+    waiters: f64,
+    retained_mib: f64,
+    cpu_percent: f64,
+}
+
+/// What everyone writes down.
+#[derive(Clone, Debug, Default)]
+struct Book(Arc<Mutex<Pages>>);
+
+/// How often it was, by name.
+#[derive(Clone, Debug, Default)]
+struct Pages {
+    deeds: BTreeMap<String, u64>,
+    broken: BTreeMap<String, u64>,
+}
+
+impl Book {
+    fn deed(&self, name: &str) {
+        *self.pages().deeds.entry(name.to_owned()).or_default() += 1;
+    }
+
+    fn broken(&self, rule: &str) {
+        let mut pages = self.pages();
+        let known = pages.broken.contains_key(rule) || pages.broken.len() < BROKEN_MAX;
+        let rule = if known {
+            rule
+        } else {
+            "more than can be told apart"
+        };
+        *pages.broken.entry(rule.to_owned()).or_default() += 1;
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+#[derive(Clone, Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// A number in `from..to`.
+    fn roll(&mut self, from: u64, to: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        from + self.0 % (to - from)
+    }
+}
+
+fn stream(number: usize) -> String {
+    format!("soak{number}")
+}
+
+fn key(number: usize) -> String {
+    format!("soak-key-{number}")
+}
+
+/// Runs it for as many minutes as the first argument says.
+///
+/// # Errors
+/// Never; what goes wrong is in the verdict.
+pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
+    let minutes = arguments.first().and_then(|minutes| minutes.parse().ok());
+    let length = Duration::from_secs_f64(minutes.unwrap_or(MINUTES) * 60.0);
+    // A viewer's broken rule is a panic with two playlists in it; the book keeps what matters of it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut config = Config::new().log("warn");
+    for number in 0..STREAMS {
+        config = config.key(&key(number), &stream(number));
+    }
+    let mut daemon = Daemon::start(&config);
+    let book = Book::default();
+    let mut meter = Meter::new(&daemon);
+    let idle = meter.sample().await;
+    println!(
+        "\nsoak: {STREAMS} publishers, {} viewers, {:.1} minutes, load average {}\n",
+        STREAMS * VIEWERS_PER_STREAM,
+        length.as_secs_f64() / 60.0,
+        load_average()
+    );
+
+    let end = Instant::now() + length;
+    let (rtmp, http) = (daemon.address("rtmp"), daemon.address("http"));
+    let publishers = publishers::start(rtmp, end, &book);
+    let stranger = neighbours::start(rtmp, end, &book);
+    let mut others = JoinSet::new();
+    for number in 0..STREAMS * VIEWERS_PER_STREAM {
+        let root = daemon.url("");
+        others.spawn(viewers::watch(root, number, end, book.clone()));
+    }
+    others.spawn(neighbours::browse(http, end, book.clone()));
+    let samples = follow(&mut meter, end, length).await;
+    while others.join_next().await.is_some() {}
+    for thread in publishers.into_iter().chain([stranger]) {
+        if thread.join().is_err() {
+            book.broken("a thread of the soak itself ended early");
+        }
+    }
+    let after = departed(&mut meter, idle, &book).await;
+    if !daemon.alive() {
+        book.broken("the daemon is gone");
+    }
+    if daemon.written().contains("panicked") {
+        book.broken("a task of the daemon panicked: see its log");
+    }
+    let whole = verdict(&samples, idle, after, &book);
+    drop(daemon);
+    if !whole {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Samples until `end`; prints each in a short run, one a minute in a long one.
+async fn follow(meter: &mut Meter, end: Instant, length: Duration) -> Vec<Sample> {
+    let each = if length > Duration::from_secs(600) {
+        6
+    } else {
+        1
+    };
+    println!("| s | RSS MiB | descriptors | threads | tasks | waiting | retained MiB | CPU % |");
+    println!("|-|-|-|-|-|-|-|-|");
+    let mut samples = Vec::new();
+    while Instant::now() < end {
+        tokio::time::sleep(SAMPLE_EVERY.min(end - Instant::now())).await;
+        let sample = meter.sample().await;
+        if samples.len() % each == 0 {
+            print(&sample);
+        }
+        samples.push(sample);
+    }
+    samples
+}
+
+fn print(sample: &Sample) {
+    println!(
+        "| {:.0} | {:.1} | {} | {} | {} | {} | {:.1} | {:.0} |",
+        sample.seconds,
+        sample.rss_mib,
+        sample.descriptors,
+        sample.threads,
+        sample.tasks,
+        sample.waiters,
+        sample.retained_mib,
+        sample.cpu_percent
+    );
+}
+
+/// Waits until descriptors, tasks and media are back where they were when nobody had come yet.
+async fn departed(meter: &mut Meter, idle: Sample, book: &Book) -> Sample {
+    let end = Instant::now() + DEPARTURE;
+    loop {
+        let sample = meter.sample().await;
+        // The meter's own connection is one of each.
+        let back = sample.descriptors <= idle.descriptors + 2.0
+            && sample.tasks <= idle.tasks + 2.0
+            && sample.retained_mib == 0.0;
+        if back {
+            return sample;
+        }
+        if Instant::now() > end {
+            book.broken("something is left when everybody has gone");
+            return sample;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Prints the trends, the deeds and the broken rules; whether all is well.
+fn verdict(samples: &[Sample], idle: Sample, after: Sample, book: &Book) -> bool {
+    let last = samples.last().map_or(0.0, |sample| sample.seconds);
+    let warm_up = WARM_UP_SECONDS.max(last * WARM_UP_SHARE);
+    let warm: Vec<&Sample> = samples
+        .iter()
+        .filter(|sample| sample.seconds >= warm_up)
+        .collect();
+    println!("\n| figure | idle | mean | most | the line gains | bound | after | |");
+    println!("|-|-|-|-|-|-|-|-|");
+    let long_enough = warm.len() >= TREND_SAMPLES_MIN;
+    let mut flat = true;
+    for Figure {
+        name,
+        share,
+        more,
+        of,
+    } in FIGURES
+    {
+        let points: Vec<(f64, f64)> = warm.iter().map(|at| (at.seconds, of(at))).collect();
+        let mean = points.iter().map(|(_, y)| y).sum::<f64>() / points.len() as f64;
+        let most = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
+        let (gain, bound) = (gain(&points), share * mean + more);
+        let held = gain <= bound || !long_enough;
+        flat &= held;
+        let word = if held { "" } else { "NOT FLAT" };
+        println!(
+            "| {name} | {:.1} | {mean:.1} | {most:.1} | {gain:+.2} | {bound:.2} | {:.1} | {word} |",
+            of(&idle),
+            of(&after)
+        );
+    }
+    println!(
+        "\ntrends over {:.0} s, after {warm_up:.0} s of warm-up, {} samples; load average {}",
+        (last - warm_up).max(0.0),
+        warm.len(),
+        load_average()
+    );
+    let Pages { deeds, broken } = book.pages().clone();
+    let deeds: Vec<String> = deeds
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    println!("done: {}", deeds.join(", "));
+    for (rule, count) in &broken {
+        println!("BROKEN {count} times: {rule}");
+    }
+    let trend = match (long_enough, flat) {
+        (false, _) => "too short to tell whether it is flat",
+        (true, true) => "flat",
+        (true, false) => "not flat",
+    };
+    let whole = flat && broken.is_empty();
+    let word = if whole { "met" } else { "missed" };
+    println!("\nverdict: {trend}, {} broken rules: {word}", broken.len());
+    whole
+}
+
+/// What a line through `points`, by least squares, gains from the first to the last.
+fn gain(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (mean_x, mean_y) = (mean(|point| point.0), mean(|point| point.1));
+    let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
+        let distances = points.iter().map(|(x, y)| (x - mean_x, y - mean_y));
+        distances.map(|(x, y)| of(x, y)).sum()
+    };
+    let slope = sum(&|x, y| x * y) / sum(&|x, _| x * x);
+    match (points.first(), points.last()) {
+        (Some(first), Some(last)) => slope * (last.0 - first.0),
+        _ => f64::NAN,
+    }
+}
+
+/// Takes samples of one daemon.
+struct Meter {
+    pid: u32,
+    metrics: String,
+    client: Client,
+    began: Instant,
+    last: (Instant, Duration),
+}
+
+impl Meter {
+    fn new(daemon: &Daemon) -> Self {
+        let pid = daemon.pid();
+        let now = Instant::now();
+        Self {
+            pid,
+            metrics: daemon.control_url("/metrics"),
+            client: crate::viewer::client().build().expect("a client"),
+            began: now,
+            last: (now, Usage::of(pid).cpu),
+        }
+    }
+
+    async fn sample(&mut self) -> Sample {
+        let request = self.client.get(&self.metrics).bearer_auth(CONTROL_TOKEN);
+        let text = match request.send().await {
+            Ok(response) => response.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        let metric = |name: &str| -> f64 {
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            value
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(f64::NAN)
+        };
+        let usage = Usage::of(self.pid);
+        let now = Instant::now();
+        let (then, cpu) = std::mem::replace(&mut self.last, (now, usage.cpu));
+        Sample {
+            seconds: (now - self.began).as_secs_f64(),
+            rss_mib: usage.rss as f64 / f64::from(1 << 20),
+            descriptors: entries(self.pid, "fd"),
+            threads: entries(self.pid, "task"),
+            tasks: metric("vitrine_tasks"),
+            waiters: metric("vitrine_waiters"),
+            retained_mib: metric("vitrine_media_retained_bytes") / f64::from(1 << 20),
+            cpu_percent: 100.0 * usage.cpu.saturating_sub(cpu).as_secs_f64()
+                / (now - then).as_secs_f64().max(0.001),
+        }
+    }
+}
+
+/// Entries of a folder of `/proc/<pid>`: `fd` is descriptors, `task` is threads.
+fn entries(pid: u32, folder: &str) -> f64 {
+    std::fs::read_dir(format!("/proc/{pid}/{folder}"))
+        .map_or(f64::NAN, |entries| entries.count() as f64)
+}

@@ -1,0 +1,221 @@
+//! Streams between two processes, on disk: one file per stream, written when the daemon ends and consumed when the next
+//! one begins.
+//!
+//! A file is written beside its place, synced and renamed, so that it is whole or not there; only its owner may read
+//! it, for it holds media. It is removed before its stream lives again: whatever happens to that process later, nothing
+//! can resurrect what players have meanwhile seen go on. No fault of a file or of the disk keeps the daemon from
+//! starting. What is in the bytes is `vitrine_core::engine::saved`'s to know.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use tracing::warn;
+use vitrine_core::{
+    engine::saved::{self, Saved},
+    limits,
+};
+
+use super::StreamId;
+
+/// Why a stream cannot be kept or had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk does not do its part.
+    #[error("{0}")]
+    Disk(#[from] io::Error),
+    /// The bytes are no stream that can be resumed.
+    #[error("{0}")]
+    State(#[from] saved::Error),
+    /// More than a stream may take.
+    #[error("{bytes} bytes, at most {} are kept", limits::STATE_BYTES_MAX)]
+    TooLarge {
+        /// What it takes.
+        bytes: u64,
+    },
+}
+
+/// The folder of saved streams. All calls block.
+#[derive(Clone, Debug)]
+pub struct StateStore {
+    folder: PathBuf,
+}
+
+impl StateStore {
+    /// Keeps in `folder`, which is created when needed.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// Writes one stream, to be found by the next process.
+    ///
+    /// # Errors
+    /// What the disk said, or that it is too large; nothing is left behind then.
+    pub fn save(&self, stream: &StreamId, saved: &Saved) -> Result<(), Error> {
+        let chunks = saved.encode();
+        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        if bytes > limits::STATE_BYTES_MAX {
+            return Err(Error::TooLarge { bytes });
+        }
+        fs::create_dir_all(&self.folder)?;
+        // No stream id contains a dot, so this is no stream's file.
+        let fresh = self.folder.join(format!("{stream}.new"));
+        let written = write(&fresh, &chunks)
+            .and_then(|()| fs::rename(&fresh, self.folder.join(stream.as_str())))
+            .and_then(|()| self.sync());
+        if written.is_err() {
+            // What cannot be removed either is removed by the next start.
+            let _ = fs::remove_file(&fresh);
+        }
+        Ok(written?)
+    }
+
+    /// Takes every stream that was saved out of the folder; what is none is removed, with a line in the log.
+    pub fn take(&self) -> Vec<(StreamId, Saved)> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                warn!(folder = %self.folder.display(), %error, "saved streams cannot be read");
+                return Vec::new();
+            }
+        };
+        let mut paths: Vec<_> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        paths.sort();
+        let mut streams = Vec::new();
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let id = name.and_then(|name| name.parse::<StreamId>().ok());
+            let read = read(&path);
+            if let Err(error) = fs::remove_file(&path) {
+                // Its stream would come back a second time.
+                warn!(path = %path.display(), %error, "saved stream cannot be removed: not resumed");
+                continue;
+            }
+            match (id, read) {
+                (Some(id), Ok(saved)) => streams.push((id, saved)),
+                (Some(stream), Err(error)) => refused(&stream, &error),
+                // Left by a process that was cut while it wrote.
+                (None, _) => {
+                    warn!(path = %path.display(), "unfinished file of a saved stream removed")
+                }
+            }
+        }
+        if !streams.is_empty()
+            && let Err(error) = self.sync()
+        {
+            warn!(folder = %self.folder.display(), %error, "folder of saved streams cannot be synced");
+        }
+        streams
+    }
+
+    /// Makes what was renamed or removed in the folder outlive the machine.
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Tells that a saved stream does not go on.
+pub fn refused(stream: &StreamId, error: &dyn std::error::Error) {
+    metrics::counter!("vitrine_resumes_total", "outcome" => "refused").increment(1);
+    warn!(%stream, error = %error, "saved stream not resumed");
+}
+
+fn write(path: &Path, chunks: &[Bytes]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    for chunk in chunks {
+        file.write_all(chunk)?;
+    }
+    file.sync_all()
+}
+
+fn read(path: &Path) -> Result<Saved, Error> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > limits::STATE_BYTES_MAX {
+        return Err(Error::TooLarge { bytes });
+    }
+    let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+    file.take(bytes).read_to_end(&mut content)?;
+    Ok(Saved::decode(&content.into())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::live::fixture;
+
+    fn id() -> StreamId {
+        "shop42".parse().expect("valid")
+    }
+
+    fn store() -> (tempfile::TempDir, StateStore) {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = StateStore::in_folder(folder.path().join("streams"));
+        (folder, store)
+    }
+
+    fn files(store: &StateStore) -> usize {
+        fs::read_dir(&store.folder).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn a_stream_is_kept_for_its_owner_alone_and_taken_once() {
+        let (_folder, store) = store();
+        assert!(store.take().is_empty(), "no folder is no fault");
+        let saved = fixture::saved();
+        store.save(&id(), &saved).expect("a disk");
+        let path = store.folder.join("shop42");
+        let mode = fs::metadata(&path).expect("written").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(files(&store), 1, "nothing beside it");
+        assert_eq!(store.take(), [(id(), saved)]);
+        assert_eq!(files(&store), 0);
+        assert!(store.take().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_no_saved_stream_is_refused_and_removed() {
+        let (_folder, store) = store();
+        store.save(&id(), &fixture::saved()).expect("a disk");
+        let path = store.folder.join("shop42");
+        let whole = fs::read(&path).expect("written");
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        let mut newer = whole.clone();
+        newer[8] += 1;
+        for damaged in [&whole[..whole.len() - 1], &flipped, &newer, b"", b"garbage"] {
+            fs::write(&path, damaged).expect("written");
+            assert!(store.take().is_empty());
+            assert_eq!(files(&store), 0, "it is not read again");
+        }
+        fs::write(store.folder.join("shop42.new"), &whole).expect("written");
+        assert!(store.take().is_empty(), "a file that was not finished");
+        assert_eq!(files(&store), 0);
+    }
+
+    #[test]
+    fn a_disk_that_fails_says_so() {
+        let (folder, store) = store();
+        fs::write(folder.path().join("streams"), "in the way").expect("written");
+        let saved = store.save(&id(), &fixture::saved());
+        assert!(matches!(saved, Err(Error::Disk(_))), "{saved:?}");
+        assert!(store.take().is_empty());
+    }
+}
