@@ -67,7 +67,7 @@ fn scheduled(pid: u32) -> Duration {
         .flatten()
         .filter_map(|thread| {
             let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse().ok()
+            text.split(' ').next()?.parse::<u64>().ok()
         });
     Duration::from_nanos(nanoseconds.sum())
 }

@@ -59,16 +59,16 @@ pub(super) async fn run(plan: Plan) -> io::Result<()> {
         sleep(Duration::from_secs(2)).await;
         for name in ["small", "large"] {
             for http2 in [false, true] {
+                // The newest each time: none may leave the window while it is asked for.
+                let path = match name {
+                    "small" => stage::resolve(&playlist, "init0.mp4"),
+                    _ => stage::newest_segment(ours.http, &playlist).await?,
+                };
                 for server in [&ours, &nginx] {
-                    // The newest each time: none may leave the window while it is asked for.
-                    let path = match name {
-                        "small" => stage::resolve(&playlist, "init0.mp4"),
-                        _ => stage::newest_segment(ours.http, &playlist).await?,
-                    };
                     let path = if server.peer == Peer::Nginx {
                         copy(&ours, &path, server, name).await?
                     } else {
-                        path
+                        path.clone()
                     };
                     let meter = Meter::start(server);
                     let flood = if http2 {
