@@ -148,6 +148,23 @@ proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shak
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- mobile $(MOBILE_MINUTES)
 
+.PHONY: proof-edge
+proof-edge: ## 500 viewers through Varnish, nginx and none: requests at the origin, added latency, CPU (VIEWERS=500)
+	@conf/install.sh proof
+	ulimit -n $$(ulimit -H -n)
+	cargo bench --locked --bench proof -- edge $(or $(VIEWERS),500)
+
+# Rushls, a peer, is installed outside the tree unless RUSHLS names it.
+peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers
+
+.PHONY: proof-peers
+proof-peers: ## Beside nginx-rtmp and Rushls: ingest, viewers, floods, files, waiters (ARGS="viewers runs=5")
+	@conf/install.sh proof
+	if [[ -z $${RUSHLS:-} && ! -x $(peers_dir)/bin/rushls ]]; then
+		cargo install rushls --version '^0.2' --locked --ignore-rust-version --root $(peers_dir)
+	fi
+	cargo bench --locked --bench proof -- peers $(ARGS)
+
 ##@ House
 
 .PHONY: clean

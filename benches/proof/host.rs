@@ -32,7 +32,9 @@ impl Usage {
             text.and_then(|text| text.parse().ok()).unwrap_or(0)
         };
         Self {
-            cpu: Duration::from_millis((field(14) + field(15)) * 1000 / TICKS_PER_SECOND),
+            // Ticks are coarse, and know of threads that have ended; the scheduler counts nanoseconds of those that have not.
+            cpu: Duration::from_millis((field(14) + field(15)) * 1000 / TICKS_PER_SECOND)
+                .max(scheduled(pid)),
             rss: field(24) * PAGE_BYTES,
         }
     }
@@ -54,6 +56,20 @@ impl Usage {
                 rss: sum.rss + child.rss,
             })
     }
+}
+
+/// CPU time of all threads that run now (`/proc/<pid>/task/<tid>/schedstat`).
+fn scheduled(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let nanoseconds = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse().ok()
+        });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 /// `USER_HZ`, which Linux fixes for every architecture that matters here.

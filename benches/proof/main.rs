@@ -6,7 +6,11 @@
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
+mod edge;
 mod edge_delay;
+#[allow(dead_code)]
+#[path = "../../tests/it/edges.rs"]
+mod edges;
 mod host;
 mod link;
 mod mobile;
@@ -34,6 +38,7 @@ async fn main() -> io::Result<()> {
         .split_first()
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
+        "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
         "peers" => peers::run(rest).await,
         "mobile" => mobile::run(rest).await,
@@ -46,6 +51,7 @@ async fn main() -> io::Result<()> {
 }
 
 const USAGE: &str = "  \
+  edge [viewers] [seconds per turn] [rounds]
   edge_delay [seconds]
   mobile [minutes] [row]
   peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]

@@ -62,11 +62,8 @@ pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
     let card = root.join("conf/testcard.sh");
     let _encoder = Encoder::start(
         Command::new(card)
-            .env("SIZE", std::env::var("SIZE").unwrap_or(SIZE.to_owned()))
-            .env(
-                "BITRATE",
-                std::env::var("MOBILE_BITRATE").unwrap_or(VIDEO_BITRATE.to_owned()),
-            )
+            .env("SIZE", SIZE)
+            .env("BITRATE", VIDEO_BITRATE)
             .args(["-f", "flv", &daemon.publish_url("mobile-key")]),
     );
     println!(

@@ -214,14 +214,16 @@ async fn follow(meter: &mut Meter, end: Instant, length: Duration) -> Vec<Sample
     println!("| s | RSS MiB | descriptors | threads | tasks | waiting | retained MiB | CPU % |");
     println!("|-|-|-|-|-|-|-|-|");
     let mut samples = Vec::new();
-    while Instant::now() < end {
-        tokio::time::sleep(SAMPLE_EVERY.min(end - Instant::now())).await;
+    // The last moments are not a sample: some have left already.
+    while Instant::now() + SAMPLE_EVERY < end {
+        tokio::time::sleep(SAMPLE_EVERY).await;
         let sample = meter.sample().await;
         if samples.len() % each == 0 {
             print(&sample);
         }
         samples.push(sample);
     }
+    tokio::time::sleep_until(end.into()).await;
     samples
 }
 

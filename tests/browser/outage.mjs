@@ -2,7 +2,7 @@
 //
 //   node outage.mjs <server> <out.json> <screenshot.png> <name>=<path>...
 //
-// A path is a page of the server that offers `window.vitrine`: the example player, or /bare?stream=<id>, which is hls.js
+// A path is a page of the server that offers `window.vitrine`: the example player, or /bare?src=<playlist>, which is hls.js
 // with nothing around it, made up here. Says "playing" on standard output when every player shows pictures of the test
 // card, then records what each shows until standard input ends. The file holds facts, no verdict. Exit: 0 the report is
 // written; 1 a player did not begin in START_LIMIT_MS; 64 wrong arguments.
@@ -18,10 +18,10 @@ const READ_EVERY_MS = 60;
 
 const BARE = `<!doctype html><title>bare</title><style>body { margin: 0 } video { width: 100% }</style>
 <video id="video" muted autoplay playsinline></video><script src="/hls.min.js"></script><script>
-  const stream = new URLSearchParams(location.search).get("stream");
+  const query = new URLSearchParams(location.search);
   const log = [];
   const note = (...words) => log.push([Date.now(), words.join(" ")]);
-  if (!new URLSearchParams(location.search).has("defaults")) {
+  if (!query.has("defaults")) {
     Object.assign(Hls.DefaultConfig.fragLoadPolicy.default.errorRetry, { retryDelayMs: 200, maxNumRetry: 8 });
   }
   const hls = new Hls({ lowLatencyMode: true, debug: { log: note, info: note, warn: note, error: note, debug() {}, trace() {} } });
@@ -30,7 +30,7 @@ const BARE = `<!doctype html><title>bare</title><style>body { margin: 0 } video 
   hls.on(Hls.Events.ERROR, (_, { type, details, fatal, response, error }) =>
     vitrine.errors.push({ at: Date.now(), type, details, fatal, status: response?.code, message: error?.message }));
   hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
-  hls.loadSource("/live/" + stream + "/index.m3u8");
+  hls.loadSource(query.get("src"));
   hls.attachMedia(video);
 </script>`;
 

@@ -32,6 +32,7 @@ pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 pub(crate) struct Config {
     top: String,
     keys: Vec<(String, String)>,
+    key_option: &'static str,
     tls: bool,
     static_dir: Option<PathBuf>,
     rtmp: String,
@@ -57,6 +58,12 @@ impl Config {
     /// Lets `key` publish `stream`.
     pub(crate) fn key(mut self, key: &str, stream: &str) -> Self {
         self.keys.push((key.to_owned(), stream.to_owned()));
+        self
+    }
+
+    /// Adds a line to every key.
+    pub(crate) fn key_option(mut self, line: &'static str) -> Self {
+        self.key_option = line;
         self
     }
 
@@ -153,7 +160,8 @@ impl Config {
         for (key, stream) in &self.keys {
             let _ = write!(
                 text,
-                "[[publish.keys]]\nkey = {key:?}\nstream = {stream:?}\n"
+                "[[publish.keys]]\nkey = {key:?}\nstream = {stream:?}\n{}\n",
+                self.key_option
             );
         }
         text

@@ -39,7 +39,7 @@ const CRATES: [House; 3] = [
         floors: &[
             &["clock", "descriptors", "network", "problem", "throttle"],
             &["config"],
-            &["bearer", "serve", "telemetry"],
+            &["bearer", "serve", "supervisor", "telemetry"],
         ],
     },
     House {

@@ -11,6 +11,7 @@
 //! | [`serve`] | playlists and media over HTTP: blocking, deltas, caching, ranges, transports |
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
+//! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
 //! | [`control`] | the control door |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
 //! | [`package`] | the unit, the .deb and what systemd is told |
@@ -20,7 +21,7 @@
 //! | [`conf`] | the configuration file |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
 mod balancers;
@@ -29,6 +30,8 @@ mod conf;
 mod conformance;
 mod control;
 mod daemon;
+mod edge;
+mod edges;
 mod enhanced;
 mod floors;
 mod hostile;
@@ -44,4 +47,5 @@ mod publisher;
 mod restart;
 mod serve;
 mod sources;
+mod splitter;
 mod viewer;

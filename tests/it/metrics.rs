@@ -155,8 +155,13 @@ async fn the_page_lists_what_a_live_daemon_tells_and_nothing_else() {
 fn named(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     let words = words.filter(|word| word.starts_with("vitrine_") || word.starts_with("process_"));
+    // In prose a name may end with a colon.
     words
-        .map(|word| word.trim_end_matches("_bucket").to_owned())
+        .map(|word| {
+            word.trim_end_matches(':')
+                .trim_end_matches("_bucket")
+                .to_owned()
+        })
         .collect()
 }
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs the package into a copy of this system that vanishes with it, starts the daemon as the unit does, stops and purges it.
 #
-#   unshare --mount tests/it/package.sh <package.deb>      # as root
+#   unshare --mount tests/it/package.sh <package.deb>      # as root; <its folder>/copy must not exist
 #
 # The copy is an overlay over / whose changes live in a tmpfs. systemd is not in charge there, so the unit's user, folder
 # and command are taken from the installed unit by hand; what systemd adds is judged by `systemd-analyze` elsewhere.
 set -euo pipefail
 
 deb=$(realpath "${1:?usage: package.sh <package.deb>}")
-scratch=$(mktemp -d)
+scratch=$(dirname "$deb")/copy # gone with the caller's folder
+mkdir "$scratch"
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs "$scratch"
 mkdir "$scratch"/{upper,work,root}
@@ -19,7 +20,8 @@ mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/run"
 cp "$deb" "$root/tmp/vitrine.deb"
 
-inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
+clean=(chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive)
+inside() { "${clean[@]}" "$@"; }
 fail() { printf 'package: %s\n' "$*" >&2; exit 1; }
 fetch() { # host:port path
     exec 4<>"/dev/tcp/${1%:*}/${1##*:}"
@@ -40,9 +42,11 @@ done
 
 # As systemd would: the state folder, the user, the environment, the commands.
 inside install -d -o "$user" -g "$user" -m 0750 "/var/lib/$(says StateDirectory)"
-as_unit=(inside setpriv --reuid "$user" --regid "$(says Group)" --init-groups --no-new-privs --bounding-set -all
+# Not by the function: a signal must reach the daemon, not a shell around it.
+as_unit=("${clean[@]}" setpriv --reuid "$user" --regid "$(says Group)" --init-groups --no-new-privs --bounding-set -all
     env $(says Environment) VITRINE_RTMP_LISTEN=127.0.0.1:0 VITRINE_HTTP_LISTEN=127.0.0.1:0 VITRINE_CONTROL_LISTEN=127.0.0.1:0)
 "${as_unit[@]}" $(says ExecStartPre) >/dev/null || fail "vitrine check does not accept the packaged settings"
+touch "$scratch/out" # before the daemon is there to do it
 "${as_unit[@]}" $(says ExecStart) >"$scratch/out" 2>"$scratch/log" &
 daemon=$!
 trap 'kill -KILL "$daemon" 2>/dev/null || true; cat "$scratch/log" >&2' EXIT

@@ -43,7 +43,8 @@ impl Recording {
                 DATA => [SET_DATA_FRAME, &tag.body].concat(),
                 _ => tag.body.clone(),
             };
-            let csid = 32 + u32::from(tag.kind % 32);
+            // Chunk streams of the publisher's own, below the 32 that nginx-rtmp takes.
+            let csid = u32::from(tag.kind);
             Message {
                 due: Duration::from_millis(u64::from(tag.timestamp)),
                 frame: tag.kind == VIDEO && tag.body.get(1) == Some(&1),

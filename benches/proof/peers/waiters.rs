@@ -1,7 +1,7 @@
 //! Ten thousand requests wait for the same part: what each costs in memory, and how long the last is behind the first.
 //!
 //! Over HTTP/1.1 each has a connection; over HTTP/2 a hundred share one. All wait for the media playlist with a part that
-//! comes more than a second later; the clock starts when the publisher begins to write the last frame of that part. Memory
+//! comes a second and a half later; the clock starts when the publisher begins to write the last frame of that part. Memory
 //! is what the server has grown by when all are connected and wait, before the first answer.
 
 use std::{
@@ -39,12 +39,12 @@ const STREAMS: usize = 100;
 /// Waits in a row; the first, in which everything is new, counts for memory alone.
 const ROUNDS: usize = 4;
 
-/// Frames in a part of 200 ms, and parts in a segment of 1 s.
+/// Frames in a part of 200 ms, and in a segment of 1 s.
 const FRAMES_PER_PART: usize = 6;
-const PARTS_PER_SEGMENT: usize = 5;
+const FRAMES_PER_SEGMENT: usize = 30;
 
-/// Segments from one wait to the next.
-const STEP: usize = 3;
+/// The part of a segment that is waited for.
+const PART: usize = 2;
 
 /// When each answer was complete.
 type Answered = Arc<Mutex<Vec<Instant>>>;
@@ -129,28 +129,25 @@ async fn one(
         }
     }
     ready.wait().await;
-    // Counted from the first frame, which the server puts at the start of segment 0.
-    let sent = (0..)
-        .find(|frame| publishers.sent(*frame).is_none())
-        .unwrap_or(0);
-    let mut msn = sent / (FRAMES_PER_PART * PARTS_PER_SEGMENT) + 2;
     let mut rss = 0.0;
     for round in 0..ROUNDS {
         answered.lock().expect("no panic").clear();
-        let last_frame = msn * FRAMES_PER_PART * PARTS_PER_SEGMENT + FRAMES_PER_PART - 1;
+        // Counted from the first frame, which the server puts at the start of segment 0.
+        let sent = (0..).find(|frame| publishers.sent(*frame).is_none());
+        let msn = sent.unwrap_or(0).div_ceil(FRAMES_PER_SEGMENT) + 1;
+        let last_frame = msn * FRAMES_PER_SEGMENT + (PART + 1) * FRAMES_PER_PART - 1;
+        // As early as it may be asked for, so that all have asked well before it is there.
+        until_sent(&publishers, (msn - 1) * FRAMES_PER_SEGMENT).await;
         goal.send_replace(msn);
-        // They have all asked well before the part is there, and nothing else is under way.
-        while publishers.sent(last_frame - FRAMES_PER_PART / 2).is_none() {
-            sleep(Duration::from_millis(5)).await;
-        }
+        until_sent(&publishers, last_frame - FRAMES_PER_PART / 2).await;
         if round == 0 {
             rss = (server.usage().rss.saturating_sub(before)) as f64 / 1000.0 / many as f64;
         }
         let early = answered.lock().expect("no panic").len();
         let meter = Meter::start(&server);
         while answered.lock().expect("no panic").len() < many {
-            if waiters.try_join_next().is_some() {
-                return Err(io::Error::other("a waiter gave up"));
+            if let Some(ended) = waiters.try_join_next() {
+                return ended.map_err(io::Error::other)?;
             }
             sleep(Duration::from_millis(5)).await;
         }
@@ -173,10 +170,16 @@ async fn one(
                 &[ms(first), ms(last), cpu * each, own * each, rss, control],
             );
         }
-        msn += STEP;
     }
     waiters.shutdown().await;
     publishers.stop()
+}
+
+/// Until the publisher has begun to write a frame.
+async fn until_sent(publishers: &Publishers, frame: usize) {
+    while publishers.sent(frame).is_none() {
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Milliseconds of a bare request that waits for nothing.
@@ -188,7 +191,7 @@ async fn control(server: &Server) -> io::Result<f64> {
     Ok(asked.elapsed().as_secs_f64() * 1000.0)
 }
 
-/// One that waits for the first part of whichever segment is the goal.
+/// One that waits for a part of whichever segment is the goal.
 #[derive(Clone)]
 struct Waiter {
     playlist: String,
@@ -251,7 +254,7 @@ impl Waiter {
     async fn next(&mut self) -> io::Result<String> {
         self.goals.changed().await.map_err(io::Error::other)?;
         let msn = *self.goals.borrow_and_update();
-        Ok(format!("{}?_HLS_msn={msn}&_HLS_part=0", self.playlist))
+        Ok(format!("{}?_HLS_msn={msn}&_HLS_part={PART}", self.playlist))
     }
 
     fn note(&self, status: u16) -> io::Result<()> {

@@ -22,15 +22,6 @@ use crate::{
     },
 };
 
-/// What program date-time is counted from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
-    /// From the arrival of each session's first media.
-    Arrival,
-    /// From this instant, by media time alone: the same in every origin that is told the same.
-    Named(WallTime),
-}
-
 /// A running epoch.
 #[derive(Debug)]
 pub(super) struct Epoch {
@@ -41,7 +32,9 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
-    clock: Clock,
+    /// Program date-time is counted from the number, by media time alone: the same in every origin that is told the same.
+    /// Otherwise from the arrival of each session's first media.
+    named: bool,
     anchor: Anchor,
     bitrate: Bitrate,
     presentation: Option<Arc<Multivariant>>,
@@ -61,7 +54,7 @@ impl Epoch {
         began: Duration,
         plan: Plan,
         length: MediaTime,
-        clock: Clock,
+        named: bool,
         arrived: Now,
     ) -> (Self, Timeline) {
         let timeline = Timeline::new(
@@ -85,12 +78,14 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             pending: Vec::new(),
-            clock,
+            named,
             anchor: Anchor {
                 media: MediaTime::ZERO,
-                wall: match clock {
-                    Clock::Arrival => arrived.wall,
-                    Clock::Named(began) => began,
+                wall: if named {
+                    // To the last second that has a date.
+                    WallTime(number.min(253_402_300_799) as i64 * 1000)
+                } else {
+                    arrived.wall
                 },
             },
             bitrate: Bitrate::default(),
@@ -125,8 +120,8 @@ impl Epoch {
             saved_at_ms: now.wall.0,
             grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
             owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
+            named: self.named,
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
-            named: self.clock != Clock::Arrival,
             bitrate: (
                 self.bitrate.bandwidth,
                 self.bitrate.average,
@@ -183,15 +178,6 @@ impl Epoch {
             "pictures that end elsewhere than their cuts",
         )?;
         let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
-        let anchor = Anchor {
-            media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
-            wall: WallTime(saved::number(anchor_wall_ms)?),
-        };
-        let clock = if head.named {
-            Clock::Named(anchor.wall)
-        } else {
-            Clock::Arrival
-        };
         let (bandwidth, average, measured_msn) = head.bitrate;
         let owed_ms = i64::try_from(head.owed_ms)
             .unwrap_or(i64::MAX)
@@ -203,8 +189,11 @@ impl Epoch {
             segmenter,
             packagers,
             pending: Vec::new(),
-            clock,
-            anchor,
+            named: head.named,
+            anchor: Anchor {
+                media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
+                wall: WallTime(saved::number(anchor_wall_ms)?),
+            },
             bitrate: Bitrate {
                 bandwidth,
                 average,
@@ -259,7 +248,7 @@ impl Epoch {
     pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        if self.clock == Clock::Arrival {
+        if !self.named {
             let wall = arrived.wall.max(self.anchor.program_date_time(base));
             self.anchor = Anchor { media: base, wall };
         }

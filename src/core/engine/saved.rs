@@ -22,7 +22,7 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"vitrine\n";
 /// Of the head: any change of a type below is a new version.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const PRELUDE_BYTES: usize = 14;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -179,10 +179,10 @@ pub(super) struct Head {
     pub(super) grace_ms: u64,
     /// How much of the time without media had no gap yet.
     pub(super) owed_ms: u64,
+    /// Whether the epoch was named from outside.
+    pub(super) named: bool,
     /// Media time and wall time of the anchor.
     pub(super) anchor_ms: (i64, i64),
-    /// Whether the publisher named the epoch, so that no session moves the anchor.
-    pub(super) named: bool,
     /// Bandwidth, its average, and the segment measured last.
     pub(super) bitrate: (u64, u64, Option<u64>),
     pub(super) plan: Plan,

@@ -207,6 +207,22 @@ impl Segmenter {
         self.seal_sound(self.sound.next, out);
     }
 
+    /// The pictures ended, the sound goes on to `end`: a gap as long, so that what follows begins at one instant on both.
+    fn outlast(&mut self, end: i64, out: &mut Vec<Step>) {
+        self.give_up_pictures(end, out);
+        if self.lead.segment_start.is_some() {
+            if end - self.lead.part_start > self.half_frame() {
+                if self.lead.media {
+                    self.begin(false, false, out);
+                    self.lead.missing = true;
+                }
+                let end = end.max(self.ripe_at().unwrap_or(end));
+                self.seal(end.min(self.lead.part_start + self.part_max()), end, out);
+            }
+            self.lead.media = true;
+        }
+    }
+
     /// Where it stands after [`Self::flush`], without what the next session brings anew; `None` before the first segment.
     pub(super) fn save(&self) -> Option<saved::Cuts> {
         Some(saved::Cuts {
@@ -267,22 +283,6 @@ impl Segmenter {
     /// Where the open part of the pictures began.
     pub(super) fn part_start(&self) -> i64 {
         self.lead.part_start
-    }
-
-    /// The pictures ended, the sound goes on to `end`: a gap as long, so that what follows begins at one instant on both.
-    fn outlast(&mut self, end: i64, out: &mut Vec<Step>) {
-        self.give_up_pictures(end, out);
-        if self.lead.segment_start.is_some() {
-            if end - self.lead.part_start > self.half_frame() {
-                if self.lead.media {
-                    self.begin(false, false, out);
-                    self.lead.missing = true;
-                }
-                let end = end.max(self.ripe_at().unwrap_or(end));
-                self.seal(end.min(self.lead.part_start + self.part_max()), end, out);
-            }
-            self.lead.media = true;
-        }
     }
 
     /// End of the longest track, gaps included.

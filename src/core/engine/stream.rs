@@ -10,7 +10,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    epoch::{Clock, Epoch},
+    epoch::Epoch,
     probe::{Findings, Plan, Probe, Targets},
     publish::Metadata,
     saved::{self, Saved},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now, WallTime},
+    media::{Config, Kind, MediaTime, Now},
     wire::flv::{Frame, Item},
 };
 
@@ -425,13 +425,6 @@ impl Stream {
             .as_ref()
             .map_or((0, false), |session| (session.epoch, session.named));
         self.last_epoch = wanted.max(self.last_epoch + 1);
-        let clock = if named {
-            // To the last second that has a date.
-            let seconds = self.last_epoch.min(253_402_300_799);
-            Clock::Named(WallTime(seconds as i64 * 1000))
-        } else {
-            Clock::Arrival
-        };
         let plan = Plan::new(&targets, findings);
         if !plan.independent {
             let max_ms = MediaTime::from_duration(targets.max_gop).ms();
@@ -446,7 +439,7 @@ impl Stream {
             now.mono,
             plan,
             length,
-            clock,
+            named,
             findings.arrived,
         );
         self.epoch = Some(epoch);

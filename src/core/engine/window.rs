@@ -294,7 +294,8 @@ impl Window {
         let (msn, part, start) = saved.first;
         let mut inits = BTreeMap::new();
         for (number, _) in saved.inits {
-            let bytes = media.next().unwrap_or_default();
+            // A copy: a slice would keep the whole saved file in memory for as long as the epoch lasts.
+            let bytes = Bytes::copy_from_slice(&media.next().unwrap_or_default());
             saved::hold(
                 !inits.values().any(|known| *known == bytes),
                 "two equal initialization segments",

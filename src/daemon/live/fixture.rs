@@ -53,14 +53,13 @@ pub(crate) fn saved_at(now: Now) -> Saved {
     let record = Bytes::from_static(b"\x11\x90"); // LC, 48 kHz, stereo
     let config = aac::Config::parse(&record).expect("a real configuration");
     let (session, epoch) = (1, 1_767_268_800);
-    stream.push(
-        now,
-        Input::Open {
-            session,
-            epoch,
-            named: false,
-        },
-    );
+    let named = false;
+    let open = Input::Open {
+        session,
+        epoch,
+        named,
+    };
+    stream.push(now, open);
     let sound = (0..140_u32).map(|n| {
         Item::Frame(Frame {
             kind: Kind::Audio,

@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -98,6 +99,8 @@ enum Break {
     Cable(Cut),
     /// The encoder, killed.
     Kill,
+    /// The daemon, restarted by SIGTERM; it is the row's own.
+    Daemon,
     /// The microphone: pictures go on.
     Microphone,
     /// The camera: sound goes on.
@@ -181,6 +184,7 @@ const ROWS: &[Row] = &[
     row("frame-rate-page", Break::Kill, 5, SLOWER).page(),
     row("sound-lost", Break::Kill, 5, WITHOUT_SOUND).page(),
     row("sound-won", Break::Kill, 5, SAME).before(SILENT).page(),
+    row("restart", Break::Daemon, 1, SAME),
     row("microphone", Break::Microphone, 0, FIRST),
     row("camera", Break::Camera, 0, FIRST),
     row("camera-page", Break::Camera, 0, FIRST).page(),
@@ -195,14 +199,16 @@ struct Returned {
     frame: i64,
     _encoder: Encoder,
     _relay: Relay,
+    _daemon: Option<Daemon>,
 }
 
 async fn broadcast(
     row: Row,
-    daemon: std::net::SocketAddr,
+    rtmp: SocketAddr,
+    mut own: Option<(Daemon, Config)>,
     mut playing: watch::Receiver<bool>,
 ) -> Returned {
-    let relay = Relay::start(daemon).await;
+    let relay = Relay::start(rtmp).await;
     let url = relay.publish_url(&format!("key-{}", row.name));
     let encoder = push(row, &url);
     let began_ms = relay.media_began(0).await;
@@ -220,7 +226,7 @@ async fn broadcast(
             sleep(Duration::from_millis((back_ms - wall_ms()) as u64)).await;
             (back_ms, HOLE.1 * 30, encoder)
         }
-        Break::Cable(_) | Break::Kill => {
+        Break::Cable(_) | Break::Kill | Break::Daemon => {
             let encoder = match row.breaks {
                 Break::Cable(cut) => {
                     relay.cut(cut);
@@ -231,6 +237,13 @@ async fn broadcast(
                     None
                 }
             };
+            if let Some((daemon, config)) = own.take() {
+                let restarted = spawn_blocking(move || {
+                    let daemon = daemon.stop().restart(&config);
+                    (daemon, config)
+                });
+                own = Some(restarted.await.expect("it starts again"));
+            }
             sleep(row.away).await;
             drop(encoder);
             let encoder = Encoder::ffmpeg(&row.after.path(), &url);
@@ -243,6 +256,7 @@ async fn broadcast(
         frame,
         _encoder: encoder,
         _relay: relay,
+        _daemon: own.map(|(daemon, _)| daemon),
     }
 }
 
@@ -250,7 +264,9 @@ fn push(row: Row, url: &str) -> Encoder {
     let lost = match row.breaks {
         Break::Microphone => "-bsf:a",
         Break::Camera => "-bsf:v",
-        Break::Cable(_) | Break::Kill => return Encoder::ffmpeg(&row.before.path(), url),
+        Break::Cable(_) | Break::Kill | Break::Daemon => {
+            return Encoder::ffmpeg(&row.before.path(), url);
+        }
     };
     let (from, until) = HOLE;
     let drop = format!("noise=drop=gte(pts*tb\\,{from})*lt(pts*tb\\,{until})");
@@ -299,15 +315,25 @@ async fn run(rows: &[Row]) -> Vec<Row> {
         config = config.key(&format!("key-{}", row.name), row.name);
     }
     let daemon = Daemon::start(&config);
+    let mut own: Vec<Option<Daemon>> = rows
+        .iter()
+        .map(|row| matches!(row.breaks, Break::Daemon).then(|| Daemon::start(&config)))
+        .collect();
+    let servers: Vec<String> = own
+        .iter()
+        .map(|own| own.as_ref().unwrap_or(&daemon).url(""))
+        .collect();
     let (playing, watch) = watch::channel(false);
     let mut broadcasts = tokio::task::JoinSet::new();
-    for row in rows {
-        broadcasts.spawn(broadcast(*row, daemon.address("rtmp"), watch.clone()));
+    for (row, own) in rows.iter().zip(&mut own) {
+        let own = own.take().map(|own| (own, config.clone()));
+        let rtmp = own.as_ref().map_or(&daemon, |(own, _)| own).address("rtmp");
+        broadcasts.spawn(broadcast(*row, rtmp, own, watch.clone()));
     }
-    for row in rows {
-        Viewer::new(&daemon.url("")).multivariant(row.name).await;
+    for (row, server) in rows.iter().zip(&servers) {
+        Viewer::new(server).multivariant(row.name).await;
     }
-    let players = Players::start(&daemon.url(""), rows).await;
+    let players = Players::start(&daemon.url(""), rows, &servers).await;
     playing.send_replace(true);
     let returned = broadcasts.join_all().await;
     let last_ms = returned.iter().map(|returned| returned.at_ms).max();
@@ -342,20 +368,20 @@ struct Players {
 
 impl Players {
     /// All of them show pictures.
-    async fn start(server: &str, rows: &[Row]) -> Self {
+    async fn start(server: &str, rows: &[Row], servers: &[String]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let report = folder().join("report.json");
         let mut node = Command::new("node")
             .arg(root.join("tests/browser/outage.mjs"))
             .arg(server)
             .args([&report, &folder().join("screenshot.png")])
-            .args(rows.iter().map(|row| {
-                let path = match row.player {
+            .args(rows.iter().zip(servers).map(|(row, server)| {
+                let page = match row.player {
                     Player::HlsJs => "bare?",
                     Player::Defaults => "bare?defaults&",
-                    Player::Page => "?",
+                    Player::Page => "?muted&",
                 };
-                format!("{0}=/{path}stream={0}&muted", row.name)
+                format!("{0}=/{page}src={server}/live/{0}/index.m3u8", row.name)
             }))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -24,7 +24,7 @@ const VIEW_EVERY_MS: u64 = 10 * MINUTE_MS;
 /// The hours through which one publisher stays.
 const LONG_SESSION: std::ops::Range<u64> = 8..13;
 /// Between the ends of two hours: one more segment than the other time, longer numbers, a queue with more room.
-const GROWTH_MAX_BYTES: u64 = 64 << 10;
+const GROWTH_MAX_BYTES: u64 = 128 << 10;
 
 /// What is held, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
