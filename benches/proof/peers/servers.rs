@@ -76,7 +76,10 @@ impl Server {
     }
 
     fn ours(tls: bool) -> Self {
-        let mut config = Config::new().log("warn");
+        // Every viewer of a proof comes from one address.
+        let mut config = Config::new()
+            .log("warn")
+            .http("max_connections_per_address = 16384");
         for stream in names(STREAMS) {
             config = config.key(&stream, &stream);
         }

@@ -139,8 +139,6 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub(super) const REASONS: [&str; 2] = ["total", "address"];
-
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Total { .. } => "total",

@@ -180,6 +180,16 @@ enum Refusal {
 }
 
 impl Refusal {
+    const REASONS: [&str; 7] = [
+        "total",
+        "address",
+        "proxy_header_missing",
+        "proxy_header_malformed",
+        "proxy_header_timeout",
+        "untrusted_proxy",
+        "tls",
+    ];
+
     fn reason(&self) -> &'static str {
         match self {
             Self::Full(refused) => refused.reason(),
@@ -280,7 +290,7 @@ fn register(name: &'static str) {
     metrics::gauge!("vitrine_connections", "listener" => name).increment(0);
     metrics::counter!("vitrine_accept_errors_total", "listener" => name).increment(0);
     metrics::counter!("vitrine_connection_panics_total", "listener" => name).increment(0);
-    for reason in Refused::REASONS {
+    for reason in Refusal::REASONS {
         metrics::counter!("vitrine_connections_refused_total", "listener" => name, "reason" => reason)
             .increment(0);
     }
