@@ -304,6 +304,12 @@ impl Task {
         while let Some(output) = self.stream.poll() {
             match output {
                 Output::Presentation(presentation) => {
+                    if Some(presentation.epoch) > known {
+                        // Before anybody can see a URI of it: a crash a moment later must not give it twice.
+                        self.epochs
+                            .remember(&self.shared.id, presentation.epoch)
+                            .await;
+                    }
                     self.shared.status().presentation = Some(presentation.clone());
                     self.publication.presentation(presentation);
                 }
@@ -354,12 +360,6 @@ impl Task {
                 status.starving = false;
                 meters::part_latency(latency);
             }
-        }
-        let newest = self.publication.newest().map(|newest| newest.number);
-        if newest > known
-            && let Some(epoch) = newest
-        {
-            self.epochs.remember(&self.shared.id, epoch).await;
         }
     }
 
