@@ -533,7 +533,7 @@ fn a_gap_never_stands_behind_media_in_its_segment() {
         for rendition in [Rendition::High, Rendition::Audio] {
             let all = segments(&rig, rendition);
             let gap = |segment: &Segment| segment.parts.iter().all(|part| part.data.is_none());
-            assert!(all.iter().any(|segment| gap(segment)), "{rendition}");
+            assert!(all.iter().any(gap), "{rendition}");
             for segment in all {
                 let mixed = segment
                     .parts
