@@ -13,6 +13,10 @@ use clap::{Parser, Subcommand};
 use vitrine::app::{self, config::Config};
 use vitrine_runtime::{config::Report, descriptors, telemetry};
 
+// glibc keeps what a crowd of connections took: 125 MiB stayed of ten thousand, here 29.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Media server of a live shop: RTMP in, low-latency HLS out.
 ///
 /// Settings come from the defaults, then the file given with --config, then the environment: hls.part is

@@ -1,4 +1,4 @@
-//! The control door (contracts.md 4).
+//! The control door.
 
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::Value;

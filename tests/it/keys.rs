@@ -1,4 +1,4 @@
-//! Who may publish, and what the others are told (contracts.md 1): wrong keys, keys in queries, takeover, SIGHUP.
+//! Who may publish, and what the others are told: wrong keys, keys in queries, takeover, SIGHUP.
 
 use std::{
     io,

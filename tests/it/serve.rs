@@ -1,4 +1,4 @@
-//! Playlists and media over HTTP (contracts.md 2): blocking reload, delta updates, caching, ranges, every transport.
+//! Playlists and media over HTTP: blocking reload, delta updates, caching, ranges, every transport.
 
 use std::{io::Read, thread::JoinHandle, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The outage matrix (design.md 7, Starvation and grace): what hls.js in Chromium makes of a broadcast that breaks.
+//! The outage matrix: what hls.js in Chromium makes of a broadcast that breaks.
 //!
 //! Every row is a broadcast of its own, from a real ffmpeg through a [`Relay`] to one daemon; all players stand side by
 //! side in one page, and all broadcasts break at once. The counter in the picture tells what was on screen when.
