@@ -222,6 +222,9 @@ impl Task {
                 return;
             }
         };
+        if self.held.is_some() {
+            metrics::counter!("vitrine_takeovers_total").increment(1);
+        }
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
@@ -258,7 +261,6 @@ impl Task {
         if !self.contest.takeover(now, *incumbent, claim.peer.ip()) {
             return Err(Busy::Contested);
         }
-        metrics::counter!("vitrine_takeovers_total").increment(1);
         Ok(())
     }
 
