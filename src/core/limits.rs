@@ -33,6 +33,8 @@ pub const STEADY_FRAMES: u32 = 8;
 pub const PROBE_BYTES: usize = 32 << 20;
 /// Most items a probe holds back: 10 s of 120 fps video and 100 audio frames per second, and room.
 pub const PROBE_ITEMS: usize = 4_096;
+/// How much longer than `hls.max_gop` an arrival is waited for, when media time has not decided: jitter of a bad uplink.
+pub const PROBE_SLACK_MS: i64 = 500;
 /// How long a session that has announced pictures may go without a sync sample before it begins without them.
 pub const SYNC_WAIT_MS: i64 = 10_000;
 /// Outputs of one input to a stream, before they are drained: a snapshot per rendition and a few words; more means that

@@ -114,14 +114,14 @@ impl Probe {
                 let gop_known = !self.measure_gop || self.syncs().nth(1).is_some();
                 (gop_known && sound_known)
                     || self.span_ms(first) >= self.max_gop_ms
-                    || self.waited(now, self.max_gop_ms)
+                    || self.waited(now, self.patience_ms())
             }
             None if self.video.is_some() => self.waited(now, limits::SYNC_WAIT_MS),
             None => {
                 self.held
                     .first()
                     .is_some_and(|(_, first)| self.span_ms(first) >= self.max_gop_ms)
-                    || self.waited(now, self.max_gop_ms)
+                    || self.waited(now, self.patience_ms())
             }
         }
     }
@@ -136,7 +136,7 @@ impl Probe {
         let wait_ms = if self.video.is_some() && self.first_sync().is_none() {
             limits::SYNC_WAIT_MS
         } else {
-            self.max_gop_ms
+            self.patience_ms()
         };
         if self.held.is_empty() {
             None
@@ -229,6 +229,12 @@ impl Probe {
             .rev()
             .find(|(_, frame)| frame.kind == first.kind);
         same_track.map_or(0, |(_, last)| elapsed_ms(first, last))
+    }
+
+    /// How long an arrival is waited for. Media time decides first: a key frame that is due after exactly `max_gop` must
+    /// not lose against the clock for having travelled.
+    fn patience_ms(&self) -> i64 {
+        self.max_gop_ms + limits::PROBE_SLACK_MS
     }
 
     fn waited(&self, now: Duration, ms: i64) -> bool {

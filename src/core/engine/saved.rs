@@ -22,7 +22,7 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"vitrine\n";
 /// Of the head: any change of a type below is a new version.
-const VERSION: u16 = 2;
+const VERSION: u16 = 1;
 const PRELUDE_BYTES: usize = 14;
 const CHECKSUM_BYTES: usize = 4;
 

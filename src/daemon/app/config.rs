@@ -404,7 +404,7 @@ impl Publish {
             keys: reader.entries("publish.keys", PublishKey::read),
             takeover: reader.value("publish.takeover", true),
             max_kbps: reader.value("publish.max_kbps", 20_000),
-            grace: reader.value("publish.grace", Duration::from_secs(20)),
+            grace: reader.value("publish.grace", Duration::from_secs(30)),
             grace_after_stop: reader.value("publish.grace_after_stop", Duration::from_secs(3)),
         };
         at_least_one(reader, publish.max_kbps, "publish.max_kbps");

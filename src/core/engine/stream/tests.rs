@@ -225,6 +225,20 @@ fn t5_r5_a_gop_of_eight_seconds_is_cut_at_max_gop_and_promises_nothing() {
 }
 
 #[test]
+fn r5_a_key_frame_after_exactly_max_gop_may_travel_late() {
+    let source = Source::new((30, 1), 60, Some(aac(48_000, false)));
+    let mut items = source.items(0, 10_000);
+    for (ms, _) in items.iter_mut().filter(|(ms, _)| *ms >= 1_900) {
+        *ms += 120;
+    }
+    let mut rig = Rig::new(FRAME_MS);
+    rig.open();
+    rig.send(items);
+    assert!(rig.multivariant().independent_segments);
+    assert!(rig.notices.is_empty(), "{:?}", rig.notices);
+}
+
+#[test]
 fn r5_a_key_frame_drought_withdraws_the_promise_of_independent_segments() {
     let mut items = Source::usual().items(0, 20_000);
     frames(&mut items, Kind::Video)
