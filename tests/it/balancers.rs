@@ -129,8 +129,7 @@ async fn only_trusted_balancers_may_speak_for_others() {
     let refused = tokio::task::spawn_blocking(move || Publisher::connect(rtmp, "live").is_err());
     assert!(refused.await.expect("no panic"));
     // The series is there from the start, at zero.
-    let line =
-        "vitrine_connections_refused_total{listener=\"rtmp\",reason=\"untrusted_proxy\"} 1";
+    let line = "vitrine_connections_refused_total{listener=\"rtmp\",reason=\"untrusted_proxy\"} 1";
     let metrics = control(&daemon, "/metrics").await;
     assert!(metrics.lines().any(|it| it == line), "{metrics}");
 }

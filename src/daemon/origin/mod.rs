@@ -80,11 +80,10 @@ impl Origin {
         request: Request<B>,
     ) -> Response<Body> {
         let client = self.clients.address(peer, request.headers());
-        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG)
-            .then(|| {
-                let path = route::without_token(request.uri().path());
-                (request.method().clone(), path.into_owned())
-            });
+        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG).then(|| {
+            let path = route::without_token(request.uri().path());
+            (request.method().clone(), path.into_owned())
+        });
         let response = match self.clients.admit(client) {
             Ok(_slot) => self.handle(request).await,
             Err(_) => {
