@@ -104,11 +104,11 @@ sub vcl_backend_response {
     # Lifetimes are the origin's. Never an old playlist for a new one, not even while a new one is fetched.
     set beresp.grace = 0s;
     set beresp.keep = 0s;
-    if (beresp.status >= 500) {
+    if (beresp.status >= 500 || beresp.status == 410) {
         # Whoever waited for this answer gets it; the next one asks again. Without a lifetime, those who wait would be
         # sent one after the other; marked uncacheable (hit-for-miss), later ones would not be collapsed at all.
         set beresp.ttl = 500ms;
-    } else if (beresp.http.Cache-Control ~ "no-store" && beresp.status != 410) {
+    } else if (beresp.http.Cache-Control ~ "no-store") {
         set beresp.uncacheable = true;
         set beresp.ttl = 1s;
     }
