@@ -302,6 +302,8 @@ impl Task {
     /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
     async fn carry_out(&mut self, received: Option<Instant>) {
         let known = self.publication.newest().map(|newest| newest.number);
+        // What another process left was counted by it.
+        let counted = known.is_none() && self.session == 0;
         let (mut parts, mut lag_ms) = (false, None);
         while let Some(output) = self.stream.poll() {
             match output {
@@ -323,7 +325,9 @@ impl Task {
                     let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
                     if new > 0 {
                         parts = true;
-                        meters::published(rendition, &snapshot, new);
+                        if !counted {
+                            meters::published(rendition, &snapshot, new);
+                        }
                         let now = self.clock.now().wall;
                         // Of a part made of media that has just come, not of one that waited for its successor.
                         if received.is_some() {
