@@ -135,7 +135,7 @@ if ((${#missing[@]})); then
 fi
 check_rust
 # A minute and a half on two cores, once.
-if [[ " $* " =~ \ (test|deb|proof)\  ]] && ! cargo deb --version >/dev/null 2>&1; then
+if [[ " $* " =~ \ (test|deb)\  ]] && ! cargo deb --version >/dev/null 2>&1; then
     say "installing cargo-deb"
     cargo install --quiet --locked cargo-deb
 fi

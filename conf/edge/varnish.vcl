@@ -54,6 +54,8 @@ sub vcl_init {
 
 sub vcl_recv {
     set req.backend_hint = origins.backend();
+    # A viewer token is no part of what is asked for: neither the key nor the origin sees it. It is NOT verified here.
+    set req.url = regsub(req.url, "^/live/~[^/?]*/", "/live/");
     if (req.url !~ "^/live/" || req.method == "OPTIONS") {
         # Pages beside the streams, and preflights.
         return (pass);
@@ -61,8 +63,6 @@ sub vcl_recv {
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405));
     }
-    # A viewer token is no part of what is asked for: neither the key nor the origin sees it. It is NOT verified here.
-    set req.url = regsub(req.url, "^/live/~[^/?]*/", "/live/");
     if (req.url ~ "^/live/[^/?]+/[0-9]+/[a-z]+/index\.m3u8\?") {
         # The three delivery directives, in one order; nothing else.
         set req.url = std.querysort(req.url);
@@ -84,6 +84,9 @@ sub vcl_hash {
 }
 
 sub vcl_backend_fetch {
+    # An answer is for all who wait for it, so no one of them is named; what a viewer says of itself is not passed on.
+    unset bereq.http.X-Forwarded-For;
+    unset bereq.http.Forwarded;
     if (bereq.retries > 0) {
         set bereq.backend = standby.backend();
     }
@@ -101,11 +104,11 @@ sub vcl_backend_response {
     # Lifetimes are the origin's. Never an old playlist for a new one, not even while a new one is fetched.
     set beresp.grace = 0s;
     set beresp.keep = 0s;
-    if (beresp.status >= 500) {
+    if (beresp.status >= 500 || beresp.status == 410) {
         # Whoever waited for this answer gets it; the next one asks again. Without a lifetime, those who wait would be
         # sent one after the other; marked uncacheable (hit-for-miss), later ones would not be collapsed at all.
         set beresp.ttl = 500ms;
-    } else if (beresp.http.Cache-Control ~ "no-store" && beresp.status != 410) {
+    } else if (beresp.http.Cache-Control ~ "no-store") {
         set beresp.uncacheable = true;
         set beresp.ttl = 1s;
     }

@@ -45,7 +45,7 @@ inside install -d -o "$user" -g "$user" -m 0750 "/var/lib/$(says StateDirectory)
 # Not by the function: a signal must reach the daemon, not a shell around it.
 as_unit=("${clean[@]}" setpriv --reuid "$user" --regid "$(says Group)" --init-groups --no-new-privs --bounding-set -all
     env $(says Environment) VITRINE_RTMP_LISTEN=127.0.0.1:0 VITRINE_HTTP_LISTEN=127.0.0.1:0 VITRINE_CONTROL_LISTEN=127.0.0.1:0)
-"${as_unit[@]}" $(says ExecStartPre) >/dev/null || fail "vitrine check does not accept the packaged settings"
+"${as_unit[@]}" /usr/bin/vitrine check --config /etc/vitrine/vitrine.toml >/dev/null || fail "vitrine check does not accept the packaged settings"
 touch "$scratch/out" # before the daemon is there to do it
 "${as_unit[@]}" $(says ExecStart) >"$scratch/out" 2>"$scratch/log" &
 daemon=$!

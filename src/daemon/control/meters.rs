@@ -122,7 +122,6 @@ const GAUGES: &[(&str, &str)] = &[
         "vitrine_streams_starving",
         "Streams whose playlists go on without media",
     ),
-    ("vitrine_tasks", "Tasks of the runtime that have not ended"),
     ("vitrine_waiters", "Playback requests that wait"),
     (
         "vitrine_waiters_busiest",
@@ -206,9 +205,5 @@ pub(super) fn measure(registry: &Registry) {
         .map(|(_, _, version)| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
-    // Outside a runtime, in a test, there are none.
-    let runtime = tokio::runtime::Handle::try_current();
-    let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
-    gauge!("vitrine_tasks").set(tasks as f64);
     gauge!("vitrine_draining").set(f64::from(registry.draining()));
 }

@@ -48,11 +48,12 @@ pub enum Busy {
 
 impl Busy {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Live,
         Self::Contested,
         Self::ShuttingDown,
         Self::TooMany,
+        Self::Epoch(Unfit::Far { named: 0 }),
         Self::Unavailable,
     ];
 

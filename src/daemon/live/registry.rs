@@ -81,13 +81,16 @@ impl Registry {
                 claim: Box::new(claim.clone()),
                 answer,
             };
-            // Either fails only when the task is ending; the next round then finds it gone.
+            // Either fails only when the task is ending; the next round then finds it gone. When the server stops it stays,
+            // for players.
             if live.inbox().send(message).await.is_ok()
                 && let Ok(answer) = answered.await
             {
                 return answer;
             }
-            self.remove(&live);
+            if !self.draining() {
+                self.remove(&live);
+            }
         }
         Err(Busy::Unavailable)
     }

@@ -222,6 +222,9 @@ impl Task {
                 return;
             }
         };
+        if self.held.is_some() {
+            metrics::counter!("vitrine_takeovers_total").increment(1);
+        }
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
@@ -258,7 +261,6 @@ impl Task {
         if !self.contest.takeover(now, *incumbent, claim.peer.ip()) {
             return Err(Busy::Contested);
         }
-        metrics::counter!("vitrine_takeovers_total").increment(1);
         Ok(())
     }
 
@@ -300,6 +302,8 @@ impl Task {
     /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
     async fn carry_out(&mut self, received: Option<Instant>) {
         let known = self.publication.newest().map(|newest| newest.number);
+        // What another process left was counted by it.
+        let counted = known.is_none() && self.session == 0;
         let (mut parts, mut lag_ms) = (false, None);
         while let Some(output) = self.stream.poll() {
             match output {
@@ -321,7 +325,9 @@ impl Task {
                     let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
                     if new > 0 {
                         parts = true;
-                        meters::published(rendition, &snapshot, new);
+                        if !counted {
+                            meters::published(rendition, &snapshot, new);
+                        }
                         let now = self.clock.now().wall;
                         // Of a part made of media that has just come, not of one that waited for its successor.
                         if received.is_some() {

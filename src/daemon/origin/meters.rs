@@ -100,13 +100,18 @@ static HANDLES: LazyLock<[Handles; Kind::ALL.len()]> = LazyLock::new(|| {
     })
 });
 
+/// In the order of [`Error::REASONS`].
+static REFUSALS: LazyLock<[Counter; Error::REASONS.len()]> = LazyLock::new(|| {
+    Error::REASONS.map(|reason| counter!("vitrine_http_refusals_total", "reason" => reason))
+});
+
 /// Brings the series into being.
 pub(super) fn register() {
     for handles in HANDLES.iter() {
         handles.body_bytes.increment(0);
     }
-    for reason in Error::REASONS {
-        counter!("vitrine_http_refusals_total", "reason" => reason).increment(0);
+    for refusals in REFUSALS.iter() {
+        refusals.increment(0);
     }
 }
 
@@ -127,5 +132,8 @@ pub(super) fn answered(kind: Kind, due: Due, response: &Response<Body>) {
 
 /// A request is not answered with what it asked for.
 pub(super) fn refused(error: &Error) {
-    counter!("vitrine_http_refusals_total", "reason" => error.reason()).increment(1);
+    let known = Error::REASONS.iter().zip(REFUSALS.iter());
+    for (_, refusals) in known.filter(|(reason, _)| **reason == error.reason()) {
+        refusals.increment(1);
+    }
 }

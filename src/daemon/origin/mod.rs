@@ -80,8 +80,10 @@ impl Origin {
         request: Request<B>,
     ) -> Response<Body> {
         let client = self.clients.address(peer, request.headers());
-        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG)
-            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let noted = tracing::enabled!(target: REQUEST_LOG, tracing::Level::DEBUG).then(|| {
+            let path = route::without_token(request.uri().path());
+            (request.method().clone(), path.into_owned())
+        });
         let response = match self.clients.admit(client) {
             Ok(_slot) => self.handle(request).await,
             Err(_) => {
@@ -190,7 +192,7 @@ impl Origin {
     }
 }
 
-/// The target of one line for each request; its queries are left out.
+/// The target of one line for each request; queries and viewer tokens are left out.
 const REQUEST_LOG: &str = "vitrine::access";
 
 impl Resource {

@@ -3,6 +3,8 @@
 //! Every name is read strictly (plain digits, no leading zeros, no percent-encoding), so that one resource has one URI
 //! and no cache can be filled with aliases of it. The query is not part of a name.
 
+use std::borrow::Cow;
+
 use vitrine_core::media::Rendition;
 
 /// What a path under `/live/` names.
@@ -88,6 +90,17 @@ fn number(digits: &str) -> Option<u64> {
     (canonical && plain).then(|| digits.parse().ok()).flatten()
 }
 
+/// The path of a request as logs may tell it: without a viewer's token (`/live/~<token>/`), which is a secret.
+pub(super) fn without_token(path: &str) -> Cow<'_, str> {
+    match path.strip_prefix("/live/~") {
+        Some(rest) => {
+            let behind = rest.find('/').map_or("", |at| &rest[at..]);
+            format!("/live/~{behind}").into()
+        }
+        None => path.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +155,18 @@ mod tests {
                 resource,
             });
             assert_eq!(Route::parse(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_told_without_its_token() {
+        for (path, told) in [
+            ("/live/demo/index.m3u8", "/live/demo/index.m3u8"),
+            ("/live/~s3cr3t/demo/index.m3u8", "/live/~/demo/index.m3u8"),
+            ("/live/~s3cr3t", "/live/~"),
+            ("/", "/"),
+        ] {
+            assert_eq!(without_token(path), told);
         }
     }
 }
