@@ -96,7 +96,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 test-browser: # a module of the integration tests
 	@$(call need_tests,--test it browser::)
 	node --test tests/browser/*.test.mjs
-	cargo test --locked --test it browser::
+	cargo test --locked --test it browser:: -- --test-threads=1
 
 test-corpora: # the fuzz targets' bodies over every committed input, on stable
 	@$(call need_tests,--package vitrine-fuzz)

@@ -28,8 +28,11 @@ use crate::{
 
 /// From the first media of a returned broadcast to its first picture on screen.
 const BACK_WITHIN_MS: i64 = 2_000;
-/// How long broadcasts are watched after their return.
-const WATCHED_AFTER: Duration = Duration::from_secs(8);
+/// How long broadcasts are watched after their return: hls.js 1.7.4 that loaded a segment whole, and then seeks into it,
+/// may wait for the end of that segment's parts, three target durations, before it goes on (`docs/outages.md`).
+const WATCHED_AFTER: Duration = Duration::from_secs(12);
+/// Players side by side: two cores show as many without being late themselves.
+const PLAYERS_AT_ONCE: usize = 5;
 /// Of the pictures that [`WATCHED_AFTER`] holds (every second one is read), how many must be seen.
 const FRAMES_AT_LEAST: usize = 40;
 /// Number of the first frame of a broadcast that returns.
@@ -300,11 +303,17 @@ async fn hls_js_survives_every_outage() {
     let wanted = std::env::var("OUTAGES").unwrap_or_default();
     let mut rows = ROWS.to_vec();
     rows.retain(|row| wanted.is_empty() || wanted.split(',').any(|name| name == row.name));
-    let mut late = run(&rows).await;
+    let mut late = Vec::new();
+    for rows in rows.chunks(PLAYERS_AT_ONCE) {
+        late.extend(run(rows).await);
+    }
     if !late.is_empty() {
         // A busy machine is late; a product that is late stays so.
         println!("once more: {late:?}");
-        late = run(&late).await;
+        let again = std::mem::take(&mut late);
+        for rows in again.chunks(PLAYERS_AT_ONCE / 2) {
+            late.extend(run(rows).await);
+        }
     }
     assert!(late.is_empty(), "later than {BACK_WITHIN_MS} ms: {late:?}");
 }
@@ -314,7 +323,7 @@ async fn run(rows: &[Row]) -> Vec<Row> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = Config::new()
         .static_dir(root.join("examples/player"))
-        .publish("grace = \"30s\"");
+        .log("info");
     for row in rows {
         config = config.key(&format!("key-{}", row.name), row.name);
     }
