@@ -96,8 +96,11 @@ impl EpochStore {
         Ok(named)
     }
 
-    /// Remembers an epoch that has begun.
+    /// Remembers an epoch that has begun, or goes on; a later one that is known stays known.
     pub async fn remember(&self, stream: &StreamId, epoch: u64) {
+        if matches!(self.read(stream).await, Ok(Some(known)) if known >= epoch) {
+            return;
+        }
         if let Err(error) = self.write(stream, epoch).await {
             tracing::warn!(%stream, epoch, %error, "epoch cannot be remembered");
         }
@@ -166,6 +169,16 @@ mod tests {
             begun,
             [1_767_268_800, 1_767_268_801, 1_767_268_802, 1_767_268_810].map(Ok)
         );
+    }
+
+    #[tokio::test]
+    async fn an_older_epoch_that_goes_on_lets_no_number_be_given_again() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = EpochStore::in_folder(folder.path().join("epochs"));
+        store.remember(&stream(), 1_767_268_900).await;
+        store.remember(&stream(), 1_767_268_800).await;
+        let next = store.next(&stream(), NOON, None, None).await;
+        assert_eq!(next, Ok(1_767_268_901));
     }
 
     #[tokio::test]
