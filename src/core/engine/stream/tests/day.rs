@@ -80,6 +80,10 @@ impl Day {
             self.broadcast.act(&Act::Send { ms, jitter_ms });
         }
         self.broadcast.rig.change_viewers();
+        // The rig's own notes of when what was seen are no part of what the engine holds.
+        for shown in self.broadcast.rig.epochs.values_mut() {
+            shown.growth.clear();
+        }
     }
 
     /// Something that happens while a publisher stays.
