@@ -156,16 +156,18 @@ async fn the_request_log_names_the_client_a_trusted_proxy_names() {
 async fn a_publisher_that_is_reset_or_falls_silent_is_lost_and_its_stream_waits_for_it() {
     let config = Config::new()
         .key("k3y", "shop")
-        .rtmp("idle_timeout = \"1s\"");
+        .rtmp("idle_timeout = \"3s\"");
+    // Made before anybody publishes: making it takes longer than a publisher may be silent.
+    let tags = flv::read(sources::SHORT.file()).expect("made just now");
     let daemon = Daemon::start(&config.publish("grace = \"40s\"\ngrace_after_stop = \"1s\""));
     let address = daemon.address("rtmp");
     let viewer = Viewer::new(&daemon.url(""));
     for silent in [true, false] {
+        let tags = tags.clone();
         let published = tokio::task::spawn_blocking(move || {
             let (mut publisher, status) =
                 Publisher::publish(address, "live", "k3y").expect("connected");
             assert_eq!(status.code, "NetStream.Publish.Start");
-            let tags = flv::read(sources::SHORT.file()).expect("made just now");
             publisher.push(&tags, 0, None).expect("taken");
             publisher
         });

@@ -153,16 +153,7 @@ async fn flood_http2(server: &Server, path: &str, time: Duration) -> io::Result<
             ));
         }
     }
-    let (mut requests, mut size) = (0, 0);
-    for answered in tasks.join_all().await {
-        let (more, body) = answered?;
-        (requests, size) = (requests + more, body);
-    }
-    Ok(Flood {
-        requests,
-        seconds: begun.elapsed().as_secs_f64(),
-        size,
-    })
+    Flood::of(tasks, begun).await
 }
 
 type Requests = http2::SendRequest<Empty<Bytes>>;

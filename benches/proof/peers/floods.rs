@@ -70,6 +70,28 @@ pub(super) struct Flood {
     pub(super) size: usize,
 }
 
+impl Flood {
+    /// The sum of connections that each tell their requests and the size of a body, once all are done.
+    ///
+    /// # Errors
+    /// The first of any connection.
+    pub(super) async fn of(
+        connections: JoinSet<io::Result<(usize, usize)>>,
+        begun: Instant,
+    ) -> io::Result<Self> {
+        let (mut requests, mut size) = (0, 0);
+        for answered in connections.join_all().await {
+            let (more, body) = answered?;
+            (requests, size) = (requests + more, body);
+        }
+        Ok(Self {
+            requests,
+            seconds: begun.elapsed().as_secs_f64(),
+            size,
+        })
+    }
+}
+
 /// Asks for one path over and over on every connection.
 ///
 /// # Errors
@@ -94,14 +116,5 @@ pub(super) async fn flood(address: SocketAddr, path: &str, time: Duration) -> io
             Ok((requests, size))
         });
     }
-    let (mut requests, mut size) = (0, 0);
-    for answered in tasks.join_all().await {
-        let (more, body) = answered?;
-        (requests, size) = (requests + more, body);
-    }
-    Ok(Flood {
-        requests,
-        seconds: begun.elapsed().as_secs_f64(),
-        size,
-    })
+    Flood::of(tasks, begun).await
 }

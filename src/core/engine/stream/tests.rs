@@ -47,6 +47,14 @@ fn frames(items: &mut [(u64, Item)], kind: Kind) -> impl Iterator<Item = (u64, &
     })
 }
 
+/// Takes the pictures that would arrive in `when`, in milliseconds.
+fn lose_pictures(items: &mut Vec<(u64, Item)>, when: std::ops::Range<u64>) {
+    items.retain(|(at_ms, item)| {
+        let picture = matches!(item, Item::Frame(frame) if frame.kind == Kind::Video);
+        !(picture && when.contains(at_ms))
+    });
+}
+
 #[test]
 fn a_usual_broadcast_has_one_second_segments_of_five_parts() {
     let mut rig = Rig::new(FRAME_MS);
@@ -535,11 +543,7 @@ fn a_gap_never_stands_behind_media_in_its_segment() {
     for (from_ms, ms) in [(400, 100), (3_950, 450), (3_000, 1_900), (11_700, 300)] {
         let mut rig = Rig::new(FRAME_MS);
         let mut items = Source::new((30, 1), 3, Some(aac(48_000, false))).items(0, 12_000);
-        items.retain(|(at_ms, item)| {
-            let lost = matches!(item, Item::Frame(frame) if frame.kind == Kind::Video)
-                && (from_ms..from_ms + ms).contains(at_ms);
-            !lost
-        });
+        lose_pictures(&mut items, from_ms..from_ms + ms);
         rig.open();
         rig.send(items);
         rig.close(End::Lost);
@@ -570,11 +574,7 @@ fn lost_pictures_leave_segments_as_long_as_their_parts() {
     ] {
         let mut rig = Rig::new(FRAME_MS);
         let mut items = Source::new((10, 1), 2, Some(aac(32_000, false))).items(0, 12_000);
-        items.retain(|(at_ms, item)| {
-            let lost = matches!(item, Item::Frame(frame) if frame.kind == Kind::Video)
-                && (from_ms..from_ms + ms).contains(at_ms);
-            !lost
-        });
+        lose_pictures(&mut items, from_ms..from_ms + ms);
         rig.open();
         rig.send(items);
         for rendition in [Rendition::High, Rendition::Audio] {
