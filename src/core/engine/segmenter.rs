@@ -228,7 +228,7 @@ impl Segmenter {
         Some(saved::Cuts {
             segment_start: self.lead.segment_start?,
             part_start: self.lead.part_start,
-            next: self.lead.next,
+            next: self.lead_end(),
             sound_next: self.sound.next,
             media: self.lead.media,
             broke_independence: self.broke_independence,
