@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::{
-    daemon::{CONTROL_TOKEN, Config, Daemon},
+    daemon::{Config, Daemon},
     publisher::{Publisher, flv},
     sources::{self, Encoder},
     viewer::{Viewer, client},
@@ -56,13 +56,6 @@ fn version_2() -> Vec<u8> {
     header
 }
 
-async fn control(daemon: &Daemon, path: &str) -> String {
-    let client = client().build().expect("a client");
-    let request = client.get(daemon.control_url(path));
-    let answer = request.bearer_auth(CONTROL_TOKEN).send().await;
-    answer.expect("answered").text().await.expect("a body")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_behind_a_balancer_has_its_own_address() {
     let config = Config::new().tls().key("k3y", "shop").key("s3cure", "safe");
@@ -81,7 +74,7 @@ async fn a_publisher_behind_a_balancer_has_its_own_address() {
         ("safe", "[2001:db8::7]:50000"),
     ] {
         viewer.multivariant(stream).await;
-        let status = control(&daemon, &format!("/v1/streams/{stream}")).await;
+        let status = daemon.control(&format!("/v1/streams/{stream}")).await;
         let status: Value = serde_json::from_str(&status).expect("JSON");
         assert_eq!(status["session"]["peer"], peer, "{status:#}");
         let said = daemon.written();
@@ -109,7 +102,7 @@ async fn without_a_header_nobody_gets_in() {
         assert_eq!(answer, b"", "not a word to a stranger");
     });
     refused.await.expect("see above");
-    let metrics = control(&daemon, "/metrics").await;
+    let metrics = daemon.control("/metrics").await;
     for (reason, count) in [("missing", 20), ("malformed", 1)] {
         let name = "vitrine_connections_refused_total{listener=\"rtmp\",reason=\"proxy_header_";
         let line = format!("{name}{reason}\"}} {count}");
@@ -130,7 +123,7 @@ async fn only_trusted_balancers_may_speak_for_others() {
     assert!(refused.await.expect("no panic"));
     // The series is there from the start, at zero.
     let line = "vitrine_connections_refused_total{listener=\"rtmp\",reason=\"untrusted_proxy\"} 1";
-    let metrics = control(&daemon, "/metrics").await;
+    let metrics = daemon.control("/metrics").await;
     assert!(metrics.lines().any(|it| it == line), "{metrics}");
 }
 
@@ -144,7 +137,7 @@ async fn the_request_log_names_the_client_a_trusted_proxy_names() {
         let request = request.header("X-Forwarded-For", "192.0.2.66, 203.0.113.7");
         let answer = request.send().await.expect("answered");
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-        control(&daemon, "/metrics").await; // what was logged before has been written
+        daemon.control("/metrics").await; // what was logged before has been written
         let said = daemon.written();
         let line = said.lines().find(|line| line.contains("vitrine::access"));
         let line = line.unwrap_or_else(|| panic!("no such line:\n{said}"));
@@ -191,7 +184,7 @@ async fn a_publisher_that_is_reset_or_falls_silent_is_lost_and_its_stream_waits_
         let said = daemon.written();
         let line = said.lines().rfind(|line| line.contains("\"ended\""));
         assert!(line.is_some_and(|line| line.contains(&ended)), "{line:?}");
-        let status = control(&daemon, "/v1/streams/shop").await;
+        let status = daemon.control("/v1/streams/shop").await;
         let status: Value = serde_json::from_str(&status).expect("JSON");
         assert_eq!(status["state"], "grace", "{status:#}");
     }

@@ -291,6 +291,14 @@ impl Daemon {
         format!("http://{}{path}", self.address("control"))
     }
 
+    /// What a path of the control door answers.
+    pub(crate) async fn control(&self, path: &str) -> String {
+        let client = crate::viewer::client().build().expect("a client");
+        let request = client.get(self.control_url(path));
+        let answer = request.bearer_auth(CONTROL_TOKEN).send().await;
+        answer.expect("answered").text().await.expect("a body")
+    }
+
     /// The certificate that clients must trust, PEM.
     pub(crate) fn certificate(&self) -> Vec<u8> {
         fs::read(self.folder.path().join("cert.pem")).expect("started with tls")

@@ -8,7 +8,10 @@ use reqwest::{Client, StatusCode};
 use crate::{
     daemon::{Config, Daemon},
     edges::{Edge, Kind},
-    publisher::{Publisher, flv},
+    publisher::{
+        Publisher,
+        flv::{self, Tag},
+    },
     sources,
     splitter::{Splitter, unix_seconds},
     viewer::{Playlist, Viewer, client},
@@ -84,7 +87,35 @@ async fn compare(origins: &[Daemon; 2], folders: &BTreeSet<String>) -> usize {
     paths.len()
 }
 
-/// Waits until both have taken all that was sent: equal, and still so a little later.
+/// Waits until both have taken the media of `tags`; the rest of their way is [`settle`]'s.
+async fn take(origins: &[Daemon; 2], tags: &[Tag]) {
+    let sent: usize = tags.iter().map(media_bytes).sum();
+    let line = format!("vitrine_ingest_media_bytes_total {sent}");
+    for origin in origins {
+        let mut page = String::new();
+        let mut takes = 0..150;
+        while !page.lines().any(|it| it == line) {
+            assert!(takes.next().is_some(), "never {line}:\n{page}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            page = origin.control("/metrics").await;
+        }
+    }
+}
+
+/// The access unit in a tag of H.264 or AAC; none in one of configuration or metadata.
+fn media_bytes(tag: &Tag) -> usize {
+    let header = match tag.kind {
+        9 => 5,
+        8 => 2,
+        _ => return 0,
+    };
+    match tag.body.get(1) {
+        Some(1) => tag.body.len() - header,
+        _ => 0,
+    }
+}
+
+/// Waits until both have worked up what they took: equal, and still so a little later.
 async fn settle(origins: &[Daemon; 2], folder: &str) {
     let path = format!("{folder}index.m3u8");
     let mut before = String::new();
@@ -130,6 +161,7 @@ async fn two_origins_fed_the_same_bytes_and_epoch_answer_alike() {
             }
             assert_eq!(folders.len(), 2, "the same names in both: {folders:?}");
         }
+        take(&origins, &tags[..to]).await;
         for folder in &folders {
             settle(&origins, folder).await;
         }
