@@ -18,6 +18,7 @@
 
 mod epoch;
 pub mod gate;
+pub mod ladder;
 mod output;
 pub mod packager;
 #[cfg(test)]
