@@ -97,7 +97,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     // Before whatever counts.
     let metrics = telemetry::metrics();
     let registry = Registry::new(streams(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(permits(&config.publish.keys)));
+    let keys = Arc::new(StaticKeys::new(permits(&config)));
     let ingest = Ingest::new(
         door(&config),
         Admission::new(keys.clone()),
@@ -157,11 +157,11 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys and the certificate again; what cannot be read stays as it is.
+/// Reads the keys, with the ladders they name, and the certificate again; what cannot be read stays as it is.
 fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
-    match Config::keys(path) {
-        Ok(fresh) => {
-            info!(keys = fresh.len(), "stream keys reloaded");
+    match Config::load(path) {
+        Ok((fresh, _)) => {
+            info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
             keys.replace(permits(&fresh));
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
@@ -255,17 +255,19 @@ fn door(config: &Config) -> ingest::Settings {
     }
 }
 
-fn permits(keys: &[PublishKey]) -> Vec<(Digest, Permit)> {
+fn permits(config: &Config) -> Vec<(Digest, Permit)> {
     let permit = |key: &PublishKey| Permit {
         grant: Grant {
             stream: key.stream.clone(),
             takeover: key.takeover,
             max_kbps: key.max_kbps,
+            ladder: config.ladder(key.ladder.as_deref()),
             epoch: None,
         },
         epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
-    keys.iter().map(|key| (key.key, permit(key))).collect()
+    let keys = config.publish.keys.iter();
+    keys.map(|key| (key.key, permit(key))).collect()
 }
 
 /// The signals the daemon lives by. Received from the moment this is made.
