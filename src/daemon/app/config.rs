@@ -5,6 +5,7 @@
 //! a name of the contract whose feature is not built yet is refused by name. Stream keys and tokens are hashed as
 //! they are read: no value of this module holds one in clear.
 
+mod ladder;
 pub mod transcode;
 
 use std::{
@@ -249,9 +250,7 @@ impl Config {
 
     /// The ladder called `name`, `default` without one. `None` when it is the built-in one, which follows the source.
     pub fn ladder(&self, name: Option<&str>) -> Option<Ladder> {
-        self.ladders
-            .get(name.unwrap_or(transcode::DEFAULT))
-            .copied()
+        self.ladders.get(name.unwrap_or(ladder::DEFAULT)).copied()
     }
 
     /// Checks that every allowed connection finds a descriptor under `limit`, the process's own.
@@ -288,8 +287,8 @@ impl Config {
             control: Control::read(reader),
             publish: Publish::read(reader),
             hls: Hls::read(reader),
-            transcode: Transcode::read(reader),
-            ladders: transcode::ladders(reader),
+            transcode: transcode::read(reader),
+            ladders: ladder::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),
@@ -310,7 +309,7 @@ impl Config {
     /// That every ladder which a key names is there.
     fn check_ladders(&self, reader: &mut Reader<'_>) {
         let names = self.ladders.keys().map(String::as_str);
-        let names: BTreeSet<_> = names.chain([transcode::DEFAULT]).collect();
+        let names: BTreeSet<_> = names.chain([ladder::DEFAULT]).collect();
         let keys = self.publish.keys.iter().enumerate();
         for (index, name) in keys.filter_map(|(index, key)| Some((index, key.ladder.as_ref()?))) {
             let known = names.contains(name.as_str());
@@ -461,7 +460,7 @@ impl PublishKey {
         let takeover = entry.optional("takeover");
         let max_kbps = entry.optional("max_kbps");
         let epoch = entry.value("epoch", Numbering::Daemon);
-        let ladder = transcode::named(entry);
+        let ladder = ladder::named(entry);
         let name = entry.optional("name");
         entry.require(one, "key", "exactly one of key and key_sha256");
         at_least_one(entry, max_kbps.unwrap_or(1), "max_kbps");

@@ -1,9 +1,9 @@
 //! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
 //!
-//! Start: folder, certificate, doors, then every port is bound before any is served, then the streams that the process
-//! before has saved go on, then one line per listener on standard output (contracts, section 7), and the service manager is
-//! told. SIGHUP reads the static keys and the certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT
-//! drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
+//! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
+//! manager is told. SIGHUP reads the static keys, with their ladders, and the certificate again; what is wrong in them
+//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -65,6 +65,10 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// `transcode.encoder` makes nothing on this machine.
+    #[cfg(feature = "transcode")]
+    #[error("transcode.encoder: {0}")]
+    Encoder(#[from] crate::transcode::Error),
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
@@ -89,6 +93,10 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         path: config.data_dir.clone(),
         source,
     })?;
+    #[cfg(feature = "transcode")]
+    if let Some(transcode) = &config.transcode {
+        transcode.settings.probe()?;
+    }
     let tls = config.tls.as_ref();
     let identity = tls
         .map(|tls| Identity::load(&tls.cert, &tls.key))

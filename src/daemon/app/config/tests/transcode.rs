@@ -38,23 +38,24 @@ mod built {
     use vitrine_core::engine::ladder::{Target, Targets};
 
     use super::*;
-    use crate::app::config::transcode::{Encoder, Preset};
+    use crate::transcode::{Encoder, Settings};
 
     #[test]
     fn transcoding_is_on_and_may_be_turned_off_with_everything_else_left_standing() {
         let cpus = std::thread::available_parallelism().unwrap().get();
         let usual = Transcode {
-            encoder: Encoder::Libx264,
-            preset: Preset::default(),
+            settings: Settings::default(),
             max_streams: cpus.try_into().unwrap(),
         };
         assert_eq!(Config::default().transcode, Some(usual));
         let text = "[transcode]\nencoder = \"h264_nvenc\"\nmax_streams = 12\n";
-        let encoder = Encoder::Nvenc;
+        let settings = Settings {
+            encoder: Encoder::Nvenc,
+            ..Settings::default()
+        };
         let wanted = Transcode {
-            encoder,
+            settings,
             max_streams: 12,
-            ..usual
         };
         assert_eq!(load_text(text).unwrap().0.transcode, Some(wanted));
         let text = format!("{text}enabled = false\n[ladder.default]\nhigh.pass = false\n");
