@@ -159,6 +159,15 @@ pub struct Targets {
     pub low: Target,
 }
 
+/// A ladder that an operator wrote: the same for every source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// Whether a source fit for it is `high` as it came; if not, `high` is always encoded.
+    pub pass: bool,
+    /// Its renditions.
+    pub targets: Targets,
+}
+
 impl Targets {
     /// The ladder for a source with this short side, in pixels, that is passed through or not.
     pub fn built_in(short_side: u32, passes: bool) -> Self {
