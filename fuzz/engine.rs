@@ -119,6 +119,7 @@ impl Rig {
                     session: self.sessions,
                     epoch: epoch.into(),
                     named: epoch % 2 == 1,
+                    ladder: None,
                 });
             }
             Operation::Close { stopped, age } => self.push(Input::Close {
@@ -229,6 +230,8 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.stream.poll() {
             match output {
+                // Nobody asked for a ladder.
+                Output::Feed(_) => {}
                 Output::Snapshot {
                     epoch, snapshot, ..
                 } => {
