@@ -137,7 +137,7 @@ pub(crate) fn numbers(file: &Path) -> Vec<Option<u32>> {
         .args([
             "-vf",
             &filter,
-            "-vsync",
+            "-fps_mode",
             "passthrough",
             "-f",
             "rawvideo",

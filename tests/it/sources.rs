@@ -135,7 +135,8 @@ impl Recipe {
     pub(crate) fn file(&self) -> PathBuf {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sources");
-        let digest = Sha256::digest(format!("{self:?}"));
+        let video = with_clock(self.video);
+        let digest = Sha256::digest(format!("{self:?}{video}"));
         let Self {
             name, container, ..
         } = self;
@@ -151,9 +152,9 @@ impl Recipe {
             fs::create_dir_all(&folder).expect("a folder for sources");
             let half = folder.join(format!("half-{}-{name}.{container}", std::process::id()));
             let mut ffmpeg = ffmpeg();
-            for source in [self.video, self.audio] {
+            for source in [&*video, self.audio] {
                 if !source.is_empty() {
-                    ffmpeg.args(["-f", "lavfi", "-i", &with_clock(source)]);
+                    ffmpeg.args(["-f", "lavfi", "-i", source]);
                 }
             }
             ffmpeg

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::{Broadcast, RENDITIONS, TURN, config, facts::Facts};
-use crate::{
-    daemon::Daemon,
-    sources::{Encoder, Recipe, ffmpeg},
-};
+use super::{Broadcast, RENDITIONS, config, facts::Facts};
+use crate::sources::{Encoder, Recipe, ffmpeg};
 
 /// Noise, of which no encoder makes less than it is given. Short, and pushed over and over: a minute of it would be large.
 const NOISE: Recipe = Recipe {
@@ -35,20 +32,19 @@ const PEAK: f64 = 2.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_of_noise_takes_what_each_rung_was_given() {
-    let daemon = Daemon::start(&config(&["noise"]).ladder_of(LADDER));
     let file = spawn_blocking(|| NOISE.file()).await.expect("made");
-    let _turn = TURN.acquire().await.expect("never closed");
-    let again = (TIMES - 1).to_string();
-    let url = daemon.publish_url("key-of-noise");
-    let encoder = Encoder::start(
-        ffmpeg()
-            .args(["-re", "-stream_loop", &again, "-i"])
-            .arg(file)
-            .args(["-c", "copy", "-f", "flv", &url]),
-    );
-    let broadcast = Broadcast::watch(&daemon, "noise").await;
-    let (content, said) = spawn_blocking(|| encoder.wait()).await.expect("waited");
-    assert!(content, "the encoder says: {said}");
+    let config = config(&["noise"]).ladder_of(LADDER);
+    let broadcast = Broadcast::run(&config, "noise", |daemon| {
+        let mut ffmpeg = ffmpeg();
+        ffmpeg.args(["-re", "-stream_loop", &(TIMES - 1).to_string(), "-i"]);
+        ffmpeg.arg(&file).args(["-c", "copy", "-f", "flv"]);
+        ffmpeg.arg(daemon.publish_url("key-of-noise"));
+        spawn_blocking(move || {
+            let (content, said) = Encoder::start(&mut ffmpeg).wait();
+            assert!(content, "the encoder says: {said}");
+        })
+    })
+    .await;
     let facts = spawn_blocking(move || broadcast.facts("noise"))
         .await
         .expect("probed");

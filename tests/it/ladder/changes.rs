@@ -1,12 +1,12 @@
 //! A source that changes its size does so in every rendition at once: one discontinuity at one media sequence number, a
 //! new initialization segment, and renditions that suit the new size.
 
-use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::{
-    Broadcast, RENDITIONS, TURN, config,
+    Broadcast, RENDITIONS, config,
     facts::{self, Facts, Run},
     none,
 };
@@ -63,25 +63,20 @@ async fn change(name: &'static str, ladder: &str) {
     spawn_blocking(|| drop((BEFORE.file(), AFTER.file())))
         .await
         .expect("made");
-    let config = config(&["session", "reconnect"]).publish("grace = \"10s\"");
-    let config = if ladder.is_empty() {
-        config
-    } else {
-        config.ladder_of(ladder)
-    };
-    let daemon = Arc::new(Daemon::start(&config));
     let mut running = JoinSet::new();
     for (stream, how) in [("session", How::Session), ("reconnect", How::Reconnect)] {
-        let daemon = Arc::clone(&daemon);
+        let config = config(&[stream]).publish("grace = \"10s\"");
+        let config = match ladder {
+            "" => config,
+            lines => config.ladder_of(lines),
+        };
         running.spawn(async move {
-            let _turn = TURN.acquire().await.expect("never closed");
-            let address = daemon.address("rtmp");
-            let publishing =
-                spawn_blocking(move || how.publish(address, &format!("key-of-{stream}")));
-            let broadcast = Broadcast::watch(&daemon, stream).await;
-            drop(publishing.await.expect("published"));
-            let folder = format!("{name}-{stream}");
-            let check = move || check(&folder, how, &broadcast);
+            let publish = |daemon: &Daemon| {
+                let address = daemon.address("rtmp");
+                spawn_blocking(move || how.publish(address, &format!("key-of-{stream}")))
+            };
+            let broadcast = Broadcast::run(&config, stream, publish).await;
+            let check = move || check(&format!("{name}-{stream}"), how, &broadcast);
             spawn_blocking(check).await.expect("see above");
         });
     }
@@ -89,7 +84,7 @@ async fn change(name: &'static str, ladder: &str) {
 }
 
 impl How {
-    fn publish(self, address: std::net::SocketAddr, key: &str) -> Publisher {
+    fn publish(self, address: SocketAddr, key: &str) {
         let read = |recipe: Recipe| flv::read(recipe.file()).expect("made just now");
         let start = || {
             let (publisher, status) = Publisher::publish(address, "live", key).expect("connected");
@@ -107,7 +102,6 @@ impl How {
             .push(&read(AFTER), CHANGE_MS, Some(1.0))
             .expect("taken");
         publisher.stop().expect("stopped");
-        publisher
     }
 }
 

@@ -56,7 +56,7 @@ impl Held {
 async fn twenty_starts_and_stops_of_three_streams_leave_nothing_behind() {
     let tags = spawn_blocking(|| flv::read(SMALL.file()).expect("made just now"));
     let tags = Arc::new(tags.await.expect("made"));
-    let daemon = Daemon::start(&config(&STREAMS).publish("grace = \"1s\"").log("info"));
+    let daemon = Daemon::start(&config(&STREAMS).publish("grace = \"1s\""));
     let _turn = TURN
         .acquire_many(AT_ONCE as u32)
         .await
