@@ -267,17 +267,19 @@ pub(crate) fn samples(bytes: &[u8]) -> Vec<Sample> {
     let size = bytes.len() as u64;
     let mut reader = mp4::Mp4Reader::read_header(Cursor::new(bytes), size).expect("mp4 reads it");
     let (&id, track) = reader.tracks().iter().next().expect("one track");
-    let (timescale, count) = (u64::from(track.timescale()), track.sample_count());
+    let (timescale, count) = (i64::from(track.timescale()), track.sample_count());
     (1..=count)
         .map(|number| {
             let sample = reader
                 .read_sample(id, number)
                 .expect("read")
                 .expect("listed");
-            let offset = i64::from(sample.rendering_offset) * 1000 / timescale as i64;
+            // Each presentation time is rounded for itself, as an encoder that counts milliseconds does.
+            let ms = |time: i64| i32::try_from(time * 1000 / timescale).expect("seconds");
+            let (decode, shown) = (sample.start_time as i64, i64::from(sample.rendering_offset));
             Sample {
-                dts_ms: u32::try_from(sample.start_time * 1000 / timescale).expect("seconds"),
-                composition_ms: i32::try_from(offset).expect("a small offset"),
+                dts_ms: ms(decode).unsigned_abs(),
+                composition_ms: ms(decode + shown) - ms(decode),
                 sync: sample.is_sync,
                 data: sample.bytes.to_vec(),
             }

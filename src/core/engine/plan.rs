@@ -33,6 +33,14 @@ pub enum Obstacle {
         /// Its name.
         codec: &'static str,
     },
+    /// Not every player can show H.264 with these pixels.
+    #[error(
+        "{pixels} is not played everywhere: set the encoder to NV12 (OBS: Settings > Advanced > Color Format)"
+    )]
+    Pixels {
+        /// What they are.
+        pixels: &'static str,
+    },
     /// The ladder says so.
     #[error("the ladder encodes every source")]
     Ladder,
@@ -48,17 +56,15 @@ fn gop_words(gop_ms: Option<i64>, max_ms: i64) -> String {
 impl Findings {
     /// Why the pictures cannot be passed through beside renditions that are encoded; `None` if they can.
     pub fn obstacle(&self, targets: &Targets, ladder: &Ladder) -> Option<Obstacle> {
-        let codec = match self.video.as_ref()? {
-            Config::Hevc(_) => Some("H.265"),
-            Config::Av1(_) => Some("AV1"),
-            _ => None,
+        let unplayed = match self.video.as_ref()? {
+            Config::Hevc(_) => Some(Obstacle::Codec { codec: "H.265" }),
+            Config::Av1(_) => Some(Obstacle::Codec { codec: "AV1" }),
+            Config::Avc(config) => (config.rare_pixels()).map(|pixels| Obstacle::Pixels { pixels }),
+            Config::Aac(_) | Config::Opus(_) => None,
         };
         let long = self.long_gop(targets);
         let chosen = (!ladder.pass).then_some(Obstacle::Ladder);
-        codec
-            .map(|codec| Obstacle::Codec { codec })
-            .or(long)
-            .or(chosen)
+        unplayed.or(long).or(chosen)
     }
 
     /// Key frames too far apart for a segment to begin with one.

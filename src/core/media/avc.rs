@@ -202,6 +202,19 @@ impl Config {
         self.sps.sample_aspect_ratio
     }
 
+    /// What its pixels are where browsers do not decode them: other than 4:2:0, or of more than 8 bits.
+    pub fn rare_pixels(&self) -> Option<&'static str> {
+        let depths = [
+            self.sps.bit_depth_luma_minus8,
+            self.sps.bit_depth_chroma_minus8,
+        ];
+        match self.sps.chroma_format {
+            2 => Some("4:2:2 colour"),
+            3 => Some("4:4:4 colour"),
+            _ => (depths != [0, 0]).then_some("colour of more than 8 bits"),
+        }
+    }
+
     /// Declared frames per second, in lowest terms; `None` unless the stream declares a fixed rate.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         self.sps.frame_rate
