@@ -206,6 +206,8 @@ pub const TRANSCODE_JOBS_MAX: usize = 16;
 /// How long, in sum, an encoder that is behind is waited for before its pictures are shed: what comes in a burst, as the
 /// probe's hold does, is encoded whole.
 pub const TRANSCODE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long one picture waits for a place: an encoder that takes longer for a picture hangs, or may as well.
+pub const TRANSCODE_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
 /// What of the time that passes comes back as patience: one part in so many.
 pub const TRANSCODE_PATIENCE_REGAINED: u32 = 20;
 /// Without a picture done in spite of work, after which an encoder counts as hung.

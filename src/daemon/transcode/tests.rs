@@ -84,7 +84,8 @@ impl Bench {
 
     async fn take(&mut self) {
         let encoded = time::timeout(LONG, self.encoded.recv()).await;
-        let encoded = encoded.expect("something comes back");
+        let so_far: Vec<_> = self.got.iter().map(|(it, got)| (*it, got.len())).collect();
+        let encoded = encoded.unwrap_or_else(|_| panic!("nothing comes back after {so_far:?}"));
         self.note(encoded.expect("the transcoder lives"));
     }
 
