@@ -192,6 +192,13 @@ impl Config {
         format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
     }
 
+    /// Whether every player shows it: 8 bits, 4:2:0.
+    pub fn is_common(&self) -> bool {
+        let sps = &self.sps;
+        let depths = (sps.bit_depth_luma_minus8, sps.bit_depth_chroma_minus8);
+        sps.chroma_format == 1 && depths == (0, 0)
+    }
+
     /// Width and height after cropping.
     pub fn resolution(&self) -> (u32, u32) {
         self.sps.resolution
@@ -200,19 +207,6 @@ impl Config {
     /// Width and height of one sample of the picture: (1, 1) unless declared otherwise.
     pub fn sample_aspect_ratio(&self) -> (u32, u32) {
         self.sps.sample_aspect_ratio
-    }
-
-    /// What its pixels are where browsers do not decode them: other than 4:2:0, or of more than 8 bits.
-    pub fn rare_pixels(&self) -> Option<&'static str> {
-        let depths = [
-            self.sps.bit_depth_luma_minus8,
-            self.sps.bit_depth_chroma_minus8,
-        ];
-        match self.sps.chroma_format {
-            2 => Some("4:2:2 colour"),
-            3 => Some("4:4:4 colour"),
-            _ => (depths != [0, 0]).then_some("colour of more than 8 bits"),
-        }
     }
 
     /// Declared frames per second, in lowest terms; `None` unless the stream declares a fixed rate.
