@@ -162,7 +162,8 @@ impl Cutter {
             Op::Sample(_) => return false,
         };
         self.marks.push_back((now, mark));
-        self.idle() && self.pass(i64::MAX)
+        // What begins shows only when it is sealed whether it is a gap: a picture may bring another configuration first.
+        matches!(mark, Mark::Seal { .. }) && self.idle() && self.pass(i64::MAX)
     }
 
     /// The encoder's pictures from here on are of `config`; the first makes a packager.

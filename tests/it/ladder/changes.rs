@@ -150,7 +150,7 @@ fn one_change(facts: &Facts) -> Vec<String> {
         let [cut, next] = pair else { continue };
         let changed = next.discontinuity - cut.discontinuity;
         let mapped = next.map != cut.map;
-        let forward = next.start >= cut.start + cut.seconds - 0.002
+        let forward = next.start >= cut.start + cut.seconds - facts::FRAME
             && next.date_ms >= cut.date_ms + (cut.seconds * 1000.0) as i64 - 2;
         if changed > 1 || mapped != (changed == 1) || !forward {
             complaints.push(format!("{}: {cut:?} {next:?}", facts.name));

@@ -18,6 +18,9 @@ const EXACT: f64 = 0.000_02;
 /// RTMP counts milliseconds: two times that are rounded each on their own.
 const ROUNDING: f64 = 0.001_1;
 
+/// A session that joins begins with its earliest track; the lists' time comes to its pictures' by and by.
+pub(super) const FRAME: f64 = 1.0 / 30.0;
+
 /// A rendition.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -210,7 +213,12 @@ pub(super) fn segments_begin_with_keys(facts: &Facts) -> Vec<String> {
         let [cut, next] = pair else { continue };
         let long = next.start - cut.start;
         let follows = next.msn == cut.msn + 1 && next.discontinuity == cut.discontinuity;
-        if follows && (long - cut.seconds).abs() > ROUNDING {
+        let allowed = if cut.discontinuity == 0 {
+            ROUNDING
+        } else {
+            FRAME
+        };
+        if follows && (long - cut.seconds).abs() > allowed {
             complaints.push(format!(
                 "{name} {}: EXTINF {}, but {long} s to the next",
                 cut.msn, cut.seconds

@@ -14,7 +14,7 @@ mod twins;
 
 use self::{
     rig::{EPOCH, Rig},
-    source::{Source, aac, avc_large, avc_small},
+    source::{Source, aac, avc_high, avc_large, avc_small},
 };
 use super::{End, Input, Notice, Output, Settings, Stream};
 use crate::{

@@ -22,6 +22,8 @@ pub(super) struct Encoders {
     /// Takes everything and answers nothing, until the next source.
     pub(super) hanging: bool,
     config: Option<Config>,
+    /// Configurations, which encoders know only with their first picture.
+    opened: Vec<Encoded>,
     rungs: Vec<(Rung, i64)>,
     keys: VecDeque<i64>,
     held: Vec<Sample>,
@@ -51,13 +53,13 @@ impl Encoders {
                 for rung in &rungs {
                     let rendition = rung.rendition;
                     let config = config.clone();
-                    out.push(match self.failing.contains(&rendition) {
-                        false => Encoded::Config { rendition, config },
-                        true => Encoded::Lost {
+                    match self.failing.contains(&rendition) {
+                        false => self.opened.push(Encoded::Config { rendition, config }),
+                        true => out.push(Encoded::Lost {
                             rendition,
                             reason: Failure::Encoder,
-                        },
-                    });
+                        }),
+                    }
                 }
                 self.config = Some(config);
                 self.rungs = rungs.into_iter().map(|rung| (rung, i64::MIN)).collect();
@@ -81,6 +83,7 @@ impl Encoders {
 
     fn release(&mut self, keep: usize, out: &mut Vec<Encoded>) {
         while self.held.len() > keep {
+            out.append(&mut self.opened);
             let at = shown(&self.held.remove(0));
             let mut key = false;
             while self.keys.front().is_some_and(|key| *key <= at + 750) {

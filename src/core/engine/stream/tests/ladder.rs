@@ -1,6 +1,8 @@
 //! Broadcasts with a ladder: every rendition is cut at the same instants, whatever its encoder does.
 
-use super::{End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_large, frames, segments};
+use super::{
+    End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_high, avc_large, frames, segments,
+};
 use crate::{
     engine::{
         ladder::{Failure, Ladder},
@@ -129,6 +131,26 @@ fn the_source_may_change_its_size_and_come_back() {
             segments(&rig, rung).iter().any(|segment| gaps(segment) > 0),
             "gaps while away"
         );
+    }
+}
+
+#[test]
+fn a_session_with_other_parameters_has_them_from_its_first_picture_on() {
+    let mut other = Source::usual();
+    other.pictures.as_mut().expect("pictures").config = avc_high();
+    for behind in [0, 3] {
+        let mut rig = rig(behind);
+        rig.broadcast(&large(Source::usual()), 5);
+        rig.close(End::Lost);
+        rig.broadcast(&other, 5);
+        for rung in [Rendition::High, Rendition::Mid, Rendition::Low] {
+            let all = segments(&rig, rung);
+            let changed = all.windows(2).filter(|pair| pair[0].init != pair[1].init);
+            let changed: Vec<_> = changed.map(|pair| pair[1].msn).collect();
+            let tags = all.iter().filter(|segment| segment.discontinuity);
+            let tags: Vec<_> = tags.map(|segment| segment.msn).collect();
+            assert_eq!((changed.len(), &changed), (1, &tags), "{rung}");
+        }
     }
 }
 

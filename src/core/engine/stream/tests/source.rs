@@ -12,6 +12,8 @@ const AVC_SMALL: &str = "0164000dffe1001a6764000dacd941419f9f0110000003001000000
 /// 640x360, Constrained Baseline.
 const AVC_LARGE: &str =
     "0142c01effe100196742c01eda0280bfe5c044000003000400000300f03c58ba8001000468ce0fc8";
+/// 640x360, High.
+const AVC_HIGH: &str = "0164001effe1001a6764001eacd940a02ff970110000030001000003003c0f162d9601000668ebe3cb22c0fdf8f800";
 
 fn bytes(hex: &str) -> Bytes {
     let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
@@ -24,6 +26,10 @@ pub(super) fn avc_small() -> Config {
 
 pub(super) fn avc_large() -> Config {
     Config::Avc(avc::Config::parse(&bytes(AVC_LARGE)).expect("a real configuration"))
+}
+
+pub(super) fn avc_high() -> Config {
+    Config::Avc(avc::Config::parse(&bytes(AVC_HIGH)).expect("a real configuration"))
 }
 
 /// Stereo AAC: object type (2 LC, 5 explicit SBR over an LC core of half the rate) at an output rate.
