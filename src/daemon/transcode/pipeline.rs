@@ -177,7 +177,7 @@ impl Fan {
             let own = known.iter().position(|it| it.rendition() == rung.rendition);
             match own.map(|at| known.remove(at)) {
                 Some(mut handle) => {
-                    handle.open(rung);
+                    handle.open(&self.stream, rung);
                     self.rungs.push(handle);
                 }
                 None => match Handle::start(&self.stream, rung) {

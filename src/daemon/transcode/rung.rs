@@ -25,7 +25,7 @@ use vitrine_core::{
 
 use super::{
     cadence::Thinner,
-    encode::{Encoder, Error, Unit},
+    encode::{self, Encoder, Error, Unit},
     ffi::{self, Look},
     meters::{self, Cpu, Stage},
     queue::Queue,
@@ -141,11 +141,11 @@ impl Handle {
             source: 0,
             captions: Vec::new(),
             thinner: Thinner::new(rung.frame_rate),
-            scaler: Scaler::new((rung.width, rung.height), Range::Kept),
+            scaler: scaler(stream, rung),
             patience: (limits::TRANSCODE_PATIENCE, now),
             watched: (0, now),
         };
-        handle.open(rung);
+        handle.open(stream, rung);
         Ok(handle)
     }
 
@@ -164,9 +164,9 @@ impl Handle {
     }
 
     /// Pictures from here on are of a new source, for `rung`.
-    pub(super) fn open(&mut self, rung: &Rung) {
+    pub(super) fn open(&mut self, stream: &Stream, rung: &Rung) {
         self.thinner = Thinner::new(rung.frame_rate);
-        self.scaler = Scaler::new((rung.width, rung.height), Range::Kept);
+        self.scaler = scaler(stream, rung);
         let now = Instant::now();
         self.patience = (limits::TRANSCODE_PATIENCE, now);
         self.watched.1 = now; // what it was stuck in may be over
@@ -268,6 +268,11 @@ impl Handle {
     pub(super) fn let_go(&mut self) {
         self.link.jobs.abandon();
     }
+}
+
+fn scaler(stream: &Stream, rung: &Rung) -> Scaler {
+    let size = (rung.width, rung.height);
+    Scaler::new(size, encode::format(&stream.settings), Range::Kept)
 }
 
 /// Of the first of the three bytes of a caption's pair (CTA-708, table 2): the pair says something.
