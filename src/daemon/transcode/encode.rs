@@ -196,7 +196,7 @@ impl Encoder {
         self.rung == *rung && self.look == look
     }
 
-    /// Takes a picture, in the size of the rung and the encoder's [`format`]; its presentation time is what comes back.
+    /// Takes a picture, in the size of the rung and the encoder's [`format()`]; its presentation time is what comes back.
     pub(super) fn send(&mut self, mut picture: Video, key: bool) -> Result<(), Error> {
         // A decoded picture has the type that the source gave it, which is an order to an encoder.
         let kind = if key {

@@ -28,7 +28,9 @@ async fn every_rung_has_every_picture_and_keys_where_they_were_asked_for() {
     let rungs = ladder((30, 1));
     let mut bench = Bench::new();
     bench.source(&clip, &rungs).await;
-    bench.play(&clip, &GRID).await;
+    let mut keys = GRID.to_vec();
+    keys.insert(2, shape.pts(35)); // soon after another
+    bench.play(&clip, &keys).await;
     bench.drain(&ALL).await;
     for rung in rungs {
         let rendition = rung.rendition;
@@ -41,7 +43,7 @@ async fn every_rung_has_every_picture_and_keys_where_they_were_asked_for() {
         assert_eq!(config.frame_rate(), Some((30, 1)));
         assert!(config.codecs().starts_with("avc1."), "{}", config.codecs());
         assert_eq!(bench.pts(rendition), shape.all_pts(), "{rendition}");
-        assert_eq!(bench.keys(rendition), GRID, "{rendition}");
+        assert_eq!(bench.keys(rendition), keys, "{rendition}");
         for sample in bench.samples(rendition) {
             assert_eq!((sample.composition_offset, sample.duration), (0, 3000));
             let Config::Avc(config) = config else {
