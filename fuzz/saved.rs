@@ -74,6 +74,7 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
             session,
             epoch,
             named: false,
+            ladder: None,
         },
     );
     // AVC and AAC at 48 kHz.
@@ -110,6 +111,8 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
 fn drain(stream: &mut Stream) {
     while let Some(output) = stream.poll() {
         match output {
+            // Nobody asked for a ladder.
+            Output::Feed(_) => {}
             Output::Snapshot { snapshot, .. } => {
                 snapshot.playlist(Form::Full);
                 snapshot.playlist(Form::Delta);

@@ -37,6 +37,13 @@ pub const PROBE_ITEMS: usize = 4_096;
 pub const PROBE_SLACK_MS: i64 = 500;
 /// How long a session that has announced pictures may go without a sync sample before it begins without them.
 pub const SYNC_WAIT_MS: i64 = 10_000;
+/// How long encoders may owe the pictures before a cut until a rendition goes on without them: as long as the shortest
+/// target duration that passes anything through; players wait three.
+pub const LADDER_LATE: Duration = Duration::from_secs(2);
+/// How soon a rendition whose encoder failed is tried again, the first time: a burst of load has passed by then.
+pub const LADDER_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// How late, at last: the pause doubles, for a machine that is too small stays so.
+pub const LADDER_PAUSE_MAX: Duration = Duration::from_secs(320);
 /// Outputs of one input to a stream, before they are drained: a snapshot per rendition and a few words; more means that
 /// the driver broke the usage law.
 pub const STREAM_OUTPUTS: usize = 64;

@@ -349,13 +349,17 @@ fn every_file_is_small_named_and_introduced() {
 #[test]
 fn the_crates_link_only_what_their_floor_allows() {
     let runtimes = ["tokio", "hyper", "mio", "socket2", "axum", "reqwest"];
-    assert_links_none("vitrine-core", &runtimes);
-    assert_links_none("vitrine-runtime", &["vitrine"]);
-    assert_links_none("vitrine", &["openssl-sys", "native-tls", "aws-lc-sys"]);
+    assert_links_none("vitrine-core", &[], &runtimes);
+    assert_links_none("vitrine-runtime", &[], &["vitrine"]);
+    assert_links_none("vitrine", &[], &["openssl-sys", "native-tls", "aws-lc-sys"]);
+    // Without the transcoder, nothing that looks for libraries outside cargo.
+    let ffmpeg = ["ffmpeg-sys-next", "bindgen", "pkg-config"];
+    assert_links_none("vitrine", &["--no-default-features"], &ffmpeg);
 
-    let daemon = crates_linked_by("vitrine");
+    let daemon = crates_linked_by("vitrine", &[]);
     assert!(
-        runtimes[..3].iter().all(|name| daemon.contains(*name)),
+        runtimes[..3].iter().all(|name| daemon.contains(*name))
+            && ffmpeg.iter().all(|name| daemon.contains(*name)),
         "`cargo tree` is read wrongly: {daemon:?}"
     );
 }
@@ -582,8 +586,8 @@ fn shape(source: &Source) -> Vec<String> {
     complaints
 }
 
-/// Every crate `package` links into a build, itself excluded, dev-dependencies left out.
-fn crates_linked_by(package: &str) -> BTreeSet<String> {
+/// Every crate `package` links into a build with these `features`, itself excluded, dev-dependencies left out.
+fn crates_linked_by(package: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -597,6 +601,7 @@ fn crates_linked_by(package: &str) -> BTreeSet<String> {
             "{p}",
         ])
         .args(["--locked", "--offline"])
+        .args(features)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -613,8 +618,8 @@ fn crates_linked_by(package: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn assert_links_none(package: &str, banned: &[&str]) {
-    let linked = crates_linked_by(package);
+fn assert_links_none(package: &str, features: &[&str], banned: &[&str]) {
+    let linked = crates_linked_by(package, features);
     assert!(!linked.is_empty(), "{package} links nothing at all?");
     let found: Vec<_> = banned
         .iter()

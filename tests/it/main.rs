@@ -4,6 +4,7 @@
 //! |-|-|
 //! | [`publish`] | what ffmpeg and GStreamer push is served to the last packet |
 //! | [`enhanced`] | so is what enhanced RTMP carries: HEVC, AV1, Opus, multitrack |
+//! | `ladder` | every source becomes renditions between which players switch at will, at the bitrates that were set |
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
@@ -19,6 +20,7 @@
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
+//! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
 //! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
@@ -36,11 +38,15 @@ mod enhanced;
 mod floors;
 mod hostile;
 mod keys;
+#[cfg(feature = "transcode")]
+mod ladder;
 mod limits;
 mod logs;
 mod metrics;
 mod oracle;
 mod package;
+#[cfg(not(feature = "transcode"))]
+mod passthrough;
 mod probe;
 mod publish;
 mod publisher;

@@ -3,9 +3,12 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
+    ladder::{Encoded, Rung},
     output::Output,
     packager::{Anchor, Packager},
-    probe::{Plan, same_shape},
+    plan::{Plan, same_shape},
+    presentation::Promises,
+    rungs::Rungs,
     saved::{self, Saved},
     segmenter::{Segmenter, Step},
     timeline::Timeline,
@@ -15,10 +18,7 @@ use crate::{
     media::{Config, Kind, MediaTime, Now, Rendition, Sample, Timescale, WallTime},
     wire::{
         flv::Frame,
-        m3u8::{
-            media::Report,
-            multivariant::{Multivariant, Variant},
-        },
+        m3u8::{media::Report, multivariant::Multivariant},
     },
 };
 
@@ -29,14 +29,17 @@ pub(super) struct Epoch {
     began: Duration,
     plan: Plan,
     segmenter: Segmenter,
+    /// Of the sound, and of pictures that are passed through.
     packagers: Vec<Packager>,
+    /// Of pictures that come back from encoders.
+    rungs: Rungs,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
     /// Program date-time is counted from the number, by media time alone: the same in every origin that is told the same.
     /// Otherwise from the arrival of each session's first media.
     named: bool,
     anchor: Anchor,
-    bitrate: Bitrate,
+    promises: Promises,
     presentation: Option<Arc<Multivariant>>,
     last_arrival: Duration,
     /// Where media stood, and when, as starvation began.
@@ -63,20 +66,23 @@ impl Epoch {
             plan.audio.as_ref(),
             plan.frame_ticks,
         );
+        let passed = plan.video.as_ref().filter(|_| plan.passes);
         let tracks = [
-            (Rendition::High, &plan.video),
-            (Rendition::Audio, &plan.audio),
+            (Rendition::High, passed),
+            (Rendition::Audio, plan.audio.as_ref()),
         ];
         let packagers = tracks
             .into_iter()
-            .filter_map(|(rendition, config)| config.clone().map(|config| (rendition, config)))
+            .filter_map(|(rendition, config)| config.cloned().map(|config| (rendition, config)))
             .map(|(rendition, config)| Packager::new(rendition, config, plan.constants, length))
             .collect();
-        let epoch = Self {
+        let renditions = plan.rungs.iter().map(|rung| rung.rendition);
+        let mut epoch = Self {
             number,
             began,
             segmenter: Segmenter::new(plan.clone()),
             packagers,
+            rungs: Rungs::new(renditions, plan.constants, length, began),
             pending: Vec::new(),
             named,
             anchor: Anchor {
@@ -88,7 +94,7 @@ impl Epoch {
                     arrived.wall
                 },
             },
-            bitrate: Bitrate::default(),
+            promises: Promises::default(),
             presentation: None,
             last_arrival: arrived.mono,
             starving_since: None,
@@ -97,18 +103,18 @@ impl Epoch {
             steps: Vec::new(),
             plan,
         };
+        epoch.set_source();
         (epoch, timeline)
     }
 
-    /// The epoch at rest, [flushed](Self::flush) and without a session, which lives on for `grace`. `None` while no
+    /// The epoch at rest, at [rest](Self::rest) and without a session, which lives on for `grace`. `None` while no
     /// rendition has been shown.
     pub(super) fn save(&self, now: Now, grace: Duration) -> Option<Saved> {
-        let shown = |packager: &Packager| packager.window().edge().is_some();
-        if !self.packagers.iter().all(shown) {
+        if !self.is_shown() {
             return None;
         }
         let mut media = Vec::new();
-        let tracks: Option<Vec<_>> = (self.packagers.iter())
+        let tracks: Option<Vec<_>> = (self.packagers())
             .map(|packager| packager.save(&mut media))
             .collect();
         let (since, from) = self
@@ -122,11 +128,7 @@ impl Epoch {
             owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
             named: self.named,
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
-            bitrate: (
-                self.bitrate.bandwidth,
-                self.bitrate.average,
-                self.bitrate.measured_msn,
-            ),
+            bitrates: self.promises.save(),
             plan: self.plan.save(),
             cuts: self.segmenter.save()?,
             tracks: tracks?,
@@ -159,13 +161,14 @@ impl Epoch {
         let packagers = (head.tracks.into_iter())
             .map(|track| Packager::restore(track, constants, &mut media))
             .collect::<Result<Vec<_>, _>>()?;
-        let [video, audio] = [Kind::Video, Kind::Audio].map(|kind| {
-            let mut of_kind = packagers.iter().filter(|packager| packager.kind() == kind);
-            (of_kind.next(), of_kind.next())
-        });
-        let ((video, None), (audio, None)) = (video, audio) else {
-            return Err(saved::contradiction("two tracks of a kind"));
+        let of = |rendition| {
+            let mut found = packagers.iter().filter(|it| it.rendition() == rendition);
+            (found.next(), found.next().is_none())
         };
+        let (video, audio) = (of(Rendition::High), of(Rendition::Audio));
+        let alone = Rendition::ALL.into_iter().all(|rendition| of(rendition).1);
+        saved::hold(alone, "a rendition twice")?;
+        let (video, audio) = (video.0, audio.0);
         saved::hold(video.or(audio).is_some(), "no track")?;
         let config =
             |packager: Option<&Packager>| packager.map(|packager| packager.config().clone());
@@ -173,32 +176,36 @@ impl Epoch {
         let end =
             |packager: Option<&Packager>| packager.map(|packager| packager.window().end_time());
         let segmenter = Segmenter::restore(plan.clone(), &head.cuts, end(audio))?;
+        let together = |it: &Packager| it.window().end_time() == segmenter.part_start();
         saved::hold(
-            end(video).is_none_or(|end| end == segmenter.part_start()),
+            { packagers.iter() }
+                .filter(|it| it.kind() == Kind::Video)
+                .all(together),
             "pictures that end elsewhere than their cuts",
         )?;
         let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
-        let (bandwidth, average, measured_msn) = head.bitrate;
         let owed_ms = i64::try_from(head.owed_ms)
             .unwrap_or(i64::MAX)
             .min(limits::STATE_SKEW_MS);
         let from_ms = segmenter.end().ms() + owed_ms + i64::try_from(away_ms).unwrap_or(0);
+        let passed = |it: &Packager| match it.rendition() {
+            Rendition::High => plan.passes,
+            rendition => rendition == Rendition::Audio,
+        };
+        let (packagers, rungs): (Vec<_>, Vec<_>) = packagers.into_iter().partition(passed);
         let epoch = Self {
             number,
             began: Duration::ZERO,
             segmenter,
             packagers,
+            rungs: Rungs::resume(rungs, plan.constants, now.mono),
             pending: Vec::new(),
             named: head.named,
             anchor: Anchor {
                 media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
                 wall: WallTime(saved::number(anchor_wall_ms)?),
             },
-            bitrate: Bitrate {
-                bandwidth,
-                average,
-                measured_msn,
-            },
+            promises: Promises::restore(&head.bitrates)?,
             presentation: None,
             last_arrival: now.mono,
             starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
@@ -232,22 +239,21 @@ impl Epoch {
 
     /// Whether it carries a track of this kind.
     pub(super) fn has(&self, kind: Kind) -> bool {
-        self.packagers
-            .iter()
-            .any(|packager| packager.kind() == kind)
+        self.plan.track(kind).is_some()
     }
 
     /// Whether a track of the epoch can go on with `config`, at a discontinuity at worst.
     pub(super) fn fits(&self, config: &Config) -> bool {
-        self.packagers.iter().any(|packager| {
-            packager.kind() == config.kind() && same_shape(Some(packager.config()), Some(config))
-        })
+        let current = self.current(config.kind());
+        current.is_some() && same_shape(current, Some(config))
     }
 
     /// A new session, with `plan`, whose first media arrived at `arrived`, goes on where the last one ended.
-    pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
+    pub(super) fn join(&mut self, mut plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
+        let had = |rung: &Rung| self.rungs.has(rung.rendition);
+        plan.rungs.retain(had);
         if !self.named {
             let wall = arrived.wall.max(self.anchor.program_date_time(base));
             self.anchor = Anchor { media: base, wall };
@@ -261,6 +267,7 @@ impl Epoch {
             plan.frame_ticks,
         );
         self.plan = plan;
+        self.set_source();
         timeline
     }
 
@@ -268,14 +275,9 @@ impl Epoch {
     pub(super) fn reconfigure(&mut self, config: Config) {
         self.pending
             .retain(|pending| pending.kind() != config.kind());
-        if self
-            .packagers
-            .iter()
-            .any(|packager| *packager.config() == config)
-        {
-            return;
+        if self.current(config.kind()) != Some(&config) {
+            self.pending.push(config);
         }
-        self.pending.push(config);
     }
 
     /// Takes a frame of the session that `timeline` follows.
@@ -294,6 +296,14 @@ impl Epoch {
                 return;
             }
         }
+        if frame.kind == Kind::Video
+            && frame.sync
+            && self.plan.passes
+            && self.segmenter.broke_independence()
+            && self.segmenter.ripe()
+        {
+            self.stop_passing();
+        }
         let mut samples = std::mem::take(&mut self.samples);
         timeline.place(now.mono, frame, &mut samples);
         for (kind, sample) in samples.drain(..) {
@@ -302,6 +312,11 @@ impl Epoch {
         }
         self.replace_late_sound(timeline, &mut samples);
         self.samples = samples;
+    }
+
+    /// It is `now` (monotonic): encoders that owe too much are given up.
+    pub(super) fn tick(&mut self, now: Duration) {
+        self.changed |= self.rungs.tick(now);
     }
 
     /// Media arrived at `now`: nothing starves.
@@ -314,14 +329,31 @@ impl Epoch {
     pub(super) fn flush(&mut self) {
         self.segmenter.flush(&mut self.steps);
         self.carry_out();
+        self.rungs.drain();
+    }
+
+    /// The same, whatever encoders still owe.
+    pub(super) fn rest(&mut self) {
+        self.flush();
+        self.changed |= self.rungs.rest();
+    }
+
+    /// Takes what an encoder handed back.
+    pub(super) fn encoded(&mut self, encoded: Encoded) {
+        self.changed |= self.rungs.encoded(encoded);
+    }
+
+    /// Whether its pictures should have come from an encoder, and never will.
+    pub(super) fn is_blind(&self) -> bool {
+        let shows = |packager: &Packager| packager.kind() == Kind::Video;
+        self.has(Kind::Video) && self.rungs.is_empty() && !self.packagers.iter().any(shows)
     }
 
     /// `EXT-X-ENDLIST` everywhere.
     pub(super) fn end_lists(&mut self) {
-        self.flush();
-        for packager in &mut self.packagers {
-            packager.end();
-        }
+        self.rest();
+        self.packagers.iter_mut().for_each(Packager::end);
+        self.rungs.end();
         self.changed = true;
     }
 
@@ -359,16 +391,13 @@ impl Epoch {
 
     /// Appends what changed since it was last called.
     pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
+        self.rungs.publish(outputs);
         // Renditions report on each other, so none is shown before all have something.
-        let ready = self
-            .packagers
-            .iter()
-            .all(|packager| packager.window().edge().is_some());
-        if !ready || !std::mem::take(&mut self.changed) {
+        if !self.is_shown() || !std::mem::take(&mut self.changed) {
             return;
         }
         self.promise(outputs);
-        for packager in &self.packagers {
+        for packager in self.packagers() {
             let snapshot = Arc::new(packager.snapshot(self.reports(packager.rendition())));
             let rendition = packager.rendition();
             outputs.push_back(Output::Snapshot {
@@ -381,7 +410,7 @@ impl Epoch {
 
     /// Asserts what must always hold; for tests and fuzzing.
     pub(super) fn check_invariants(&self) {
-        for packager in &self.packagers {
+        for packager in self.packagers() {
             packager.check_invariants();
         }
     }
@@ -393,25 +422,64 @@ impl Epoch {
     /// A segment begins here: every track takes its pending configuration.
     fn apply_pending(&mut self, timeline: &mut Timeline) {
         for config in std::mem::take(&mut self.pending) {
-            let Some(packager) = self
-                .packagers
-                .iter_mut()
-                .find(|packager| packager.kind() == config.kind())
-            else {
-                continue;
-            };
-            if *packager.config() == config {
+            let kind = config.kind();
+            if self.current(kind) == Some(&config) {
                 continue;
             }
             self.segmenter.discontinue();
-            match config.kind() {
-                Kind::Video => timeline.reconfigure_video(),
+            match kind {
+                Kind::Video => {
+                    timeline.reconfigure_video();
+                    self.plan.replace_video(config.clone());
+                    self.set_source();
+                }
                 Kind::Audio => {
                     self.segmenter.forget_held_sound();
                     timeline.reconfigure_audio(&config);
                 }
             }
-            packager.reconfigure(config);
+            if let Some(packager) = { self.packagers.iter_mut() }.find(|it| it.kind() == kind) {
+                packager.reconfigure(config);
+            }
+        }
+    }
+
+    /// The configuration that a track has now.
+    fn current(&self, kind: Kind) -> Option<&Config> {
+        let packager = self
+            .packagers
+            .iter()
+            .find(|packager| packager.kind() == kind);
+        packager.map(Packager::config).or(self.plan.track(kind))
+    }
+
+    fn packagers(&self) -> impl Iterator<Item = &Packager> + Clone {
+        self.packagers.iter().chain(self.rungs.packagers())
+    }
+
+    /// Whether every rendition has something to show.
+    fn is_shown(&self) -> bool {
+        let begun = |packager: &Packager| packager.window().edge().is_some();
+        self.rungs.is_ready() && self.packagers().all(begun)
+    }
+
+    /// Sets the encoders up for the pictures to come.
+    fn set_source(&mut self) {
+        if let Some(config) = self.plan.video.clone() {
+            self.rungs.set_source(config, self.plan.rungs.clone());
+        }
+    }
+
+    /// Segments could not begin with the source's key frames: from here on `high` is encoded like every other rendition.
+    fn stop_passing(&mut self) {
+        let high = { self.packagers.iter() }.position(|it| it.rendition() == Rendition::High);
+        let max_gop = self.plan.segment_max;
+        if let Some(high) = high
+            && self.plan.stop_passing()
+        {
+            self.rungs.adopt(self.packagers.remove(high), max_gop);
+            self.segmenter.stop_passing(&self.plan);
+            self.set_source();
         }
     }
 
@@ -440,7 +508,11 @@ impl Epoch {
     }
 
     fn carry_out(&mut self) {
-        for Step { kind, op } in self.steps.drain(..) {
+        let mut steps = std::mem::take(&mut self.steps);
+        for Step { kind, op } in steps.drain(..) {
+            if kind == Kind::Video && !self.rungs.is_empty() {
+                self.changed |= self.rungs.take(&op, self.anchor);
+            }
             for packager in self
                 .packagers
                 .iter_mut()
@@ -449,11 +521,11 @@ impl Epoch {
                 self.changed |= packager.push(op.clone(), self.anchor);
             }
         }
+        self.steps = steps;
     }
 
     fn reports(&self, of: Rendition) -> Vec<Report> {
-        self.packagers
-            .iter()
+        self.packagers()
             .filter(|packager| packager.rendition() != of)
             .filter_map(|packager| {
                 let (last_msn, last_part) = packager.window().edge()?;
@@ -468,96 +540,18 @@ impl Epoch {
 
     /// Says what the multivariant playlist must say now, if it changed.
     fn promise(&mut self, outputs: &mut VecDeque<Output>) {
-        self.bitrate.observe(&self.packagers);
-        let multivariant = self.multivariant();
+        let packagers = { &self.packagers }.iter().chain(self.rungs.packagers());
+        let independent = self.plan.independent && !self.segmenter.broke_independence();
+        let multivariant =
+            { &mut self.promises }.multivariant(self.number, &self.plan, packagers, independent);
         if self.presentation.as_deref() != Some(&multivariant) {
             let multivariant = Arc::new(multivariant);
             self.presentation = Some(Arc::clone(&multivariant));
             outputs.push_back(Output::Presentation(multivariant));
         }
     }
-
-    fn multivariant(&self) -> Multivariant {
-        let config = |kind| {
-            self.packagers
-                .iter()
-                .map(Packager::config)
-                .find(|config| config.kind() == kind)
-        };
-        let (video, audio) = (config(Kind::Video), config(Kind::Audio));
-        let variant = Variant {
-            rendition: if video.is_some() {
-                Rendition::High
-            } else {
-                Rendition::Audio
-            },
-            bandwidth: self.bitrate.bandwidth,
-            average_bandwidth: self.bitrate.average,
-            codecs: video
-                .iter()
-                .chain(&audio)
-                .map(|config| config.codecs())
-                .collect(),
-            resolution: video.and_then(Config::resolution),
-            frame_rate: video.and(self.plan.frame_rate),
-        };
-        Multivariant {
-            epoch: self.number,
-            variants: vec![variant],
-            audio_channels: video.and(audio).and_then(Config::channels),
-            independent_segments: self.plan.independent && !self.segmenter.broke_independence(),
-        }
-    }
 }
 
 fn millis(length: Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2)
-}
-
-/// `BANDWIDTH` and `AVERAGE-BANDWIDTH`: fixed by the first media, raised when exceeded, never lowered.
-#[derive(Debug, Default)]
-struct Bitrate {
-    bandwidth: u64,
-    average: u64,
-    /// Complete segments up to here are measured.
-    measured_msn: Option<u64>,
-}
-
-impl Bitrate {
-    /// Measures the newest complete segment of all renditions together.
-    fn observe(&mut self, packagers: &[Packager]) {
-        let newest = packagers
-            .iter()
-            .filter_map(|packager| {
-                packager
-                    .window()
-                    .newest_complete()
-                    .map(|segment| segment.msn)
-            })
-            .min();
-        let first = self.bandwidth == 0;
-        if newest == self.measured_msn && !first {
-            return;
-        }
-        self.measured_msn = newest;
-        let peak = packagers
-            .iter()
-            .map(|packager| rate(packager, newest))
-            .sum::<u64>();
-        if peak > self.bandwidth {
-            self.bandwidth = peak + peak / 4;
-            self.average = peak;
-        }
-    }
-}
-
-/// Bits per second of segment `msn` of one rendition; of all media held before a first one is complete.
-fn rate(packager: &Packager, msn: Option<u64>) -> u64 {
-    let window = packager.window();
-    let (bytes, length) = match msn.and_then(|msn| window.segment(msn)) {
-        Some(segment) => (segment.bytes(), segment.duration),
-        None => (window.retained_bytes(), window.end_time()),
-    };
-    let seconds = packager.config().timescale().at(length.max(1)).seconds();
-    (bytes as f64 * 8.0 / seconds) as u64
 }

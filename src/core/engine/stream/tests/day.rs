@@ -46,7 +46,7 @@ struct Day {
 impl Day {
     fn begin() -> Self {
         Self {
-            broadcast: Broadcast::open(Source::usual(), 0x5EED),
+            broadcast: Broadcast::open(Source::usual(), 0x5EEC),
             viewer_came_ms: 0,
             sessions: 1,
         }
