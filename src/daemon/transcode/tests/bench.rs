@@ -17,6 +17,11 @@ use super::{
 /// Longer than anything here takes on a machine with much else to do.
 pub(super) const LONG: Duration = Duration::from_secs(60);
 
+/// Pictures on their way, at most.
+const IN_FLIGHT: usize = 20;
+/// How long one is waited for, which may be one that cannot be decoded.
+const SHORT: Duration = Duration::from_secs(1);
+
 pub(super) fn rung(rendition: Rendition, width: u32, height: u32, rate: (u32, u32)) -> Rung {
     Rung {
         rendition,
@@ -78,9 +83,27 @@ impl Bench {
         for at in keys {
             self.feed(Feed::Key { at: *at }).await;
         }
-        for sample in &clip.samples {
+        let before = self.most();
+        for (fed, sample) in clip.samples.iter().enumerate() {
             self.feed(Feed::Picture(sample.clone())).await;
+            // No faster than encoders are, on however busy a machine: nothing is to be shed here.
+            while fed > self.most() - before + IN_FLIGHT {
+                match time::timeout(SHORT, self.encoded.recv()).await {
+                    Ok(encoded) => self.note(encoded.expect("the transcoder lives")),
+                    Err(_) => break,
+                }
+            }
         }
+    }
+
+    /// Pictures of the rung that is ahead.
+    fn most(&self) -> usize {
+        let is_picture = |it: &&Encoded| matches!(it, Encoded::Picture { .. });
+        let counts = self
+            .got
+            .values()
+            .map(|got| got.iter().filter(is_picture).count());
+        counts.max().unwrap_or(0)
     }
 
     pub(super) async fn take(&mut self) {
