@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    ladder::{Encoded, Failure, Feed, Rung},
+    ladder::{Encoded, Failure, Feed, Rung, Source},
     output::{Notice, Output},
     packager::{Anchor, Packager},
     plan::{Plan, same_shape},
@@ -373,6 +373,18 @@ impl Epoch {
         };
     }
 
+    /// Where its renditions come from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (Rendition, Source)> {
+        let passed = { self.packagers.iter() }.map(|it| (it.rendition(), Source::Passthrough));
+        let encoded = self.rungs.iter().map(|cutter| {
+            let rendition = cutter.rendition();
+            let because = self.plan.obstacle.filter(|_| rendition == Rendition::High);
+            let lost = cutter.failure();
+            (rendition, Source::Encoded { because, lost })
+        });
+        passed.chain(encoded)
+    }
+
     /// Whether its pictures should have come from an encoder, and never will.
     pub(super) fn is_blind(&self) -> bool {
         let shows = |packager: &Packager| packager.kind() == Kind::Video;
@@ -555,7 +567,7 @@ impl Epoch {
     fn lose(&mut self, rendition: Rendition, reason: Failure) {
         let cutter = self.rungs.iter_mut().find(|it| it.rendition() == rendition);
         if let Some(cutter) = cutter.filter(|cutter| !cutter.is_lost()) {
-            self.changed |= cutter.lose();
+            self.changed |= cutter.fail(reason);
             self.lost.push(Notice::RungLost { rendition, reason });
             self.rungs
                 .retain(|cutter| !cutter.is_lost() || cutter.packager().is_some());

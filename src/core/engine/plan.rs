@@ -103,6 +103,8 @@ pub struct Plan {
     /// Whether the best picture is the source itself, whose sync samples segments begin with; otherwise encoders make
     /// them where a segment is to begin.
     pub passes: bool,
+    /// Why it is not, while that is known.
+    pub obstacle: Option<Obstacle>,
     /// How the pictures are made into several renditions.
     pub ladder: Option<Ladder>,
     /// What encoders make of them.
@@ -112,8 +114,11 @@ pub struct Plan {
 impl Plan {
     /// The plan that follows from `findings`, with a `ladder` or without.
     pub fn new(targets: &Targets, findings: &Findings, ladder: Option<&Ladder>) -> Self {
-        let passes = ladder.is_none_or(|ladder| findings.obstacle(targets, ladder).is_none());
-        Self::passing(targets, findings, ladder, passes)
+        let obstacle = ladder.and_then(|ladder| findings.obstacle(targets, ladder));
+        Self {
+            obstacle,
+            ..Self::passing(targets, findings, ladder, obstacle.is_none())
+        }
     }
 
     fn passing(
@@ -157,6 +162,7 @@ impl Plan {
             constants,
             independent: !passes || findings.long_gop(targets).is_none(),
             passes,
+            obstacle: None,
             ladder: ladder.copied(),
             rungs: rungs(ladder, findings.video.as_ref(), (num, den), passes),
         }
@@ -231,6 +237,7 @@ impl Plan {
             },
             independent: saved.independent,
             passes: saved.passes,
+            obstacle: None,
             ladder: None,
             rungs: Vec::new(),
         })
@@ -294,6 +301,7 @@ impl Plan {
         joins.then_some(Self {
             constants: self.constants,
             independent: self.independent,
+            obstacle: self.obstacle,
             ..fits
         })
     }
