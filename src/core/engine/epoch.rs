@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    ladder::{Encoded, Failure, Feed, Rung, Source},
-    output::{Notice, Output},
+    ladder::{Encoded, Failure, Feed, Rung},
+    output::{Notice, Output, Source},
     packager::{Anchor, Packager},
     plan::{Plan, same_shape},
     presentation::Promises,

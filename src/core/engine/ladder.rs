@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use super::plan::Obstacle;
 use crate::media::{Config, Rendition, Sample, Timescale};
 
 /// One encoder's target.
@@ -110,20 +109,6 @@ pub enum Failure {
     /// It fell too far behind: the machine is overloaded, or the encoder hangs.
     #[error("encoding cannot keep up")]
     Late,
-}
-
-/// Where the samples of a rendition come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The publisher: they are passed through as they came.
-    Passthrough,
-    /// An encoder.
-    Encoded {
-        /// Why not the publisher; of the best pictures alone, and while it is known.
-        because: Option<Obstacle>,
-        /// Why none come any more: the rendition goes on with gaps.
-        lost: Option<Failure>,
-    },
 }
 
 /// How a stream is made into several renditions.

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     epoch::Epoch,
-    ladder::{Encoded, Ladder, Source},
+    ladder::{Encoded, Ladder},
     plan::Plan,
     probe::{Findings, Probe, Targets},
     publish::Metadata,
@@ -27,7 +27,7 @@ use crate::{
     wire::flv::{Frame, Item},
 };
 
-pub use super::output::{Notice, Output};
+pub use super::output::{Notice, Output, Source};
 
 /// The wanted shape of the output; fixed at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]

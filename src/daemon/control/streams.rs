@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vitrine_core::{
-    engine::ladder::Source,
+    engine::stream::Source,
     limits,
     media::{Config, Kind, Rendition},
 };

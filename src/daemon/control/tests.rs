@@ -5,10 +5,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use vitrine_core::{
-    engine::{
-        ladder::{Failure, Source},
-        plan::Obstacle,
-    },
+    engine::{ladder::Failure, plan::Obstacle, stream::Source},
     media::Rendition,
 };
 use vitrine_runtime::{

@@ -9,9 +9,8 @@ use tokio::{
 };
 use vitrine_core::{
     engine::{
-        ladder::Source,
         saved::Saved,
-        stream::{Input, Settings, Stream},
+        stream::{Input, Settings, Source, Stream},
         window::Window,
     },
     media::{Config, Kind, MediaTime, Now, Rendition, Timescale, WallTime, aac},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use vitrine_core::{
-    engine::ladder::Source,
+    engine::stream::Source,
     limits,
     media::{Config, Kind, Rendition, WallTime},
     wire::m3u8::multivariant::Multivariant,

@@ -1,4 +1,5 @@
 mod source;
+mod still;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -3,8 +3,9 @@
 use super::{End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_large, segments};
 use crate::{
     engine::{
-        ladder::{Failure, Ladder, Source as Made},
+        ladder::{Failure, Ladder},
         plan::Obstacle,
+        stream::Source as Made,
     },
     media::Segment,
 };
