@@ -14,8 +14,8 @@ fn a_key_frame_alone_is_a_still_and_anything_else_is_none() {
     };
     let clip = shape.clip();
     let key = clip.samples[0].data.clone();
-    let still = still(&clip.config, key.clone()).expect("a picture");
-    assert!(still.starts_with(&[0xff, 0xd8, 0xff]) && still.ends_with(&[0xff, 0xd9]));
+    let made = still(&clip.config, key.clone()).expect("a picture");
+    assert!(made.starts_with(&[0xff, 0xd8, 0xff]) && made.ends_with(&[0xff, 0xd9]));
     let sound = aac::Config::parse(&Bytes::from_static(b"\x11\x90")).expect("a configuration");
     for (config, data) in [
         (&clip.config, Bytes::new()),
