@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     daemon::{Config, Daemon},
+    ladder::TURN,
     probe,
     sources::{self, Encoder, Recipe},
     viewer::{Viewer, client},
@@ -65,7 +66,8 @@ fn rendition<'a>(status: &'a Value, name: &str) -> &'a Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_broadcast_has_a_still_and_tells_what_becomes_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = Config::new().top("transcode.max_streams = 1");
+    let _turn = TURN.acquire().await.expect("never closed");
+    let config = Config::new().ladder().max_encoded(1);
     let config = config.key("shop-key", "shop").key("booth-key", "booth");
     let daemon = Daemon::start(&config);
     let viewer = Viewer::new(&daemon.url(""));

@@ -560,10 +560,16 @@ async fn w5_every_path_in_every_state_says_how_long_it_may_be_kept() {
         ("/live/demo/7/low/index.m3u8", MISSING, MISSING),
         ("/live/demo/6/high/index.m3u8", MISSING, MISSING),
         ("/live/nobody/index.m3u8", MISSING, MISSING),
-        ("/live/demo/thumbnail.jpg", MISSING, MISSING),
+        (
+            "/live/demo/thumbnail.jpg",
+            (200, "max-age=5"),
+            (200, "max-age=5"),
+        ),
+        ("/live/nobody/thumbnail.jpg", MISSING, MISSING),
         ("/live/", MISSING, MISSING),
     ];
     let mut stage = live();
+    stage.thumbnail(b"still");
     for ended in [false, true] {
         if ended {
             stage.end(7, false);
