@@ -44,6 +44,8 @@ pub(crate) struct Config {
     hls: String,
     /// `[transcode]` and what follows it; without, nothing is encoded.
     ladder: Option<String>,
+    /// In place of [`MAX_ENCODED`].
+    max_encoded: Option<usize>,
     log: Option<&'static str>,
 }
 
@@ -130,6 +132,13 @@ impl Config {
         self
     }
 
+    /// Encodes no more streams at once than these.
+    #[cfg(feature = "transcode")]
+    pub(crate) fn max_encoded(mut self, streams: usize) -> Self {
+        self.max_encoded = Some(streams);
+        self
+    }
+
     /// Logs at `level` instead of `debug`.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -178,7 +187,8 @@ impl Config {
             None => text.write_str("[transcode]\nenabled = false\n"),
             Some(ladder) => write!(
                 text,
-                "[transcode]\nenabled = true\npreset = \"ultrafast\"\nmax_streams = {MAX_ENCODED}\n{ladder}"
+                "[transcode]\nenabled = true\npreset = \"ultrafast\"\nmax_streams = {}\n{ladder}",
+                self.max_encoded.unwrap_or(MAX_ENCODED)
             ),
         };
         for (key, stream) in &self.keys {
