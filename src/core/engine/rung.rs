@@ -255,7 +255,8 @@ impl Cutter {
 
     /// Whether the encoder is to be given up at `now`: it owes pictures for longer than players wait.
     pub(super) fn is_late(&self, now: Duration) -> bool {
-        let oldest = self.marks.front().filter(|_| self.state != State::Lost);
+        let owes = self.state != State::Lost && !self.idle();
+        let oldest = self.marks.front().filter(|_| owes);
         oldest.is_some_and(|(since, _)| now.saturating_sub(*since) > limits::LADDER_LATE)
     }
 
