@@ -239,6 +239,7 @@ function listsAnother(text) {
 video.addEventListener("playing", () => {
   if (player.stalledAt) player.stalledMs += performance.now() - player.stalledAt;
   Object.assign(player, { started: true, stalledAt: 0, attempt: 0 });
+  video.removeAttribute("poster"); // too old, should the picture go away
   show("playing");
 });
 video.addEventListener("waiting", () => {
@@ -442,6 +443,7 @@ function offer() {
 function watch(stream) {
   $("stream").value = stream;
   remember(stream);
+  video.poster = `/live/${encodeURIComponent(stream)}/thumbnail.jpg`;
   open(`/live/${encodeURIComponent(stream)}/index.m3u8`, stream);
 }
 

@@ -229,3 +229,11 @@ pub const TRANSCODE_ENCODED_MAX: usize = 256;
 pub const FFMPEG_LOG_LINES_MAX: u32 = 20;
 /// See [`FFMPEG_LOG_LINES_MAX`].
 pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+// stills
+
+/// Key frames decoded at once, in the whole process, for stills of broadcasts that are passed through: one processor at
+/// most, whatever their number. Who finds no turn tries again at its next key frame.
+pub const GLANCES_MAX: usize = 1;
+/// Milliseconds of media from one such still to the next, at least.
+pub const GLANCE_INTERVAL_MS: u32 = 5_000;

@@ -67,6 +67,11 @@ async fn the_control_door_tells_what_is_live() {
         assert!(text.contains("\"shop\""), "{text}");
         assert!(!text.contains("k3y-of-the-shop"), "{text}");
     }
+    let text = daemon.control("/v1/streams/shop").await;
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(told["transcoding"], "off", "{text}");
+    let words = told["transcoding_detail"].as_str().expect("why");
+    assert!(words.contains("transcode"), "{words}");
     let metrics = call(&daemon, Method::GET, "/metrics", token).await;
     assert_eq!(metrics.status(), StatusCode::OK);
     let metrics = metrics.text().await.expect("a body");

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     hls: String,
     /// `[transcode]` and what follows it; without, nothing is encoded.
     ladder: Option<String>,
+    /// In place of [`MAX_ENCODED`].
+    max_encoded: Option<usize>,
     log: Option<&'static str>,
 }
 
@@ -119,6 +121,7 @@ impl Config {
     }
 
     /// Makes a ladder of every broadcast, with the least work: tests of everything else want one variant, and the CPU.
+    #[cfg(feature = "transcode")]
     pub(crate) fn ladder(mut self) -> Self {
         self.ladder.get_or_insert_default();
         self
@@ -127,6 +130,13 @@ impl Config {
     /// As [`Self::ladder`], of other renditions than suit the source: lines of `[ladder.default]`.
     pub(crate) fn ladder_of(mut self, lines: &str) -> Self {
         self.ladder = Some(format!("[ladder.default]\n{lines}\n"));
+        self
+    }
+
+    /// Encodes no more streams at once than these.
+    #[cfg(feature = "transcode")]
+    pub(crate) fn max_encoded(mut self, streams: usize) -> Self {
+        self.max_encoded = Some(streams);
         self
     }
 
@@ -178,7 +188,8 @@ impl Config {
             None => text.write_str("[transcode]\nenabled = false\n"),
             Some(ladder) => write!(
                 text,
-                "[transcode]\nenabled = true\npreset = \"ultrafast\"\nmax_streams = {MAX_ENCODED}\n{ladder}"
+                "[transcode]\nenabled = true\npreset = \"ultrafast\"\nmax_streams = {}\n{ladder}",
+                self.max_encoded.unwrap_or(MAX_ENCODED)
             ),
         };
         for (key, stream) in &self.keys {

@@ -40,7 +40,7 @@ const AT_ONCE: usize = 2;
 const ATTEMPTS: usize = 3;
 
 /// Who holds a permit may have a broadcast encoded.
-static TURN: Semaphore = Semaphore::const_new(AT_ONCE);
+pub(crate) static TURN: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// The renditions of pictures, best first.
 const RENDITIONS: [&str; 3] = ["high", "mid", "low"];

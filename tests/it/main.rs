@@ -14,6 +14,7 @@
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
 //! | [`control`] | the control door |
+//! | `thumbnail` | stills, and what is told of each rendition |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
 //! | [`package`] | the unit, the .deb and what systemd is told |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
@@ -54,4 +55,6 @@ mod restart;
 mod serve;
 mod sources;
 mod splitter;
+#[cfg(feature = "transcode")]
+mod thumbnail;
 mod viewer;

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     ladder::{Encoded, Rung},
-    output::Output,
+    output::{Output, Source},
     packager::{Anchor, Packager},
     plan::{Plan, same_shape},
     presentation::Promises,
@@ -343,6 +343,12 @@ impl Epoch {
         self.changed |= self.rungs.encoded(encoded);
     }
 
+    /// Where its renditions come from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (Rendition, Source)> {
+        let passed = { self.packagers.iter() }.map(|it| (it.rendition(), Source::Passthrough));
+        passed.chain(self.rungs.sources(self.plan.obstacle))
+    }
+
     /// Whether its pictures should have come from an encoder, and never will.
     pub(super) fn is_blind(&self) -> bool {
         let shows = |packager: &Packager| packager.kind() == Kind::Video;
@@ -473,11 +479,11 @@ impl Epoch {
     /// Segments could not begin with the source's key frames: from here on `high` is encoded like every other rendition.
     fn stop_passing(&mut self) {
         let high = { self.packagers.iter() }.position(|it| it.rendition() == Rendition::High);
-        let max_gop = self.plan.segment_max;
         if let Some(high) = high
             && self.plan.stop_passing()
         {
-            self.rungs.adopt(self.packagers.remove(high), max_gop);
+            let obstacle = self.plan.obstacle;
+            self.rungs.adopt(self.packagers.remove(high), obstacle);
             self.segmenter.stop_passing(&self.plan);
             self.set_source();
         }

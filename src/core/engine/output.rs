@@ -46,6 +46,20 @@ pub enum Notice {
     Nothing,
 }
 
+/// Where the samples of a rendition come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The publisher: they are passed through as they came.
+    Passthrough,
+    /// An encoder.
+    Encoded {
+        /// Why not the publisher; of the best pictures alone, and while it is known.
+        because: Option<Obstacle>,
+        /// Why none come any more: the rendition goes on with gaps.
+        lost: Option<Failure>,
+    },
+}
+
 /// What the driver must publish.
 #[derive(Clone, Debug)]
 pub enum Output {

@@ -105,6 +105,8 @@ pub struct Plan {
     /// Whether the best picture is the source itself, whose sync samples segments begin with; otherwise encoders make
     /// them where a segment is to begin.
     pub passes: bool,
+    /// Why it is not, while that is known.
+    pub obstacle: Option<Obstacle>,
     /// How the pictures are made into several renditions.
     pub ladder: Option<Ladder>,
     /// What encoders make of them.
@@ -114,8 +116,11 @@ pub struct Plan {
 impl Plan {
     /// The plan that follows from `findings`, with a `ladder` or without.
     pub fn new(targets: &Targets, findings: &Findings, ladder: Option<&Ladder>) -> Self {
-        let passes = ladder.is_none_or(|ladder| findings.obstacle(targets, ladder).is_none());
-        Self::passing(targets, findings, ladder, passes)
+        let obstacle = ladder.and_then(|ladder| findings.obstacle(targets, ladder));
+        Self {
+            obstacle,
+            ..Self::passing(targets, findings, ladder, obstacle.is_none())
+        }
     }
 
     fn passing(
@@ -159,6 +164,7 @@ impl Plan {
             constants,
             independent: !passes || findings.long_gop(targets).is_none(),
             passes,
+            obstacle: None,
             ladder: ladder.copied(),
             rungs: rungs(ladder, findings.video.as_ref(), (num, den), passes),
         }
@@ -184,6 +190,10 @@ impl Plan {
         let stays = |rendition| had.iter().any(|it| it.rendition == rendition);
         { &mut self.rungs }.retain(|it| it.rendition == Rendition::High || stays(it.rendition));
         self.passes = false;
+        self.obstacle = Some(Obstacle::LongGop {
+            gop_ms: None,
+            max_ms: self.segment_max.ms(),
+        });
         self.segment_max = self.segment;
         !self.rungs.is_empty()
     }
@@ -248,6 +258,7 @@ impl Plan {
             },
             independent: saved.independent,
             passes: saved.passes,
+            obstacle: None,
             ladder: None,
             rungs: Vec::new(),
         })
@@ -311,6 +322,7 @@ impl Plan {
         joins.then_some(Self {
             constants: self.constants,
             independent: self.independent,
+            obstacle: self.obstacle,
             ..fits
         })
     }

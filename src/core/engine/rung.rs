@@ -10,6 +10,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    ladder::Failure,
     packager::{Anchor, Packager},
     segmenter::Op,
 };
@@ -31,6 +32,8 @@ pub(super) struct Cutter {
     /// The encoder was given pictures since it was last told to drain.
     fed: bool,
     state: State,
+    /// Why the encoder makes nothing, where it failed.
+    failure: Option<Failure>,
     /// `None` until the encoder's configuration is known.
     packager: Option<Packager>,
     /// Configuration from the next discontinuity on.
@@ -86,6 +89,7 @@ impl Cutter {
             drains: 0,
             fed: false,
             state: State::Waiting,
+            failure: None,
             packager: None,
             pending: None,
             open: Open::default(),
@@ -121,6 +125,11 @@ impl Cutter {
         self.packager.as_mut()
     }
 
+    /// Why its encoder makes nothing, where it failed.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
     /// Whether its encoder makes nothing.
     pub(super) fn is_lost(&self) -> bool {
         self.state == State::Lost
@@ -132,6 +141,7 @@ impl Cutter {
         if self.state == State::Lost {
             self.state = State::Waiting;
         }
+        self.failure = None;
     }
 
     /// The encoder was given a picture.
@@ -231,6 +241,12 @@ impl Cutter {
     }
 
     /// The encoder failed, or is given up.
+    pub(super) fn fail(&mut self, reason: Failure) -> bool {
+        self.failure = Some(reason);
+        self.lose()
+    }
+
+    /// Whatever the encoder still owes is not waited for.
     pub(super) fn lose(&mut self) -> bool {
         self.state = State::Lost;
         (self.drains, self.fed) = (0, false);
@@ -239,7 +255,8 @@ impl Cutter {
 
     /// Whether the encoder is to be given up at `now`: it owes pictures for longer than players wait.
     pub(super) fn is_late(&self, now: Duration) -> bool {
-        let oldest = self.marks.front().filter(|_| self.state != State::Lost);
+        let owes = self.state != State::Lost && !self.idle();
+        let oldest = self.marks.front().filter(|_| owes);
         oldest.is_some_and(|(since, _)| now.saturating_sub(*since) > limits::LADDER_LATE)
     }
 
@@ -281,7 +298,7 @@ impl Cutter {
             match &mut self.packager {
                 Some(packager) if discontinuity => packager.reconfigure(config),
                 // Other parameters need a discontinuity in every rendition.
-                _ => self.state = State::Lost,
+                _ => (self.state, self.failure) = (State::Lost, Some(Failure::Encoder)),
             }
         }
         self.open = Open {

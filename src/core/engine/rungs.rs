@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     ladder::{Encoded, Failure, Feed, Rung},
-    output::{Notice, Output},
+    output::{Notice, Output, Source},
     packager::{Anchor, Packager},
     plan::Obstacle,
     rung::Cutter,
@@ -90,19 +90,27 @@ impl Rungs {
             .any(|cutter| cutter.rendition() == rendition)
     }
 
+    /// Where they come from; `high` because of `obstacle`.
+    pub(super) fn sources(
+        &self,
+        obstacle: Option<Obstacle>,
+    ) -> impl Iterator<Item = (Rendition, Source)> {
+        self.cutters.iter().map(move |cutter| {
+            let rendition = cutter.rendition();
+            let because = obstacle.filter(|_| rendition == Rendition::High);
+            let lost = cutter.failure();
+            (rendition, Source::Encoded { because, lost })
+        })
+    }
+
     /// What they have packaged.
     pub(super) fn packagers(&self) -> impl Iterator<Item = &Packager> + Clone {
         self.cutters.iter().filter_map(Cutter::packager)
     }
 
-    /// A rendition that was passed through is one of them from now on: its key frames were too far apart.
-    pub(super) fn adopt(&mut self, packager: Packager, max_gop: MediaTime) {
-        let max_ms = max_gop.ms();
-        let obstacle = Obstacle::LongGop {
-            gop_ms: None,
-            max_ms,
-        };
-        self.notices.push(Notice::Encoded(obstacle));
+    /// A rendition that was passed through is one of them from now on, because of `obstacle`.
+    pub(super) fn adopt(&mut self, packager: Packager, obstacle: Option<Obstacle>) {
+        self.notices.extend(obstacle.map(Notice::Encoded));
         self.cutters.push(Cutter::resume(packager));
     }
 
@@ -223,7 +231,7 @@ impl Rungs {
         let Some(cutter) = cutter.filter(|cutter| !cutter.is_lost()) else {
             return false;
         };
-        cutter.lose();
+        cutter.fail(reason);
         self.notices.push(Notice::RungLost { rendition, reason });
         self.cutters
             .retain(|cutter| !cutter.is_lost() || cutter.packager().is_some());

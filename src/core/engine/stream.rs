@@ -7,7 +7,10 @@
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{
     epoch::Epoch,
@@ -20,11 +23,11 @@ use super::{
 };
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now},
+    media::{Config, Kind, MediaTime, Now, Rendition},
     wire::flv::{Frame, Item},
 };
 
-pub use super::output::{Notice, Output};
+pub use super::output::{Notice, Output, Source};
 
 /// The wanted shape of the output; fixed at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,6 +278,12 @@ impl Stream {
             .map(|epoch| (epoch.number(), epoch.end()))
     }
 
+    /// Where the renditions of the running epoch come from, with its number; of those that are shown, or soon will be.
+    pub fn sources(&self) -> Option<(u64, BTreeMap<Rendition, Source>)> {
+        let epoch = self.epoch.as_ref()?;
+        Some((epoch.number(), epoch.sources().collect()))
+    }
+
     /// Asserts what must always hold; for tests and fuzzing.
     pub fn check_invariants(&self) {
         if let Some(epoch) = &self.epoch {
@@ -459,12 +468,8 @@ impl Stream {
         });
         self.last_epoch = wanted.max(self.last_epoch + 1);
         let plan = Plan::new(&targets, findings, ladder.as_ref());
-        let obstacle = match ladder {
-            Some(ladder) if !plan.passes => {
-                findings.obstacle(&targets, &ladder).map(Notice::Encoded)
-            }
-            _ => findings.long_gop(&targets).map(Notice::NotIndependent),
-        };
+        let long = || findings.long_gop(&targets).map(Notice::NotIndependent);
+        let obstacle = plan.obstacle.map(Notice::Encoded).or_else(long);
         self.outputs.extend(obstacle.map(Output::Notice));
         let length = MediaTime::from_duration(self.settings.window);
         let (epoch, timeline) = Epoch::new(

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vitrine_core::{
+    engine::stream::Source,
     limits,
     media::{Config, Kind, Rendition},
-    wire::m3u8::multivariant::{Multivariant, Variant},
 };
 
-use crate::live::{Live, published::Rendered, status::Status};
+use crate::live::{
+    Live,
+    published::Rendered,
+    status::{Status, Untranscoded},
+};
 
 #[derive(Serialize)]
 pub(super) struct Stream {
@@ -21,6 +25,12 @@ pub(super) struct Stream {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
     tracks: Vec<Track>,
+    /// Whether renditions are encoded: `on`, `off` or `full`; absent before the first publish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcoding: Option<&'static str>,
+    /// Why none are, in words for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcoding_detail: Option<String>,
     /// Oldest epoch first.
     renditions: Vec<RenditionReport>,
     rates: Rates,
@@ -65,6 +75,27 @@ struct Track {
 struct RenditionReport {
     epoch: u64,
     name: &'static str,
+    /// `passthrough`: as the publisher sent it, or `encoded`; this and `state` of the newest epoch only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    /// Why the source itself is not passed through, in words for the broadcaster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_detail: Option<String>,
+    /// `ok`, or `lost`: its encoder failed, and it goes on with gaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    /// Why it is lost, in words for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_detail: Option<String>,
+    /// RFC 6381, as declared in the multivariant playlist, sound beside pictures included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codecs: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames_per_second: Option<f64>,
     /// The newest segment, complete or not; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     msn: Option<u64>,
@@ -72,7 +103,7 @@ struct RenditionReport {
     parts: u64,
     /// Media that can be fetched.
     bytes_retained: usize,
-    /// As declared in the multivariant playlist; absent where it declares none.
+    /// Bits per second as declared in the multivariant playlist, sound included; absent where it declares none.
     #[serde(skip_serializing_if = "Option::is_none")]
     bandwidth: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,10 +163,14 @@ impl Stream {
             tracks: (status.tracks.values())
                 .map(|config| Track::of(config, &status))
                 .collect(),
+            transcoding: status.transcoding.map(|transcoding| match transcoding {
+                Ok(()) => "on",
+                Err(Untranscoded::Full) => "full",
+                Err(_) => "off",
+            }),
+            transcoding_detail: transcoding_detail(&status),
             renditions: (live.renditions().iter())
-                .map(|(epoch, name, version)| {
-                    RenditionReport::of(*epoch, *name, version, status.presentation.as_deref())
-                })
+                .map(|(epoch, name, version)| RenditionReport::of(*epoch, *name, version, &status))
                 .collect(),
             rates: Rates {
                 in_kbps: status.input.kbps(now),
@@ -171,14 +206,13 @@ impl Track {
                 .iter()
                 .find_map(|variant| variant.frame_rate)
         });
-        let rate = config.frame_rate().or(probed).filter(|_| video);
+        let frame_rate = config.frame_rate().or(probed).filter(|_| video);
         Self {
             kind: if video { "video" } else { "audio" },
             codecs: config.codecs(),
             width,
             height,
-            frames_per_second: rate
-                .map(|(frames, seconds)| f64::from(frames) / f64::from(seconds.max(1))),
+            frames_per_second: frame_rate.map(per_second),
             channels: config.channels(),
             sample_rate_hz: (!video).then(|| config.timescale().hz()),
         }
@@ -186,24 +220,38 @@ impl Track {
 }
 
 impl RenditionReport {
-    fn of(
-        epoch: u64,
-        name: Rendition,
-        version: &Rendered,
-        presentation: Option<&Multivariant>,
-    ) -> Self {
+    fn of(epoch: u64, name: Rendition, version: &Rendered, status: &Status) -> Self {
         let snapshot = version.snapshot();
-        let variant: Option<&Variant> = presentation
-            .filter(|presentation| presentation.epoch == epoch)
-            .and_then(|presentation| {
-                presentation
-                    .variants
-                    .iter()
-                    .find(|variant| variant.rendition == name)
-            });
+        let presentation = { status.presentation.as_deref() }.filter(|it| it.epoch == epoch);
+        let variants = presentation.map_or(&[][..], |it| &it.variants);
+        let variant = variants.iter().find(|variant| variant.rendition == name);
+        let (width, height) = variant.and_then(|variant| variant.resolution).unzip();
+        let sources = status.sources.as_ref().filter(|(of, _)| *of == epoch);
+        let source = sources.and_then(|(_, sources)| sources.get(&name).copied());
+        let (because, lost) = match source {
+            Some(Source::Encoded { because, lost }) => (because, lost),
+            _ => (None, None),
+        };
+        // Sound beside pictures is no variant: it is what each of them names last.
+        let sound = { variants.first() }
+            .filter(|_| name == Rendition::Audio)
+            .and_then(|variant| variant.codecs.last().cloned());
         Self {
             epoch,
             name: name.name(),
+            source: source.map(|source| match source {
+                Source::Passthrough => "passthrough",
+                Source::Encoded { .. } => "encoded",
+            }),
+            source_detail: because.map(|because| because.to_string()),
+            state: source.map(|_| if lost.is_some() { "lost" } else { "ok" }),
+            state_detail: lost.map(|lost| lost.to_string()),
+            codecs: variant.map(|variant| variant.codecs.join(",")).or(sound),
+            width,
+            height,
+            frames_per_second: variant
+                .and_then(|variant| variant.frame_rate)
+                .map(per_second),
             msn: snapshot.edge().map(|(msn, _)| msn),
             parts: snapshot.next_part,
             bytes_retained: version.bytes_retained(),
@@ -212,4 +260,25 @@ impl RenditionReport {
             ended: snapshot.ended,
         }
     }
+}
+
+/// Why nothing is encoded of what is sent, if it is not.
+fn transcoding_detail(status: &Status) -> Option<String> {
+    match (status.transcoding?, &status.sources) {
+        (Err(untranscoded), _) => Some(untranscoded.to_string()),
+        (Ok(()), Some((_, sources))) => {
+            let encoded = |source: &Source| matches!(source, Source::Encoded { .. });
+            let alone = sources.contains_key(&Rendition::High) && !sources.values().any(encoded);
+            alone.then(|| ALONE.to_owned())
+        }
+        (Ok(()), None) => None,
+    }
+}
+
+/// Of pictures that have no other rendition although there are encoders.
+const ALONE: &str = "no other rendition is made of this source: it has fewer than 240 lines, or its encoders failed, \
+                     which the notices tell";
+
+fn per_second((frames, seconds): (u32, u32)) -> f64 {
+    f64::from(frames) / f64::from(seconds.max(1))
 }

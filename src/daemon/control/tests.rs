@@ -4,14 +4,21 @@ use axum::{body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
-use vitrine_core::media::Rendition;
+use vitrine_core::{
+    engine::{ladder::Failure, plan::Obstacle, stream::Source},
+    media::Rendition,
+};
 use vitrine_runtime::{
     bearer::{Digest, Tokens},
     telemetry,
 };
 
 use super::router;
-use crate::live::{Registry, fixture::Stage, status::State};
+use crate::live::{
+    Registry,
+    fixture::Stage,
+    status::{State, Untranscoded},
+};
 
 async fn call(
     registry: &Registry,
@@ -144,4 +151,97 @@ async fn a_stream_is_told_in_numbers_with_units_and_without_nulls() {
     let (_, media_type, text) = call(&stage.registry, Tokens::default(), "GET", "/metrics").await;
     assert!(media_type.starts_with("text/plain"));
     assert!(text.contains("vitrine_streams{state=\"live\"}"), "{text}");
+}
+
+async fn stream(stage: &Stage) -> Value {
+    let (registry, tokens) = (&stage.registry, Tokens::default());
+    let (_, _, body) = call(registry, tokens, "GET", "/v1/streams/demo").await;
+    assert!(!body.contains("null"), "{body}");
+    serde_json::from_str(&body).expect("JSON")
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_rendition_tells_what_it_is_and_where_it_comes_from() {
+    let mut stage = Stage::new();
+    stage.present(7);
+    for rendition in [Rendition::High, Rendition::Low, Rendition::Audio] {
+        stage.part(7, rendition);
+    }
+    stage.part(6, Rendition::High);
+    let told = stream(&stage).await;
+    assert!(
+        told.get("transcoding").is_none(),
+        "nobody published: {told}"
+    );
+    let obstacle = Obstacle::LongGop {
+        gop_ms: Some(4_000),
+        max_ms: 2_000,
+    };
+    let encoded = |because, lost| Source::Encoded { because, lost };
+    let sources = [
+        (Rendition::High, encoded(Some(obstacle), None)),
+        (Rendition::Low, encoded(None, Some(Failure::Late))),
+        (Rendition::Audio, Source::Passthrough),
+    ];
+    stage.sources(7, sources, Ok(()));
+    let told = stream(&stage).await;
+    assert_eq!(told["transcoding"], "on");
+    assert!(told.get("transcoding_detail").is_none(), "{told}");
+    let by_name = |epoch: u64, name: &str| {
+        let mut renditions = told["renditions"].as_array().expect("a list").iter();
+        let found = renditions.find(|it| it["epoch"] == epoch && it["name"] == name);
+        found.expect("a rendition").clone()
+    };
+    let high = by_name(7, "high");
+    assert_eq!(high["source"], "encoded");
+    assert_eq!(high["state"], "ok");
+    let words = high["source_detail"].as_str().expect("words");
+    assert!(
+        words.contains("4000 ms") && words.contains("OBS"),
+        "{words}"
+    );
+    assert_eq!(high["codecs"], "avc1.64001f,mp4a.40.2");
+    assert_eq!(
+        (&high["width"], &high["height"]),
+        (&1280.into(), &720.into())
+    );
+    assert_eq!(high["frames_per_second"], 30.0);
+    assert_eq!(high["bandwidth"], 3_000_000);
+    assert_eq!(high["average_bandwidth"], 2_500_000);
+    let low = by_name(7, "low");
+    assert_eq!(
+        (&low["source"], &low["state"]),
+        (&"encoded".into(), &"lost".into())
+    );
+    assert_eq!(low["state_detail"], "encoding cannot keep up");
+    let audio = by_name(7, "audio");
+    assert_eq!(
+        (&audio["source"], &audio["codecs"]),
+        (&"passthrough".into(), &"mp4a.40.2".into())
+    );
+    let older = by_name(6, "high");
+    assert!(
+        older.get("source").is_none() && older.get("state").is_none(),
+        "{older}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_nothing_is_encoded_is_told_in_words_that_name_the_setting() {
+    let mut stage = Stage::new();
+    stage.part(7, Rendition::High);
+    let passed = [(Rendition::High, Source::Passthrough)];
+    for (transcoding, name, words) in [
+        (Ok(()), "on", "fewer than 240 lines"),
+        (Err(Untranscoded::Full), "full", "transcode.max_streams"),
+        (Err(Untranscoded::Disabled), "off", "transcode.enabled"),
+        (Err(Untranscoded::Unbuilt), "off", "build"),
+        (Err(Untranscoded::Failed), "off", "encoding failed"),
+    ] {
+        stage.sources(7, passed, transcoding);
+        let told = stream(&stage).await;
+        assert_eq!(told["transcoding"], name);
+        let detail = told["transcoding_detail"].as_str().expect("words");
+        assert!(detail.contains(words), "{detail}");
+    }
 }

@@ -10,7 +10,7 @@ use tokio::{
 use vitrine_core::{
     engine::{
         saved::Saved,
-        stream::{Input, Settings, Stream},
+        stream::{Input, Settings, Source, Stream},
         window::Window,
     },
     media::{Config, Kind, MediaTime, Now, Rendition, Timescale, WallTime, aac},
@@ -25,8 +25,12 @@ use vitrine_core::{
 use vitrine_runtime::clock::Clock;
 
 use super::{
-    Live, Registry, epochs::EpochStore, publication::Publication, published::Shared,
-    publisher::Message, status::State,
+    Live, Registry,
+    epochs::EpochStore,
+    publication::Publication,
+    published::Shared,
+    publisher::Message,
+    status::{State, Untranscoded},
 };
 
 /// What the demo is configured to.
@@ -126,7 +130,7 @@ impl Stage {
 
     /// The multivariant playlist of an epoch of picture and sound is known.
     pub(crate) fn present(&mut self, epoch: u64) {
-        self.publication.presentation(Arc::new(Multivariant {
+        let presentation = Arc::new(Multivariant {
             epoch,
             variants: vec![Variant {
                 rendition: Rendition::High,
@@ -138,7 +142,9 @@ impl Stage {
             }],
             audio_channels: Some(2),
             independent_segments: true,
-        }));
+        });
+        self.live.0.status().presentation = Some(presentation.clone());
+        self.publication.presentation(presentation);
     }
 
     /// Publishes the next part of a rendition; its bytes are `<rendition><number>`.
@@ -186,6 +192,23 @@ impl Stage {
     /// Sets what is told about the stream.
     pub(crate) fn state(&self, state: State) {
         self.live.0.status().state = state;
+    }
+
+    /// A still has been made.
+    pub(crate) fn thumbnail(&mut self, still: &'static [u8]) {
+        self.publication.thumbnail(Bytes::from_static(still));
+    }
+
+    /// Sets where the renditions of an epoch come from, and whether any are encoded.
+    pub(crate) fn sources(
+        &self,
+        epoch: u64,
+        sources: impl IntoIterator<Item = (Rendition, Source)>,
+        transcoding: Result<(), Untranscoded>,
+    ) {
+        let mut status = self.live.0.status();
+        status.sources = Some((epoch, sources.into_iter().collect()));
+        status.transcoding = Some(transcoding);
     }
 
     /// A publisher has come.

@@ -2,16 +2,18 @@
 
 use std::future::pending;
 
-use vitrine_core::engine::ladder::{Encoded, Feed, Ladder};
+use bytes::Bytes;
+use vitrine_core::{
+    engine::ladder::{Encoded, Feed, Ladder},
+    media::Config,
+    wire::flv::Frame,
+};
+
+use super::status::Untranscoded;
 
 /// Nothing can be encoded, so there is no value of it.
 #[derive(Clone, Debug)]
 pub enum Encoding {}
-
-/// Never happens.
-#[derive(Debug, thiserror::Error)]
-#[error("never")]
-pub(super) struct Full;
 
 /// No encoders.
 #[derive(Debug)]
@@ -22,15 +24,17 @@ impl Encoders {
         Self
     }
 
-    pub(super) fn admit(&mut self, _: Option<Ladder>) -> Result<Option<Ladder>, Full> {
-        Ok(None)
+    pub(super) fn admit(&mut self, _: Option<Ladder>) -> Result<Ladder, Untranscoded> {
+        Err(Untranscoded::Unbuilt)
     }
+
+    pub(super) fn glance(&mut self, _: &Config, _: &Frame) {}
 
     pub(super) fn feed(&mut self, _: Vec<Feed>) -> Vec<Encoded> {
         Vec::new()
     }
 
-    pub(super) async fn next(&mut self) -> Vec<Encoded> {
+    pub(super) async fn next(&mut self) -> (Vec<Encoded>, Option<Bytes>) {
         pending().await
     }
 

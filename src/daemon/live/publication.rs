@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{sync::watch, time::Instant};
 use vitrine_core::{
     engine::window::Snapshot, limits, media::Rendition, wire::m3u8::multivariant::Multivariant,
@@ -13,7 +14,7 @@ use vitrine_core::{
 
 use super::{
     epochs::Newest,
-    published::{Epoch, Master, Rendered, Shared, Text},
+    published::{Body, Epoch, Master, Rendered, Shared, Text},
 };
 
 /// The sending ends of everything a stream has published.
@@ -75,7 +76,15 @@ impl Publication {
     pub(super) fn opened(&mut self) {
         if self.epochs.last().is_some_and(|run| run.until.is_some()) {
             self.master.send_replace(None);
+            self.shared.thumbnail.store(None);
         }
+    }
+
+    /// Takes a still, a JPEG. It stays until the next, or another broadcast.
+    pub(super) fn thumbnail(&mut self, still: Bytes) {
+        self.shared
+            .thumbnail
+            .store(Some(Arc::new(Body::new(still))));
     }
 
     /// Takes the multivariant playlist of an epoch.

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
@@ -161,6 +161,8 @@ pub(super) struct Shared {
     pub(super) master: watch::Receiver<Option<Arc<Master>>>,
     /// Newest last; changes when an epoch or a rendition begins or is dropped.
     pub(super) epochs: ArcSwap<Vec<Epoch>>,
+    /// The last still.
+    pub(super) thumbnail: ArcSwapOption<Body>,
     pub(super) status: Mutex<Status>,
     waiters: AtomicUsize,
     requests: AtomicU64,
@@ -179,6 +181,7 @@ impl Shared {
             inbox,
             master,
             epochs: ArcSwap::default(),
+            thumbnail: ArcSwapOption::empty(),
             status: Mutex::default(),
             waiters: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
@@ -232,6 +235,11 @@ impl Live {
         let epoch = epochs.iter().find(|known| known.number == epoch)?;
         let (_, versions) = (epoch.renditions.iter()).find(|(name, _)| *name == rendition)?;
         Some(versions.clone())
+    }
+
+    /// The last still of the broadcast, a JPEG; `None` before the first.
+    pub fn thumbnail(&self) -> Option<Arc<Body>> {
+        self.0.thumbnail.load_full()
     }
 
     /// The newest version of every rendition of every epoch that is still fetchable, oldest epoch first.

@@ -9,8 +9,9 @@ use std::{
 };
 
 use vitrine_core::{
+    engine::stream::Source,
     limits,
-    media::{Config, Kind, WallTime},
+    media::{Config, Kind, Rendition, WallTime},
     wire::m3u8::multivariant::Multivariant,
 };
 
@@ -69,6 +70,28 @@ impl Session {
     }
 }
 
+/// Why nothing is encoded of a stream, in words for who runs the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untranscoded {
+    /// It is switched off.
+    #[error("transcode.enabled is false: everything is passed through as it is")]
+    Disabled,
+    /// It is not there.
+    #[error(
+        "this build has no encoders (feature \"transcode\"): everything is passed through as it is"
+    )]
+    Unbuilt,
+    /// Every stream that may be encoded is.
+    #[error(
+        "as many streams as transcode.max_streams allows are encoded already: this one is passed through as it is; \
+         to encode it, publish again when another has ended, or raise transcode.max_streams"
+    )]
+    Full,
+    /// The encoders failed before anything could be shown.
+    #[error("encoding failed: the source is passed through as it is; the log tells why")]
+    Failed,
+}
+
 /// Everything that is told.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -80,6 +103,10 @@ pub struct Status {
     pub tracks: BTreeMap<Kind, Config>,
     /// What the newest multivariant playlist says: bandwidths and frame rates.
     pub presentation: Option<std::sync::Arc<Multivariant>>,
+    /// Where the renditions of the newest epoch, of this number, come from.
+    pub sources: Option<(u64, BTreeMap<Rendition, Source>)>,
+    /// Whether renditions are encoded of what the latest publisher sends; `None` before the first.
+    pub transcoding: Option<Result<(), Untranscoded>>,
     /// What comes in.
     pub input: Meter,
     /// Receipt of a part's last frame to its publication.

@@ -20,6 +20,7 @@ use vitrine_core::{
         stream::{End, Input, Notice, Output, Settings, Stream},
     },
     limits,
+    media::Kind,
     wire::flv,
 };
 use vitrine_runtime::clock::Clock;
@@ -33,7 +34,7 @@ use super::{
     publication::Publication,
     published::Shared,
     publisher::{Held, Message},
-    status::{Session, State},
+    status::{Session, State, Untranscoded},
 };
 
 /// The state of the task.
@@ -121,7 +122,12 @@ impl Task {
                         None => pending().await,
                     }
                 } => self.expire().await,
-                encoded = self.encoders.next() => self.encoded(encoded).await,
+                (encoded, still) = self.encoders.next() => {
+                    if let Some(still) = still {
+                        self.publication.thumbnail(still);
+                    }
+                    self.encoded(encoded).await;
+                }
                 // Before the end of the publish: what was sent before it is in the inbox by then.
                 Some(message) = self.inbox.recv() => {
                     self.shared.take_up(Some(self.received(&message)));
@@ -204,6 +210,7 @@ impl Task {
                     .is_some_and(|(held, _)| held.session == session)
                 {
                     self.count(&item);
+                    self.glance(&item);
                     self.push(Input::Media { session, item }, Some(received))
                         .await;
                 }
@@ -239,10 +246,10 @@ impl Task {
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
         }
-        let ladder = self.encoders.admit(claim.ladder).unwrap_or_else(|full| {
-            self.say(&full);
-            None
-        });
+        let ladder = self.encoders.admit(claim.ladder);
+        if let Err(full @ Untranscoded::Full) = &ladder {
+            self.say(full);
+        }
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
@@ -252,6 +259,7 @@ impl Task {
         {
             let mut status = self.shared.status();
             status.tracks.clear();
+            status.transcoding = Some(ladder.map(|_| ()));
             status.session = Some(Session::new(claim, now.wall));
         }
         self.publication.opened();
@@ -259,7 +267,7 @@ impl Task {
             session,
             epoch,
             named,
-            ladder,
+            ladder: ladder.ok(),
         };
         self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
@@ -326,6 +334,17 @@ impl Task {
         }
     }
 
+    /// Of what can be played there are stills.
+    fn glance(&mut self, item: &flv::Item) {
+        let flv::Item::Frame(key) = item else { return };
+        if key.kind == Kind::Video && key.sync && self.publication.ready() {
+            let config = self.shared.status().tracks.get(&Kind::Video).cloned();
+            if let Some(config) = config {
+                self.encoders.glance(&config, key);
+            }
+        }
+    }
+
     /// Tells the operator and the broadcaster.
     fn say(&self, words: &dyn std::fmt::Display) {
         tracing::warn!(stream = %self.shared.id, "{words}");
@@ -338,7 +357,7 @@ impl Task {
         let known = self.publication.newest().map(|newest| newest.number);
         // What another process left was counted by it.
         let counted = known.is_none() && self.session == 0;
-        let (mut parts, mut lag_ms) = (false, None);
+        let (mut parts, mut lag_ms, mut sources) = (false, None, false);
         while let Some(output) = self.stream.poll() {
             match output {
                 Output::Presentation(presentation) => {
@@ -348,6 +367,7 @@ impl Task {
                             .remember(&self.shared.id, presentation.epoch)
                             .await;
                     }
+                    sources = true;
                     self.shared.status().presentation = Some(presentation.clone());
                     self.publication.presentation(presentation);
                 }
@@ -370,7 +390,10 @@ impl Task {
                         }
                     }
                 }
-                Output::Feed(feeds) => self.refused.extend(self.encoders.feed(feeds)),
+                Output::Feed(feeds) => {
+                    sources = true;
+                    self.refused.extend(self.encoders.feed(feeds));
+                }
                 Output::Ended { epoch } => {
                     self.publication
                         .ended(epoch, Instant::now(), self.held.is_some());
@@ -384,6 +407,10 @@ impl Task {
                         metrics::counter!("vitrine_starvations_total").increment(1);
                         self.shared.status().starving = true;
                     }
+                    if let Notice::Unencoded = notice {
+                        self.shared.status().transcoding = Some(Err(Untranscoded::Failed));
+                    }
+                    sources = true;
                     match notice {
                         Notice::Joined => tracing::info!(stream = %self.shared.id, "{notice}"),
                         _ => tracing::warn!(stream = %self.shared.id, "{notice}"),
@@ -397,6 +424,9 @@ impl Task {
         {
             let mut status = self.shared.status();
             status.state = self.state();
+            if let Some(sources) = sources.then(|| self.stream.sources()).flatten() {
+                status.sources = Some(sources);
+            }
             if let Some(received) = received.filter(|_| parts) {
                 let latency = received.elapsed();
                 status.latency.add(latency);

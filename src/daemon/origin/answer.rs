@@ -115,6 +115,9 @@ impl Cache {
     /// Of the multivariant playlist: a new epoch must be found soon.
     pub const MULTIVARIANT: Self = Self::Seconds(1);
 
+    /// Of the last still: as long as there is no other.
+    pub const THUMBNAIL: Self = Self::Seconds(5);
+
     /// Of what was asked for wrongly (400, 416).
     pub const BAD_REQUEST: Self = Self::Seconds(1);
 
@@ -153,6 +156,7 @@ mod tests {
             (Cache::playlist(2, true, false), "max-age=12"),
             (Cache::playlist(2, false, true), "max-age=60"),
             (Cache::playlist(2, true, true), "max-age=60"),
+            (Cache::THUMBNAIL, "max-age=5"),
             (Cache::Immutable, "max-age=31536000, immutable"),
             (Cache::Never, "no-store"),
         ] {

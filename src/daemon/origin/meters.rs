@@ -15,6 +15,7 @@ use super::{answer::Error, body::Body};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Multivariant,
+    Thumbnail,
     Playlist,
     Init,
     Segment,
@@ -28,8 +29,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Multivariant,
+        Self::Thumbnail,
         Self::Playlist,
         Self::Init,
         Self::Segment,
@@ -43,6 +45,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Multivariant => "multivariant",
+            Self::Thumbnail => "thumbnail",
             Self::Playlist => "playlist",
             Self::Init => "init",
             Self::Segment => "segment",

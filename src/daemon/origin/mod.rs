@@ -42,7 +42,7 @@ use self::{
 };
 use crate::live::{
     Live, Registry,
-    published::{Rendered, Text},
+    published::{self, Rendered, Text},
     status::State,
 };
 
@@ -161,6 +161,7 @@ impl Origin {
         live.count_request();
         match route.resource {
             Resource::Multivariant => multivariant(asked, &live, due).await,
+            Resource::Thumbnail => thumbnail(&live),
             Resource::Media {
                 epoch,
                 rendition,
@@ -200,6 +201,7 @@ impl Resource {
     fn kind(self) -> Kind {
         match self {
             Self::Multivariant => Kind::Multivariant,
+            Self::Thumbnail => Kind::Thumbnail,
             Self::Media {
                 item: Item::Playlist,
                 ..
@@ -238,6 +240,17 @@ async fn multivariant(asked: Asked<'_>, live: &Live, due: &mut Due) -> Result<Fo
         }
     };
     Ok(text(asked, &ready.text, Cache::MULTIVARIANT))
+}
+
+fn thumbnail(live: &Live) -> Result<Found, Error> {
+    let still = live.thumbnail().ok_or(Error::NotFound)?;
+    Ok(Found {
+        media_type: "image/jpeg",
+        etag: tag(&still),
+        cache: Cache::THUMBNAIL,
+        coding: Coding::Ranges,
+        content: Content::Whole(still.bytes.clone()),
+    })
 }
 
 async fn playlist(
@@ -348,12 +361,15 @@ fn text(asked: Asked<'_>, text: &Text, cache: Cache) -> Found {
     };
     Found {
         media_type: "application/vnd.apple.mpegurl",
-        etag: HeaderValue::from_maybe_shared(body.etag.clone())
-            .expect("hexadecimal digits in quotes"),
+        etag: tag(body),
         cache,
         coding,
         content: Content::Whole(body.bytes.clone()),
     }
+}
+
+fn tag(body: &published::Body) -> HeaderValue {
+    HeaderValue::from_maybe_shared(body.etag.clone()).expect("hexadecimal digits in quotes")
 }
 
 /// Media types of the Apple authoring specification: initialization segments by kind, media segments `video/iso.segment`;

@@ -21,6 +21,8 @@ pub struct Route<'a> {
 pub enum Resource {
     /// `index.m3u8`: the stable address.
     Multivariant,
+    /// `thumbnail.jpg`: the last still.
+    Thumbnail,
     /// `<epoch>/<rendition>/...`
     Media {
         /// First path segment.
@@ -50,7 +52,11 @@ impl<'a> Route<'a> {
     pub fn parse(path: &'a str) -> Option<Self> {
         let (stream, rest) = path.split_once('/')?;
         let resource = match rest.split_once('/') {
-            None => (rest == "index.m3u8").then_some(Resource::Multivariant)?,
+            None => match rest {
+                "index.m3u8" => Resource::Multivariant,
+                "thumbnail.jpg" => Resource::Thumbnail,
+                _ => return None,
+            },
             Some((epoch, rest)) => {
                 let (rendition, name) = rest.split_once('/')?;
                 Resource::Media {
@@ -134,7 +140,9 @@ mod tests {
             ),
             ("demo", None),
             ("demo/", None),
-            ("demo/thumbnail.jpg", None),
+            ("demo/thumbnail.jpg", Some(Resource::Thumbnail)),
+            ("demo/1767268800/thumbnail.jpg", None),
+            ("demo/thumbnail.jpeg", None),
             ("demo/timeline.json", None),
             ("demo/1767268800/index.m3u8", None),
             ("demo/01767268800/high/index.m3u8", None),

@@ -560,10 +560,16 @@ async fn w5_every_path_in_every_state_says_how_long_it_may_be_kept() {
         ("/live/demo/7/low/index.m3u8", MISSING, MISSING),
         ("/live/demo/6/high/index.m3u8", MISSING, MISSING),
         ("/live/nobody/index.m3u8", MISSING, MISSING),
-        ("/live/demo/thumbnail.jpg", MISSING, MISSING),
+        (
+            "/live/demo/thumbnail.jpg",
+            (200, "max-age=5"),
+            (200, "max-age=5"),
+        ),
+        ("/live/nobody/thumbnail.jpg", MISSING, MISSING),
         ("/live/", MISSING, MISSING),
     ];
     let mut stage = live();
+    stage.thumbnail(b"still");
     for ended in [false, true] {
         if ended {
             stage.end(7, false);
@@ -607,4 +613,53 @@ async fn p12_nothing_says_when_it_was_last_modified() {
             );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_thumbnail_is_the_last_still_and_stays_until_another_broadcast() {
+    let path = "/live/demo/thumbnail.jpg";
+    let mut stage = live();
+    let none = get(&stage, path).await;
+    assert_eq!(
+        (none.status(), none.header("cache-control")),
+        (404, "max-age=1")
+    );
+    stage.thumbnail(b"first still");
+    let first = get(&stage, path).await;
+    assert_eq!((first.status(), first.text()), (200, "first still"));
+    for (name, value) in [
+        ("content-type", "image/jpeg"),
+        ("cache-control", "max-age=5"),
+        ("content-length", "11"),
+        ("accept-ranges", "bytes"),
+        ("vary", ""),
+        ("access-control-allow-origin", "*"),
+    ] {
+        assert_eq!(first.header(name), value, "{name}");
+    }
+    let etag = first.header("etag");
+    assert!(etag.starts_with('"'), "strong: {etag}");
+    let head = send(&stage, "HEAD", path, &[]).await;
+    assert_eq!((head.status(), head.body.len()), (200, 0));
+    assert_eq!(head.head.headers(), first.head.headers());
+    let known = [("if-none-match", etag)];
+    let same = send(&stage, "GET", path, &known).await;
+    assert_eq!((same.status(), same.body.len()), (304, 0));
+    assert_eq!(send(&stage, "POST", path, &[]).await.status(), 405);
+    let queried = get(&stage, "/live/demo/thumbnail.jpg?t=1").await;
+    assert_eq!(queried.status(), 200);
+
+    stage.thumbnail(b"second still");
+    let second = send(&stage, "GET", path, &known).await;
+    assert_eq!((second.status(), second.text()), (200, "second still"));
+
+    stage.state(State::Ended);
+    stage.end(7, false);
+    assert_eq!(get(&stage, path).await.status(), 200, "in retention");
+    stage.opened();
+    assert_eq!(get(&stage, path).await.status(), 404, "another broadcast");
+    assert_eq!(
+        get(&stage, "/live/nobody/thumbnail.jpg").await.status(),
+        404
+    );
 }

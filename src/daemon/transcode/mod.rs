@@ -52,6 +52,7 @@ use pipeline::Pipeline;
 use rung::Stream;
 pub use settings::{Encoder, Preset, Settings, UnknownName};
 use thumbnail::Thumbnails;
+pub use thumbnail::still;
 
 /// The transcoder of one stream. Dropping it ends its threads: what they have not handed back is lost.
 #[derive(Debug)]

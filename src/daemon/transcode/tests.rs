@@ -1,5 +1,6 @@
 mod bench;
 mod source;
+mod still;
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,16 @@
 //! A still of the broadcast, every five seconds of media: JPEG, short side 480 at most, pixels square.
 //!
 //! Made in the decoder's thread of a picture that is there anyway; whoever wants it finds the last one. One that cannot be
-//! made is left out, and the broadcast does not notice.
+//! made is left out, and the broadcast does not notice. Where nothing is decoded anyway, a key frame is, by [`still`].
 
 use bytes::Bytes;
 use ffmpeg_next::{Error, Packet, codec, encoder, format::Pixel, frame::Video, picture, threading};
 use tokio::sync::watch;
+use vitrine_core::media::{Config, Sample};
 
 use super::{
     cadence::SECOND,
+    decode::Decoder,
     ffi,
     scale::{Range, Scaler},
 };
@@ -81,6 +83,30 @@ impl Thumbnails {
         opened.receive_packet(&mut packet)?;
         Ok(Bytes::copy_from_slice(packet.data().unwrap_or_default()))
     }
+}
+
+/// A still of `key`, a sync sample of a source of `config`, as a transcoder would make it; `None` of what cannot be
+/// decoded. Takes the time of a picture to decode, on the caller's thread.
+pub fn still(config: &Config, key: Bytes) -> Option<Bytes> {
+    super::prepare();
+    let (out, still) = watch::channel(None);
+    let mut thumbnails = Thumbnails::new(out);
+    let sample = Sample {
+        dts: 0,
+        composition_offset: 0,
+        duration: 0,
+        sync: true,
+        data: key,
+    };
+    let shown = &mut |picture: Video| thumbnails.consider(&picture, 0);
+    match Decoder::open(config) {
+        Ok(mut decoder) => {
+            decoder.decode(&sample, shown);
+            decoder.drain(shown);
+        }
+        Err(error) => tracing::debug!("no thumbnail: {error}"),
+    }
+    still.borrow().clone()
 }
 
 /// Even, no larger than the picture, and in the shape that it is shown in.

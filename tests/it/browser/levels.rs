@@ -219,7 +219,9 @@ fn the_verdict_can_be_against() {
     };
     assert_eq!(good.broken(), Vec::<String>::new());
     let bad: [fn(&mut Seen); 9] = [
-        |seen| drop(seen.levels.pop()),
+        |seen| {
+            seen.levels.pop();
+        },
         |seen| seen.switches[1].after_ms = None,
         |seen| seen.switches[1].stays = false,
         |seen| seen.next_level.stalls = 1,

@@ -353,7 +353,7 @@ mod tests {
     fn rendition(factor: usize) -> Facts {
         let picture = |index: usize| Picture {
             pts: index as f64 / 10.0,
-            key: index % 10 == 0,
+            key: index.is_multiple_of(10),
             bytes: 100,
         };
         let cut = |msn: u64| Cut {
@@ -413,7 +413,8 @@ mod tests {
 
     #[test]
     fn what_breaks_a_rule_is_noticed() {
-        let spoils: [(&str, fn(&mut Facts)); 14] = [
+        type Spoil = fn(&mut Facts);
+        let spoils: [(&str, Spoil); 14] = [
             ("a key frame that is none", |facts| {
                 facts.runs[0].pictures[10].key = false
             }),

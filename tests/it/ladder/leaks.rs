@@ -132,7 +132,7 @@ fn has_ended(stream: &Value) -> bool {
 fn publish(address: SocketAddr, key: &str, tags: &[flv::Tag], way: usize) {
     let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
     assert_eq!(status.code, "NetStream.Publish.Start");
-    let until = if way % 2 == 0 {
+    let until = if way.is_multiple_of(2) {
         tags.len()
     } else {
         tags.len() * 3 / 4

@@ -7,6 +7,7 @@ use crate::{
     engine::{
         ladder::{Failure, Ladder},
         plan::Obstacle,
+        stream::Source as Made,
     },
     media::{Kind, Segment},
 };
@@ -88,6 +89,18 @@ fn what_cannot_be_passed_through_is_encoded_on_a_grid() {
         max_ms: 2_000,
     };
     assert_eq!(rig.notices, [Notice::Encoded(obstacle)]);
+    let encoded = |because| Made::Encoded {
+        because,
+        lost: None,
+    };
+    let sources = [
+        (Rendition::High, encoded(Some(obstacle))),
+        (Rendition::Mid, encoded(None)),
+        (Rendition::Low, encoded(None)),
+        (Rendition::Audio, Made::Passthrough),
+    ];
+    let (_, told) = rig.stream.sources().expect("in grace");
+    assert_eq!(told, sources.into());
     assert!(rig.multivariant().independent_segments);
     let renditions = rig
         .multivariant()
@@ -186,6 +199,17 @@ fn a_rung_that_fails_goes_on_with_gaps_that_never_share_a_segment_with_media() {
     }
     let high = segments(&rig, Rendition::High);
     assert!(high.iter().all(|segment| gaps(segment) == 0));
+    let source = |rig: &Rig, rendition| rig.stream.sources().expect("live").1[&rendition];
+    assert_eq!(source(&rig, Rendition::High), Made::Passthrough);
+    let because = None;
+    let lost = Some(Failure::Late);
+    let encoded = |lost| Made::Encoded { because, lost };
+    assert_eq!(source(&rig, Rendition::Low), encoded(lost));
+    rig.close(End::Lost);
+    rig.pass(1_000);
+    rig.encoders.hanging = false;
+    rig.broadcast(&large(Source::usual()), 3);
+    assert_eq!(source(&rig, Rendition::Low), encoded(None), "it returns");
 }
 
 #[test]
