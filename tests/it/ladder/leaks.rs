@@ -1,6 +1,6 @@
 //! What begins and ends often leaves nothing behind: threads, descriptors and renditions are as many as before.
 
-use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -57,19 +57,10 @@ async fn twenty_starts_and_stops_of_three_streams_leave_nothing_behind() {
     let tags = spawn_blocking(|| flv::read(SMALL.file()).expect("made just now"));
     let tags = Arc::new(tags.await.expect("made"));
     let daemon = Daemon::start(&config(&STREAMS).publish("grace = \"300ms\""));
-    let _turn = TURN
-        .acquire_many(AT_ONCE as u32)
-        .await
-        .expect("never closed");
     // What the first use of anything brings, once and for all, was not left behind.
-    round(&daemon, &tags, 0).await;
+    rounds(&daemon, &tags, 0..1).await;
     let before = settled(&daemon, None).await;
-    let mut most = before;
-    for number in 1..=ROUNDS {
-        let during = round(&daemon, &tags, number).await;
-        most.threads = most.threads.max(during.threads);
-        most.descriptors = most.descriptors.max(during.descriptors);
-    }
+    let most = rounds(&daemon, &tags, 1..ROUNDS + 1).await;
     assert!(
         most.threads > before.threads && most.descriptors > before.descriptors,
         "nothing was encoded: {before:?}, at most {most:?}"
@@ -82,6 +73,19 @@ async fn twenty_starts_and_stops_of_three_streams_leave_nothing_behind() {
     );
     let written = daemon.written();
     assert!(!written.contains("panicked"), "{written}");
+}
+
+/// The most that the daemon held in any of these rounds.
+async fn rounds(daemon: &Daemon, tags: &Arc<Vec<flv::Tag>>, numbers: Range<usize>) -> Held {
+    let turn = TURN.acquire_many(AT_ONCE as u32).await;
+    let _turn = turn.expect("never closed");
+    let mut most = Held::by(daemon.pid());
+    for number in numbers {
+        let during = round(daemon, tags, number).await;
+        most.threads = most.threads.max(during.threads);
+        most.descriptors = most.descriptors.max(during.descriptors);
+    }
+    most
 }
 
 /// Three streams at once, each ending in its own way, some in the middle; until nothing of them goes on. What the daemon
