@@ -24,8 +24,10 @@ import { ageMs, readCounter } from "../browser/counter.mjs";
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const SETTLE_S = 20; // catching up at 1.5 times from three target durations behind takes less
-const GLASS_BAR_MS = { glass: 1000, ladder: 1300 };
-const TRANSCODE = { glass: "transcode.enabled = false", ladder: "transcode.enabled = true\nladder.default.high.pass = false" };
+const GLASS = {
+  glass: { picture: "passed through", transcode: "transcode.enabled = false", barMs: 1000 },
+  ladder: { picture: "all three renditions encoded", transcode: "transcode.enabled = true\nladder.default.high.pass = false", barMs: 1300 },
+};
 const SETTINGS = [
   { player: "hls.js alone", page: "bare.html", rate: 1 },
   { player: "hls.js alone", page: "bare.html", rate: 1.5 },
@@ -41,35 +43,36 @@ if (!["all", "edge", "glass", "ladder"].includes(what) || !(Number(seconds) > 0)
 console.log(`date ${new Date().toISOString()}, ${os.cpus().length} cores (${os.cpus()[0].model}), ${load()}`);
 console.log(`command: node tests/proof/latency.mjs ${process.argv.slice(2).join(" ")}`);
 if (what === "all" || what === "edge") edge();
-if (what !== "edge") await glass(what === "ladder" ? "ladder" : "glass");
+if (what !== "edge") await glass(GLASS[what] ?? GLASS.glass);
 
 function edge() {
   const run = spawnSync("cargo", ["bench", "--quiet", "--bench", "proof", "--", "edge_delay"], { cwd: ROOT, stdio: "inherit" });
   if (run.status !== 0) process.exit(1);
 }
 
-async function glass(mode) {
+async function glass({ picture, transcode, barMs }) {
   const folder = await mkdtemp(path.join(os.tmpdir(), "vitrine-latency-"));
   const children = [];
   try {
     await cp(path.join(ROOT, "examples/player"), folder, { recursive: true });
     await writeFile(path.join(folder, "bare.html"), '<!doctype html><video muted autoplay playsinline></video><script src="hls.min.js"></script>');
-    const doors = await startDaemon(folder, children, TRANSCODE[mode]);
+    const doors = await startDaemon(folder, children, transcode);
     const card = spawn(path.join(ROOT, "conf/testcard.sh"), ["-f", "flv", `rtmp://${doors.rtmp}/live/latency-key`], { stdio: ["ignore", "ignore", "inherit"] });
     children.push(card);
     await live(`http://${doors.http}/live/card/index.m3u8`);
     const version = JSON.parse(await readFile(path.join(ROOT, "examples/node_modules/hls.js/package.json"), "utf8").catch(() => "{}")).version ?? "?";
-    console.log(`\nglass to glass, ${mode === "ladder" ? "all three renditions encoded" : "passed through"}, hls.js ${version}, 720p30, GOP 1 s, no B-frames, ${SETTLE_S} s to settle, then ${seconds} s\n`);
+    console.log(`\nglass to glass, ${picture}, hls.js ${version}, 720p30, GOP 1 s, no B-frames, ${SETTLE_S} s to settle, then ${seconds} s\n`);
     console.log("| player | catch-up rate, at most | lines seen | p50 ms | p95 ms | max ms | pictures read | stalls | hls.js says, ms | load | bar |");
     console.log("|-|-|-|-|-|-|-|-|-|-|-|");
-    for (const setting of SETTINGS) await watch(`http://${doors.http}`, setting, GLASS_BAR_MS[mode]);
+    for (const setting of SETTINGS) await watch(`http://${doors.http}`, setting, barMs);
   } finally {
     for (const child of children) child.kill("SIGTERM");
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Starts the daemon with these lines above all sections, on ports the system chose; resolves to `{ rtmp, http, control }`, host and port each. */
+/** Starts the daemon on ports the system chose, `transcode` above all sections of its configuration; resolves to
+ *  `{ rtmp, http, control }`, host and port each. */
 async function startDaemon(folder, children, transcode) {
   const config = path.join(folder, "vitrine.toml");
   const door = '\nlisten = "127.0.0.1:0"\n';
