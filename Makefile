@@ -32,7 +32,7 @@ run: build-release ## Run the daemon alone (CONFIG=conf/vitrine.toml)
 
 ##@ Build
 
-.PHONY: build build-release
+.PHONY: build build-release build-passthrough
 build: ## Build everything, tests included (debug)
 	@conf/install.sh build
 	cargo build --workspace --all-targets --locked
@@ -40,6 +40,10 @@ build: ## Build everything, tests included (debug)
 build-release: ## Build the daemon for use
 	@conf/install.sh build
 	cargo build --release --locked
+
+build-passthrough: ## The same without the ladder: needs no FFmpeg and links none (README: "Licence")
+	@conf/install.sh passthrough
+	cargo build --release --locked --no-default-features
 
 .PHONY: deb
 deb: build-release assets ## Debian package of the daemon, in target/debian
@@ -63,24 +67,24 @@ tests/browser/node_modules tests/oracle/node_modules: %/node_modules: %/package-
 
 # One group after another, each timed; the first that fails ends the run. Budget: 30 minutes cold on 2 cores.
 .PHONY: test
-test: ## Everything: set-up, build, lint, Rust tests, browser, corpora; prints minutes per group
+test: ## Everything: set-up, build, lint, Rust tests, without FFmpeg, browser, corpora; prints minutes per group
 	@report=
-	for group in setup build lint rust browser corpora; do
+	for group in setup build lint rust passthrough browser corpora; do
 		printf '\n== %s\n' "$$group"
 		began=$$SECONDS
 		status=0
 		$(MAKE) "test-$$group" || status=$$?
 		took=$$((SECONDS - began))
-		report+=$$(printf '  %-8s %2d min %02d s' "$$group" $$((took / 60)) $$((took % 60)))
+		report+=$$(printf '  %-11s %2d min %02d s' "$$group" $$((took / 60)) $$((took % 60)))
 		if ((status)); then
 			printf '\n%s  FAILED\n' "$$report"
 			exit "$$status"
 		fi
 		report+=$$'\n'
 	done
-	printf '\n%s  %-8s %2d min %02d s\nall groups passed\n' "$$report" total $$((SECONDS / 60)) $$((SECONDS % 60))
+	printf '\n%s  %-11s %2d min %02d s\nall groups passed\n' "$$report" total $$((SECONDS / 60)) $$((SECONDS % 60))
 
-.PHONY: test-setup test-build test-lint test-rust test-browser test-corpora
+.PHONY: test-setup test-build test-lint test-rust test-passthrough test-browser test-corpora
 test-setup:
 	@conf/install.sh test
 	$(MAKE) assets tests/browser/node_modules tests/oracle/node_modules
@@ -92,6 +96,12 @@ test-lint: lint
 
 test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and our own publisher
 	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser::
+
+test-passthrough: # the daemon without FFmpeg: what it links, what it refuses, and that it serves
+	@$(call need_tests,--no-default-features --test it passthrough::)
+	cargo clippy --no-default-features --all-targets --locked -- -D warnings
+	cargo test --no-default-features --locked --lib -- app::
+	cargo test --no-default-features --locked --test it -- passthrough:: conf:: control:: publish::
 
 test-browser: # a module of the integration tests
 	@$(call need_tests,--test it browser::)
@@ -182,4 +192,4 @@ clean: ## Remove everything that was built or fetched
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## "; print "usage: make <target>" }
 	/^##@/ { printf "\n%s\n", substr($$0, 5) }
-	/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	/^[a-z-]+:.*## / { printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -86,6 +86,7 @@ fn package(items: Vec<(u32, Item)>) -> Option<Arc<Snapshot>> {
             session: 1,
             epoch: 1,
             named: false,
+            ladder: None,
         },
     );
     for (ms, item) in items {

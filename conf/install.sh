@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Vitrine's make targets need, and nothing that is there already. Run it as often as you like.
 #
-#   conf/install.sh build|demo|test|proof|fuzz|deb [more groups]
+#   conf/install.sh passthrough|build|demo|test|proof|fuzz|deb [more groups]
 #   conf/install.sh --list           # what each group needs and whether this machine has it; installs nothing
 #
 # Each need is a check and the Debian/Ubuntu package that satisfies it. A check that passes is believed, wherever the
@@ -18,13 +18,31 @@ has_font() { [[ -n $(fc-match -f '%{file}' sans 2>/dev/null) ]]; }
 has_server() { has "$1" || [[ -x /usr/sbin/$1 ]]; } # a user's PATH may lack sbin
 has_nginx_rtmp() { [[ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ]]; }
 has_certificates() { [[ -s /etc/ssl/certs/ca-certificates.crt ]]; }
+has_library() { pkg-config --exists "$1" 2>/dev/null; }
+any() { # of these files is there
+    local file
+    for file; do [[ ! -e $file ]] || return 0; done
+    return 1
+}
+has_libclang() { # where bindgen looks for it, and the headers that go with it
+    [[ -n ${LIBCLANG_PATH:-} ]] ||
+        { any /usr/lib*/{,llvm-*/lib/,*/}libclang{,-[0-9]*}.so* && any /usr/lib*/{,llvm-*/lib/}clang/*/include/stddef.h; }
+}
 
 # check | package
-build='
+passthrough='
 has cc                  | build-essential
 has make                | make
-has pkg-config          | pkg-config
 has_certificates        | ca-certificates'
+
+build="$passthrough
+has pkg-config          | pkg-config
+has_libclang            | libclang-dev
+has_library libavcodec  | libavcodec-dev
+has_library libavformat | libavformat-dev
+has_library libavutil   | libavutil-dev
+has_library libswscale  | libswscale-dev
+has_library libswresample | libswresample-dev"
 
 demo="$build
 has ffmpeg              | ffmpeg
@@ -62,8 +80,8 @@ needs() { # the lines of the named groups, each once
     local group
     for group; do
         case $group in
-            build | demo | test | proof | fuzz | deb) printf '%s\n' "${!group}" ;;
-            *) die "no group called '$group'; the groups are build, demo, test, proof, fuzz and deb" ;;
+            passthrough | build | demo | test | proof | fuzz | deb) printf '%s\n' "${!group}" ;;
+            *) die "no group called '$group'; the groups are passthrough, build, demo, test, proof, fuzz and deb" ;;
         esac
     done | awk 'NF && !seen[$0]++'
 }
@@ -105,7 +123,7 @@ install_packages() {
 
 list() {
     local group check package
-    for group in build demo test proof fuzz deb; do
+    for group in passthrough build demo test proof fuzz deb; do
         printf '%s\n' "$group"
         while IFS='|' read -r check package; do
             # shellcheck disable=SC2086 # a check is a command and its arguments

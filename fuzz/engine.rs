@@ -119,6 +119,7 @@ impl Rig {
                     session: self.sessions,
                     epoch: epoch.into(),
                     named: epoch % 2 == 1,
+                    ladder: None,
                 });
             }
             Operation::Close { stopped, age } => self.push(Input::Close {

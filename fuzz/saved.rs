@@ -74,6 +74,7 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
             session,
             epoch,
             named: false,
+            ladder: None,
         },
     );
     // AVC and AAC at 48 kHz.

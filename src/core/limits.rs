@@ -37,6 +37,9 @@ pub const PROBE_ITEMS: usize = 4_096;
 pub const PROBE_SLACK_MS: i64 = 500;
 /// How long a session that has announced pictures may go without a sync sample before it begins without them.
 pub const SYNC_WAIT_MS: i64 = 10_000;
+/// How long encoders may owe the pictures before a cut until a rendition goes on without them: as long as the shortest
+/// target duration that passes anything through; players wait three.
+pub const LADDER_LATE: Duration = Duration::from_secs(2);
 /// Outputs of one input to a stream, before they are drained: a snapshot per rendition and a few words; more means that
 /// the driver broke the usage law.
 pub const STREAM_OUTPUTS: usize = 64;
@@ -187,3 +190,33 @@ pub const REFUSED_ADDRESSES_MAX: usize = 4096;
 /// Playback requests of one address under way at once; beyond, 503. Four for each of the 4096 viewers that may share a
 /// carrier's address: without it the streams of HTTP/2 would multiply what a limit on connections allows.
 pub const REQUESTS_PER_CLIENT_MAX: u32 = 16_384;
+
+// transcode
+
+/// Access units waiting for the decoder: what the longest probe holds, at 60 pictures per second, handed over at once.
+pub const TRANSCODE_FEEDS_MAX: usize = 512;
+/// Pictures waiting for one encoder: the jitter of encoding. Each is a whole picture, 1.4 MB at 720 lines.
+pub const TRANSCODE_PICTURES_MAX: usize = 4;
+/// Jobs waiting for one encoder, key frames among them, which are not shed; beyond, it is too late.
+pub const TRANSCODE_JOBS_MAX: usize = 16;
+/// How long, in sum, an encoder that is behind is waited for before its pictures are shed: what comes in a burst, as the
+/// probe's hold does, is encoded whole.
+pub const TRANSCODE_PATIENCE: Duration = Duration::from_secs(2);
+/// What of the time that passes comes back as patience: one part in so many.
+pub const TRANSCODE_PATIENCE_REGAINED: u32 = 20;
+/// Without a picture done in spite of work, after which an encoder counts as hung.
+pub const TRANSCODE_WATCHDOG: Duration = Duration::from_secs(2);
+/// How often an encoder at work is looked after while nothing else comes.
+pub const TRANSCODE_WATCH: Duration = Duration::from_millis(100);
+/// Key frames asked for and not yet due: the segments and parts of the longest hold.
+pub const TRANSCODE_KEYS_MAX: usize = 64;
+/// Pixels of a picture that is decoded: 4K in any shape. A decoder may hold 17 of them, 12 MB each.
+pub const TRANSCODE_PIXELS_MAX: u32 = 4096 * 2304;
+/// Access units in a row that gave no picture, after which the source counts as undecodable: some seconds.
+pub const TRANSCODE_FUTILE_MAX: u32 = 300;
+/// Access units and words from all encoders of a stream that wait for its task: some 2 s of three renditions.
+pub const TRANSCODE_ENCODED_MAX: usize = 256;
+/// Lines of FFmpeg's log that one thread may say in [`FFMPEG_LOG_INTERVAL`]; a broken stream has several per picture.
+pub const FFMPEG_LOG_LINES_MAX: u32 = 20;
+/// See [`FFMPEG_LOG_LINES_MAX`].
+pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@
 //!
 //! | module | holds |
 //! |-|-|
+//! | `transcode` | decoding, scaling and encoding of the ladder (feature `transcode`); the only place that names `ffmpeg_next` |
 //! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
 //! | [`ingest`], [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
 //! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
@@ -46,3 +47,5 @@ pub mod control;
 pub mod ingest;
 pub mod live;
 pub mod origin;
+#[cfg(feature = "transcode")]
+pub mod transcode;

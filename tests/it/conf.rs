@@ -116,6 +116,31 @@ fn more_connections_than_descriptors_end_with_64() {
     );
 }
 
+#[cfg(feature = "transcode")]
+#[test]
+fn an_encoder_that_the_machine_lacks_is_told_before_a_port_is_bound() {
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        return; // it has this one
+    }
+    let folder = tempfile::tempdir().expect("a test folder can be written");
+    let data = folder.path().join("data");
+    let output = vitrine(
+        &[],
+        &[
+            ("VITRINE_DATA_DIR", &data.to_string_lossy()),
+            ("VITRINE_TRANSCODE_ENCODER", "h264_nvenc"),
+            ("VITRINE_RTMP_LISTEN", "127.0.0.1:0"),
+            ("VITRINE_HTTP_LISTEN", "127.0.0.1:0"),
+            ("VITRINE_CONTROL_LISTEN", "127.0.0.1:0"),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    let told = text(&output.stderr);
+    let expect = "vitrine: transcode.encoder: the encoder h264_nvenc does not open: ";
+    assert!(told.lines().any(|line| line.starts_with(expect)), "{told}");
+}
+
 #[test]
 fn help_and_version_are_answered() {
     let help = vitrine(&["--help"], &[]);

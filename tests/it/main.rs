@@ -19,6 +19,7 @@
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
+//! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
 //! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
@@ -41,6 +42,8 @@ mod logs;
 mod metrics;
 mod oracle;
 mod package;
+#[cfg(not(feature = "transcode"))]
+mod passthrough;
 mod probe;
 mod publish;
 mod publisher;

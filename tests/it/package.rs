@@ -167,6 +167,24 @@ fn the_container_is_built_from_what_is_there() {
 }
 
 #[test]
+fn the_container_has_the_libraries_of_ffmpeg_that_the_daemon_links() {
+    let text = fs::read_to_string(root().join("conf/Containerfile")).expect("the file");
+    let (_, stage) = text.rsplit_once("FROM ").expect("a last stage");
+    let mut readelf = Command::new("readelf");
+    let binary = env!("CARGO_BIN_EXE_vitrine");
+    let read = run(readelf.args(["--dynamic", "--wide", binary]));
+    let read = String::from_utf8_lossy(&read.stdout);
+    let needed = read.lines().filter(|line| line.contains("(NEEDED)"));
+    // In the container they are Debian 12's, whatever their version is here.
+    let names = needed.filter_map(|line| line.rsplit_once('[')?.1.split_once(".so"));
+    for (name, _) in
+        names.filter(|(name, _)| name.starts_with("libav") || name.starts_with("libsw"))
+    {
+        assert!(stage.contains(&format!(" {name}")), "{name}\n{stage}");
+    }
+}
+
+#[test]
 fn the_package_installs_starts_stops_and_purges() {
     let folder = TempDir::new().expect("a folder");
     let deb = package(folder.path());

@@ -3,11 +3,14 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    output::Output,
+    ladder::{Encoded, Failure, Feed, Rung},
+    output::{Notice, Output},
     packager::{Anchor, Packager},
-    probe::{Plan, same_shape},
+    plan::{Plan, same_shape},
+    presentation::Promises,
+    rung::Cutter,
     saved::{self, Saved},
-    segmenter::{Segmenter, Step},
+    segmenter::{Op, Segmenter, Step},
     timeline::Timeline,
 };
 use crate::{
@@ -15,10 +18,7 @@ use crate::{
     media::{Config, Kind, MediaTime, Now, Rendition, Sample, Timescale, WallTime},
     wire::{
         flv::Frame,
-        m3u8::{
-            media::Report,
-            multivariant::{Multivariant, Variant},
-        },
+        m3u8::{media::Report, multivariant::Multivariant},
     },
 };
 
@@ -29,14 +29,27 @@ pub(super) struct Epoch {
     began: Duration,
     plan: Plan,
     segmenter: Segmenter,
+    /// Of the sound, and of pictures that are passed through.
     packagers: Vec<Packager>,
+    /// Of pictures that come back from encoders.
+    rungs: Vec<Cutter>,
+    /// What the encoders are given next.
+    feeds: Vec<Feed>,
+    /// Renditions whose encoders failed, in words.
+    lost: Vec<Notice>,
+    /// Whether the open part has pictures.
+    filled: bool,
+    /// What time it is (monotonic).
+    clock: Duration,
+    /// Wanted length of the lists.
+    length: MediaTime,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
     /// Program date-time is counted from the number, by media time alone: the same in every origin that is told the same.
     /// Otherwise from the arrival of each session's first media.
     named: bool,
     anchor: Anchor,
-    bitrate: Bitrate,
+    promises: Promises,
     presentation: Option<Arc<Multivariant>>,
     last_arrival: Duration,
     /// Where media stood, and when, as starvation began.
@@ -63,20 +76,29 @@ impl Epoch {
             plan.audio.as_ref(),
             plan.frame_ticks,
         );
+        let passed = plan.video.as_ref().filter(|_| plan.passes);
         let tracks = [
-            (Rendition::High, &plan.video),
-            (Rendition::Audio, &plan.audio),
+            (Rendition::High, passed),
+            (Rendition::Audio, plan.audio.as_ref()),
         ];
         let packagers = tracks
             .into_iter()
-            .filter_map(|(rendition, config)| config.clone().map(|config| (rendition, config)))
+            .filter_map(|(rendition, config)| config.cloned().map(|config| (rendition, config)))
             .map(|(rendition, config)| Packager::new(rendition, config, plan.constants, length))
             .collect();
-        let epoch = Self {
+        let mut epoch = Self {
             number,
             began,
             segmenter: Segmenter::new(plan.clone()),
             packagers,
+            rungs: { plan.rungs.iter() }
+                .map(|rung| Cutter::new(rung.rendition))
+                .collect(),
+            length,
+            clock: began,
+            feeds: Vec::new(),
+            lost: Vec::new(),
+            filled: false,
             pending: Vec::new(),
             named,
             anchor: Anchor {
@@ -88,7 +110,7 @@ impl Epoch {
                     arrived.wall
                 },
             },
-            bitrate: Bitrate::default(),
+            promises: Promises::default(),
             presentation: None,
             last_arrival: arrived.mono,
             starving_since: None,
@@ -97,18 +119,18 @@ impl Epoch {
             steps: Vec::new(),
             plan,
         };
+        epoch.feed_source();
         (epoch, timeline)
     }
 
-    /// The epoch at rest, [flushed](Self::flush) and without a session, which lives on for `grace`. `None` while no
+    /// The epoch at rest, at [rest](Self::rest) and without a session, which lives on for `grace`. `None` while no
     /// rendition has been shown.
     pub(super) fn save(&self, now: Now, grace: Duration) -> Option<Saved> {
-        let shown = |packager: &Packager| packager.window().edge().is_some();
-        if !self.packagers.iter().all(shown) {
+        if !self.is_shown() {
             return None;
         }
         let mut media = Vec::new();
-        let tracks: Option<Vec<_>> = (self.packagers.iter())
+        let tracks: Option<Vec<_>> = (self.packagers())
             .map(|packager| packager.save(&mut media))
             .collect();
         let (since, from) = self
@@ -122,11 +144,7 @@ impl Epoch {
             owed_ms: u64::try_from(grown_ms - self.end().ms()).unwrap_or(0),
             named: self.named,
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
-            bitrate: (
-                self.bitrate.bandwidth,
-                self.bitrate.average,
-                self.bitrate.measured_msn,
-            ),
+            bitrates: self.promises.save(),
             plan: self.plan.save(),
             cuts: self.segmenter.save()?,
             tracks: tracks?,
@@ -159,13 +177,14 @@ impl Epoch {
         let packagers = (head.tracks.into_iter())
             .map(|track| Packager::restore(track, constants, &mut media))
             .collect::<Result<Vec<_>, _>>()?;
-        let [video, audio] = [Kind::Video, Kind::Audio].map(|kind| {
-            let mut of_kind = packagers.iter().filter(|packager| packager.kind() == kind);
-            (of_kind.next(), of_kind.next())
-        });
-        let ((video, None), (audio, None)) = (video, audio) else {
-            return Err(saved::contradiction("two tracks of a kind"));
+        let of = |rendition| {
+            let mut found = packagers.iter().filter(|it| it.rendition() == rendition);
+            (found.next(), found.next().is_none())
         };
+        let (video, audio) = (of(Rendition::High), of(Rendition::Audio));
+        let alone = Rendition::ALL.into_iter().all(|rendition| of(rendition).1);
+        saved::hold(alone, "a rendition twice")?;
+        let (video, audio) = (video.0, audio.0);
         saved::hold(video.or(audio).is_some(), "no track")?;
         let config =
             |packager: Option<&Packager>| packager.map(|packager| packager.config().clone());
@@ -173,32 +192,41 @@ impl Epoch {
         let end =
             |packager: Option<&Packager>| packager.map(|packager| packager.window().end_time());
         let segmenter = Segmenter::restore(plan.clone(), &head.cuts, end(audio))?;
+        let together = |it: &Packager| it.window().end_time() == segmenter.part_start();
         saved::hold(
-            end(video).is_none_or(|end| end == segmenter.part_start()),
+            { packagers.iter() }
+                .filter(|it| it.kind() == Kind::Video)
+                .all(together),
             "pictures that end elsewhere than their cuts",
         )?;
         let (anchor_media_ms, anchor_wall_ms) = head.anchor_ms;
-        let (bandwidth, average, measured_msn) = head.bitrate;
         let owed_ms = i64::try_from(head.owed_ms)
             .unwrap_or(i64::MAX)
             .min(limits::STATE_SKEW_MS);
         let from_ms = segmenter.end().ms() + owed_ms + i64::try_from(away_ms).unwrap_or(0);
+        let passed = |it: &Packager| match it.rendition() {
+            Rendition::High => plan.passes,
+            rendition => rendition == Rendition::Audio,
+        };
+        let (packagers, rungs): (Vec<_>, Vec<_>) = packagers.into_iter().partition(passed);
         let epoch = Self {
             number,
             began: Duration::ZERO,
             segmenter,
             packagers,
+            rungs: rungs.into_iter().map(Cutter::resume).collect(),
+            length: MediaTime::ZERO,
+            clock: now.mono,
+            feeds: Vec::new(),
+            lost: Vec::new(),
+            filled: false,
             pending: Vec::new(),
             named: head.named,
             anchor: Anchor {
                 media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
                 wall: WallTime(saved::number(anchor_wall_ms)?),
             },
-            bitrate: Bitrate {
-                bandwidth,
-                average,
-                measured_msn,
-            },
+            promises: Promises::restore(&head.bitrates)?,
             presentation: None,
             last_arrival: now.mono,
             starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
@@ -232,22 +260,21 @@ impl Epoch {
 
     /// Whether it carries a track of this kind.
     pub(super) fn has(&self, kind: Kind) -> bool {
-        self.packagers
-            .iter()
-            .any(|packager| packager.kind() == kind)
+        self.plan.track(kind).is_some()
     }
 
     /// Whether a track of the epoch can go on with `config`, at a discontinuity at worst.
     pub(super) fn fits(&self, config: &Config) -> bool {
-        self.packagers.iter().any(|packager| {
-            packager.kind() == config.kind() && same_shape(Some(packager.config()), Some(config))
-        })
+        let current = self.current(config.kind());
+        current.is_some() && same_shape(current, Some(config))
     }
 
     /// A new session, with `plan`, whose first media arrived at `arrived`, goes on where the last one ended.
-    pub(super) fn join(&mut self, plan: Plan, arrived: Now) -> Timeline {
+    pub(super) fn join(&mut self, mut plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
+        let had = |rung: &Rung| self.rungs.iter().any(|it| it.rendition() == rung.rendition);
+        plan.rungs.retain(had);
         if !self.named {
             let wall = arrived.wall.max(self.anchor.program_date_time(base));
             self.anchor = Anchor { media: base, wall };
@@ -261,6 +288,7 @@ impl Epoch {
             plan.frame_ticks,
         );
         self.plan = plan;
+        self.feed_source();
         timeline
     }
 
@@ -268,14 +296,9 @@ impl Epoch {
     pub(super) fn reconfigure(&mut self, config: Config) {
         self.pending
             .retain(|pending| pending.kind() != config.kind());
-        if self
-            .packagers
-            .iter()
-            .any(|packager| *packager.config() == config)
-        {
-            return;
+        if self.current(config.kind()) != Some(&config) {
+            self.pending.push(config);
         }
-        self.pending.push(config);
     }
 
     /// Takes a frame of the session that `timeline` follows.
@@ -304,6 +327,16 @@ impl Epoch {
         self.samples = samples;
     }
 
+    /// It is `now` (monotonic): encoders that owe too much are given up.
+    pub(super) fn tick(&mut self, now: Duration) {
+        self.clock = now;
+        let late = self.rungs.iter().filter(|cutter| cutter.is_late(now));
+        let late: Vec<_> = late.map(Cutter::rendition).collect();
+        for rendition in late {
+            self.lose(rendition, Failure::Late);
+        }
+    }
+
     /// Media arrived at `now`: nothing starves.
     pub(super) fn touch(&mut self, now: Now) {
         self.last_arrival = now.mono;
@@ -314,12 +347,43 @@ impl Epoch {
     pub(super) fn flush(&mut self) {
         self.segmenter.flush(&mut self.steps);
         self.carry_out();
+        self.drain();
+    }
+
+    /// The same, whatever encoders still owe.
+    pub(super) fn rest(&mut self) {
+        self.flush();
+        for cutter in &mut self.rungs {
+            self.changed |= cutter.lose();
+        }
+    }
+
+    /// Takes what an encoder handed back.
+    pub(super) fn encoded(&mut self, encoded: Encoded) {
+        let (constants, length) = (self.plan.constants, self.length);
+        let packager = |rendition, config| Packager::new(rendition, config, constants, length);
+        let rendition = encoded.rendition();
+        let cutter = self.rungs.iter_mut().find(|it| it.rendition() == rendition);
+        let Some(cutter) = cutter else { return };
+        self.changed |= match encoded {
+            Encoded::Config { config, .. } => cutter.configure(config, packager),
+            Encoded::Picture { sample, .. } => cutter.picture(sample),
+            Encoded::Drained { .. } => cutter.drained(),
+            Encoded::Lost { reason, .. } => return self.lose(rendition, reason),
+        };
+    }
+
+    /// Whether its pictures should have come from an encoder, and never will.
+    pub(super) fn is_blind(&self) -> bool {
+        let shows = |packager: &Packager| packager.kind() == Kind::Video;
+        self.has(Kind::Video) && self.rungs.is_empty() && !self.packagers.iter().any(shows)
     }
 
     /// `EXT-X-ENDLIST` everywhere.
     pub(super) fn end_lists(&mut self) {
-        self.flush();
-        for packager in &mut self.packagers {
+        self.rest();
+        let encoded = self.rungs.iter_mut().filter_map(Cutter::packager_mut);
+        for packager in self.packagers.iter_mut().chain(encoded) {
             packager.end();
         }
         self.changed = true;
@@ -359,16 +423,16 @@ impl Epoch {
 
     /// Appends what changed since it was last called.
     pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
+        outputs.extend(self.lost.drain(..).map(Output::Notice));
+        if !self.feeds.is_empty() {
+            outputs.push_back(Output::Feed(std::mem::take(&mut self.feeds)));
+        }
         // Renditions report on each other, so none is shown before all have something.
-        let ready = self
-            .packagers
-            .iter()
-            .all(|packager| packager.window().edge().is_some());
-        if !ready || !std::mem::take(&mut self.changed) {
+        if !self.is_shown() || !std::mem::take(&mut self.changed) {
             return;
         }
         self.promise(outputs);
-        for packager in &self.packagers {
+        for packager in self.packagers() {
             let snapshot = Arc::new(packager.snapshot(self.reports(packager.rendition())));
             let rendition = packager.rendition();
             outputs.push_back(Output::Snapshot {
@@ -381,7 +445,7 @@ impl Epoch {
 
     /// Asserts what must always hold; for tests and fuzzing.
     pub(super) fn check_invariants(&self) {
-        for packager in &self.packagers {
+        for packager in self.packagers() {
             packager.check_invariants();
         }
     }
@@ -393,25 +457,108 @@ impl Epoch {
     /// A segment begins here: every track takes its pending configuration.
     fn apply_pending(&mut self, timeline: &mut Timeline) {
         for config in std::mem::take(&mut self.pending) {
-            let Some(packager) = self
-                .packagers
-                .iter_mut()
-                .find(|packager| packager.kind() == config.kind())
-            else {
-                continue;
-            };
-            if *packager.config() == config {
+            let kind = config.kind();
+            if self.current(kind) == Some(&config) {
                 continue;
             }
             self.segmenter.discontinue();
-            match config.kind() {
-                Kind::Video => timeline.reconfigure_video(),
+            match kind {
+                Kind::Video => {
+                    timeline.reconfigure_video();
+                    self.plan.replace_video(config.clone());
+                    self.feed_source();
+                }
                 Kind::Audio => {
                     self.segmenter.forget_held_sound();
                     timeline.reconfigure_audio(&config);
                 }
             }
-            packager.reconfigure(config);
+            if let Some(packager) = { self.packagers.iter_mut() }.find(|it| it.kind() == kind) {
+                packager.reconfigure(config);
+            }
+        }
+    }
+
+    /// The configuration that a track has now.
+    fn current(&self, kind: Kind) -> Option<&Config> {
+        let packager = self
+            .packagers
+            .iter()
+            .find(|packager| packager.kind() == kind);
+        packager.map(Packager::config).or(self.plan.track(kind))
+    }
+
+    fn packagers(&self) -> impl Iterator<Item = &Packager> + Clone {
+        let encoded = self.rungs.iter().filter_map(Cutter::packager);
+        self.packagers.iter().chain(encoded)
+    }
+
+    /// Whether every rendition has something to show.
+    fn is_shown(&self) -> bool {
+        let begun = |packager: &Packager| packager.window().edge().is_some();
+        let ready = |cutter: &Cutter| cutter.packager().is_some();
+        self.rungs.iter().all(ready) && self.packagers().all(begun)
+    }
+
+    /// Sets the encoders up for the pictures to come.
+    fn feed_source(&mut self) {
+        let Some(config) = self
+            .plan
+            .video
+            .clone()
+            .filter(|_| !self.plan.rungs.is_empty())
+        else {
+            return;
+        };
+        for rung in &self.plan.rungs {
+            let cutter = self
+                .rungs
+                .iter_mut()
+                .find(|it| it.rendition() == rung.rendition);
+            if let Some(cutter) = cutter {
+                cutter.restart(rung.frame_ticks());
+            }
+        }
+        let rungs = self.plan.rungs.clone();
+        self.feeds.push(Feed::Source { config, rungs });
+    }
+
+    /// Gives the encoders what happens to the pictures, and their cutters the cuts.
+    fn feed(&mut self, op: &Op) {
+        match op {
+            Op::Begin { at, .. } => self.feeds.push(Feed::Key { at: *at }),
+            Op::Sample(sample) => {
+                self.filled = true;
+                self.feeds.push(Feed::Picture(sample.clone()));
+                self.rungs.iter_mut().for_each(Cutter::fed);
+            }
+            Op::Seal { .. } if !std::mem::take(&mut self.filled) => self.drain(),
+            Op::Seal { .. } => {}
+        }
+        for cutter in &mut self.rungs {
+            self.changed |= cutter.cut(self.clock, op, self.anchor);
+        }
+    }
+
+    /// Nothing follows: encoders hand back what they have.
+    fn drain(&mut self) {
+        let mut any = false;
+        for cutter in &mut self.rungs {
+            any |= cutter.drain(self.clock);
+        }
+        if any {
+            self.feeds.push(Feed::Drain);
+        }
+    }
+
+    /// A rendition goes on with gaps; one that players never saw is none.
+    fn lose(&mut self, rendition: Rendition, reason: Failure) {
+        let cutter = self.rungs.iter_mut().find(|it| it.rendition() == rendition);
+        if let Some(cutter) = cutter.filter(|cutter| !cutter.is_lost()) {
+            self.changed |= cutter.lose();
+            self.lost.push(Notice::RungLost { rendition, reason });
+            self.rungs
+                .retain(|cutter| !cutter.is_lost() || cutter.packager().is_some());
         }
     }
 
@@ -440,7 +587,11 @@ impl Epoch {
     }
 
     fn carry_out(&mut self) {
-        for Step { kind, op } in self.steps.drain(..) {
+        let mut steps = std::mem::take(&mut self.steps);
+        for Step { kind, op } in steps.drain(..) {
+            if kind == Kind::Video && !self.rungs.is_empty() {
+                self.feed(&op);
+            }
             for packager in self
                 .packagers
                 .iter_mut()
@@ -449,11 +600,11 @@ impl Epoch {
                 self.changed |= packager.push(op.clone(), self.anchor);
             }
         }
+        self.steps = steps;
     }
 
     fn reports(&self, of: Rendition) -> Vec<Report> {
-        self.packagers
-            .iter()
+        self.packagers()
             .filter(|packager| packager.rendition() != of)
             .filter_map(|packager| {
                 let (last_msn, last_part) = packager.window().edge()?;
@@ -468,96 +619,20 @@ impl Epoch {
 
     /// Says what the multivariant playlist must say now, if it changed.
     fn promise(&mut self, outputs: &mut VecDeque<Output>) {
-        self.bitrate.observe(&self.packagers);
-        let multivariant = self.multivariant();
+        let packagers = { &self.packagers }
+            .iter()
+            .chain(self.rungs.iter().filter_map(Cutter::packager));
+        let independent = self.plan.independent && !self.segmenter.broke_independence();
+        let multivariant =
+            { &mut self.promises }.multivariant(self.number, &self.plan, packagers, independent);
         if self.presentation.as_deref() != Some(&multivariant) {
             let multivariant = Arc::new(multivariant);
             self.presentation = Some(Arc::clone(&multivariant));
             outputs.push_back(Output::Presentation(multivariant));
         }
     }
-
-    fn multivariant(&self) -> Multivariant {
-        let config = |kind| {
-            self.packagers
-                .iter()
-                .map(Packager::config)
-                .find(|config| config.kind() == kind)
-        };
-        let (video, audio) = (config(Kind::Video), config(Kind::Audio));
-        let variant = Variant {
-            rendition: if video.is_some() {
-                Rendition::High
-            } else {
-                Rendition::Audio
-            },
-            bandwidth: self.bitrate.bandwidth,
-            average_bandwidth: self.bitrate.average,
-            codecs: video
-                .iter()
-                .chain(&audio)
-                .map(|config| config.codecs())
-                .collect(),
-            resolution: video.and_then(Config::resolution),
-            frame_rate: video.and(self.plan.frame_rate),
-        };
-        Multivariant {
-            epoch: self.number,
-            variants: vec![variant],
-            audio_channels: video.and(audio).and_then(Config::channels),
-            independent_segments: self.plan.independent && !self.segmenter.broke_independence(),
-        }
-    }
 }
 
 fn millis(length: Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2)
-}
-
-/// `BANDWIDTH` and `AVERAGE-BANDWIDTH`: fixed by the first media, raised when exceeded, never lowered.
-#[derive(Debug, Default)]
-struct Bitrate {
-    bandwidth: u64,
-    average: u64,
-    /// Complete segments up to here are measured.
-    measured_msn: Option<u64>,
-}
-
-impl Bitrate {
-    /// Measures the newest complete segment of all renditions together.
-    fn observe(&mut self, packagers: &[Packager]) {
-        let newest = packagers
-            .iter()
-            .filter_map(|packager| {
-                packager
-                    .window()
-                    .newest_complete()
-                    .map(|segment| segment.msn)
-            })
-            .min();
-        let first = self.bandwidth == 0;
-        if newest == self.measured_msn && !first {
-            return;
-        }
-        self.measured_msn = newest;
-        let peak = packagers
-            .iter()
-            .map(|packager| rate(packager, newest))
-            .sum::<u64>();
-        if peak > self.bandwidth {
-            self.bandwidth = peak + peak / 4;
-            self.average = peak;
-        }
-    }
-}
-
-/// Bits per second of segment `msn` of one rendition; of all media held before a first one is complete.
-fn rate(packager: &Packager, msn: Option<u64>) -> u64 {
-    let window = packager.window();
-    let (bytes, length) = match msn.and_then(|msn| window.segment(msn)) {
-        Some(segment) => (segment.bytes(), segment.duration),
-        None => (window.retained_bytes(), window.end_time()),
-    };
-    let seconds = packager.config().timescale().at(length.max(1)).seconds();
-    (bytes as f64 * 8.0 / seconds) as u64
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::media::{Config, Rendition, Sample};
+use crate::media::{Config, Rendition, Sample, Timescale};
 
 /// One encoder's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub struct Rung {
     pub frame_rate: (u32, u32),
     /// Average bits per second, which no second exceeds by more than as much again (a VBV buffer of one second).
     pub bitrate: u32,
+}
+
+impl Rung {
+    /// Distance of two pictures, in 90 kHz ticks.
+    pub fn frame_ticks(&self) -> i64 {
+        let (num, den) = self.frame_rate;
+        (i64::from(Timescale::VIDEO.hz()) * i64::from(den) / i64::from(num).max(1)).max(1)
+    }
 }
 
 /// What encoders take, in order.
@@ -77,6 +85,18 @@ pub enum Encoded {
     },
 }
 
+impl Encoded {
+    /// Whose it is.
+    pub fn rendition(&self) -> Rendition {
+        match self {
+            Self::Config { rendition, .. }
+            | Self::Picture { rendition, .. }
+            | Self::Drained { rendition }
+            | Self::Lost { rendition, .. } => *rendition,
+        }
+    }
+}
+
 /// Why a rung makes nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -89,6 +109,34 @@ pub enum Failure {
     /// It fell too far behind: the machine is overloaded, or the encoder hangs.
     #[error("encoding cannot keep up")]
     Late,
+}
+
+/// How a stream is made into several renditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// The wanted renditions; `None` for those that suit the source.
+    pub targets: Option<Targets>,
+    /// Whether a source that qualifies is `high` itself.
+    pub pass: bool,
+}
+
+impl Ladder {
+    /// The rungs of a source of this size (pixels) and rate that is passed through or not; see [`Targets::rungs`].
+    pub fn rungs(&self, size: (u32, u32), frame_rate: (u32, u32), passes: bool) -> Vec<Rung> {
+        let built_in = || Targets::built_in(size.0.min(size.1), passes);
+        let targets = self.targets.unwrap_or_else(built_in);
+        targets.rungs(size, frame_rate, passes)
+    }
+}
+
+impl Default for Ladder {
+    /// What suits the source.
+    fn default() -> Self {
+        Self {
+            targets: None,
+            pass: true,
+        }
+    }
 }
 
 /// A wanted rendition.
@@ -109,6 +157,15 @@ pub struct Targets {
     pub mid: Target,
     /// Of `low`.
     pub low: Target,
+}
+
+/// A ladder that an operator wrote: the same for every source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// Whether a source fit for it is `high` as it came; if not, `high` is always encoded.
+    pub pass: bool,
+    /// Its renditions.
+    pub targets: Targets,
 }
 
 impl Targets {

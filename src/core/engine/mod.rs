@@ -7,7 +7,9 @@
 //! |-|-|-|
 //! | [`publish`] | RTMP bytes, a verdict | bytes to send, a publish request, frames |
 //! | [`timeline`] | frames on the publisher's clock | samples on the epoch's media time |
-//! | [`probe`] | the first samples of an epoch | the constants that never change in it |
+//! | [`probe`] | the first samples of an epoch | what they are |
+//! | [`plan`] | what a probe found, the wanted ladder | the constants that never change in an epoch |
+//! | [`ladder`] | a source's size and rate | the targets of its encoders |
 //! | [`segmenter`] | samples | the same samples, marked where segments and parts begin and end |
 //! | [`packager`] | marked samples of one rendition | parts |
 //! | [`window`] | parts | immutable snapshots of a sliding list |
@@ -21,10 +23,13 @@ pub mod gate;
 pub mod ladder;
 mod output;
 pub mod packager;
+pub mod plan;
 #[cfg(test)]
 pub(crate) mod player;
+mod presentation;
 pub mod probe;
 pub mod publish;
+mod rung;
 pub mod saved;
 pub mod segmenter;
 pub mod stream;

@@ -2,20 +2,33 @@
 
 use std::sync::Arc;
 
-use super::window::Snapshot;
+use super::{
+    ladder::{Failure, Feed},
+    plan::Obstacle,
+    window::Snapshot,
+};
 use crate::{media::Rendition, wire::m3u8::multivariant::Multivariant};
 
 /// Something a broadcaster or operator should read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
-    /// Key frames are too far apart: no segment is promised to begin with one.
-    #[error("keyframe interval {gop}: set it to 1 s in the encoder (OBS: Settings > Output > Keyframe Interval)", gop = gop_words(*gop_ms, *max_ms))]
-    LongGop {
-        /// Distance of key frames in milliseconds, where a second one came in time.
-        gop_ms: Option<i64>,
-        /// The longest that passes, in milliseconds.
-        max_ms: i64,
+    /// No segment is promised to begin with a key frame.
+    #[error("{_0}")]
+    NotIndependent(Obstacle),
+    /// The source is encoded instead of passed through.
+    #[error("the source is encoded, not passed through: {_0}")]
+    Encoded(Obstacle),
+    /// The pictures of a rendition come no more.
+    #[error("{rendition}: {reason}; it goes on with gaps")]
+    RungLost {
+        /// The rendition.
+        rendition: Rendition,
+        /// Why.
+        reason: Failure,
     },
+    /// The encoders failed before anything could be shown.
+    #[error("nothing can be encoded: the source is passed through as it is")]
+    Unencoded,
     /// The session's tracks do not fit the running epoch.
     #[error("tracks changed: players are asked to start over")]
     NewEpoch,
@@ -33,13 +46,6 @@ pub enum Notice {
     Nothing,
 }
 
-fn gop_words(gop_ms: Option<i64>, max_ms: i64) -> String {
-    match gop_ms {
-        Some(gop_ms) => format!("is {gop_ms} ms, longer than {max_ms} ms"),
-        None => format!("is longer than {max_ms} ms"),
-    }
-}
-
 /// What the driver must publish.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -54,6 +60,8 @@ pub enum Output {
         /// Its new version.
         snapshot: Arc<Snapshot>,
     },
+    /// What the encoders of the epoch take next, in order.
+    Feed(Vec<Feed>),
     /// Every playlist of the epoch has its ENDLIST; a new epoch may follow.
     Ended {
         /// The epoch.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Which wall time a session's media time has: program date-time = `wall` + (media time - `media`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Anchor {
     /// Media time of the anchored instant.
     pub media: MediaTime,
@@ -76,9 +76,7 @@ impl Packager {
     pub(super) fn save(&self, media: &mut Vec<Bytes>) -> Option<saved::Track> {
         let (codec, record) = saved::Codec::of(&self.config);
         Some(saved::Track {
-            rendition: Rendition::ALL
-                .iter()
-                .position(|known| *known == self.rendition)? as u8,
+            rendition: saved::index(self.rendition),
             codec,
             record: record.to_vec(),
             init: self.init,
@@ -96,8 +94,7 @@ impl Packager {
         constants: Constants,
         media: &mut impl Iterator<Item = Bytes>,
     ) -> Result<Self, saved::Error> {
-        let rendition = Rendition::ALL.get(usize::from(saved.rendition));
-        let rendition = *rendition.ok_or(saved::contradiction("an unknown rendition"))?;
+        let rendition = saved::rendition(saved.rendition)?;
         let config = saved.codec.config(saved.record)?;
         let audible = config.kind() == Kind::Audio;
         saved::hold(

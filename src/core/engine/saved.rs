@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limits,
-    media::{self, Config, aac, av1, avc, hevc, opus},
+    media::{self, Config, Rendition, aac, av1, avc, hevc, opus},
 };
 
 const MAGIC: &[u8; 8] = b"vitrine\n";
 /// Of the head: any change of a type below is a new version.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const PRELUDE_BYTES: usize = 14;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -158,6 +158,24 @@ pub(super) fn count(count: u64) -> Result<u64, Error> {
     number(i64::try_from(count).unwrap_or(-1)).map(|_| count)
 }
 
+/// A rendition as it is saved.
+pub(super) fn index(rendition: Rendition) -> u8 {
+    match rendition {
+        Rendition::High => 0,
+        Rendition::Mid => 1,
+        Rendition::Low => 2,
+        Rendition::Audio => 3,
+    }
+}
+
+/// The rendition that [`index`] is of.
+pub(super) fn rendition(saved: u8) -> Result<Rendition, Error> {
+    let known = Rendition::ALL
+        .into_iter()
+        .find(|known| index(*known) == saved);
+    known.ok_or(contradiction("an unknown rendition"))
+}
+
 trait Split: Sized {
     fn split_at_checked(self, at: u32) -> Option<(Self, Self)>;
 }
@@ -183,11 +201,20 @@ pub(super) struct Head {
     pub(super) named: bool,
     /// Media time and wall time of the anchor.
     pub(super) anchor_ms: (i64, i64),
-    /// Bandwidth, its average, and the segment measured last.
-    pub(super) bitrate: (u64, u64, Option<u64>),
+    pub(super) bitrates: Vec<Bitrate>,
     pub(super) plan: Plan,
     pub(super) cuts: Cuts,
     pub(super) tracks: Vec<Track>,
+}
+
+/// What was promised of a variant, in bits per second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Bitrate {
+    pub(super) rendition: u8,
+    pub(super) bandwidth: u64,
+    pub(super) average: u64,
+    /// The segment measured last.
+    pub(super) measured_msn: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -202,6 +229,8 @@ pub(super) struct Plan {
     pub(super) part_target_ms: u32,
     pub(super) part_hold_back_ms: u32,
     pub(super) independent: bool,
+    /// Whether the best picture is the source itself.
+    pub(super) passes: bool,
 }
 
 /// Where the segmenter stands.
@@ -218,7 +247,7 @@ pub(super) struct Cuts {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Track {
-    /// Index in [`media::Rendition::ALL`].
+    /// Its [`index`].
     pub(super) rendition: u8,
     pub(super) codec: Codec,
     /// The codec's configuration record.

@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 
-use super::{probe::Plan, saved};
+use super::{plan::Plan, saved};
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Sample, Timescale},
@@ -346,8 +346,9 @@ impl Segmenter {
                 self.lead.part_start = sample.dts;
             }
             let discontinuity = std::mem::take(&mut self.discontinuity);
-            self.begin(discontinuity, sample.sync, out);
-            self.broke_independence |= !sample.sync;
+            let independent = sample.sync || !self.plan.passes;
+            self.begin(discontinuity, independent, out);
+            self.broke_independence |= !independent;
         } else if self.lead.filled && self.completes_part(sample.dts) {
             self.seal(sample.dts, sample.dts, out);
         }
@@ -406,8 +407,10 @@ impl Segmenter {
         let long_enough = elapsed >= self.plan.segment.ticks_at(Timescale::VIDEO) - half_frame;
         let cannot_wait = elapsed + self.lead.longest_gop > self.segment_max() + half_frame;
         let not_too_short = elapsed >= limits::SEGMENT_MIN_MS * 90;
-        let may =
-            sample.sync && not_too_short && (long_enough || cannot_wait || !self.lead.independent);
+        let may = self.plan.passes
+            && sample.sync
+            && not_too_short
+            && (long_enough || cannot_wait || !self.lead.independent);
         must || may
     }
 

@@ -11,7 +11,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     epoch::Epoch,
-    probe::{Findings, Plan, Probe, Targets},
+    ladder::{Encoded, Ladder},
+    plan::Plan,
+    probe::{Findings, Probe, Targets},
     publish::Metadata,
     saved::{self, Saved},
     timeline::Timeline,
@@ -75,6 +77,8 @@ pub enum Input {
         /// Whether it was named from outside, to several origins alike: then it is the only one to go on with, and its
         /// program date-time is counted from its number, the Unix second it began in.
         named: bool,
+        /// The renditions to make of it; `None` for the source alone.
+        ladder: Option<Ladder>,
     },
     /// `onMetaData` of the session.
     Metadata {
@@ -97,6 +101,8 @@ pub enum Input {
         /// How.
         end: End,
     },
+    /// An encoder handed something back.
+    Encoded(Encoded),
     /// The stream ends now, without grace: every playlist gets its ENDLIST, every session is fenced.
     End,
 }
@@ -117,6 +123,7 @@ struct Session {
     number: u64,
     epoch: u64,
     named: bool,
+    ladder: Option<Ladder>,
     metadata: Metadata,
     video: Option<Config>,
     audio: Option<Config>,
@@ -165,6 +172,9 @@ impl Stream {
         if self.session.is_some() {
             self.close(now, End::Lost);
         }
+        if let Some(epoch) = &mut self.epoch {
+            epoch.rest();
+        }
         self.publish();
         let grace = self.grace_ends?.checked_sub(now.mono)?;
         self.epoch.as_ref()?.save(now, grace)
@@ -172,12 +182,14 @@ impl Stream {
 
     /// Takes one input.
     pub fn push(&mut self, now: Now, input: Input) {
+        self.tick(now);
         match input {
             Input::Open {
                 session,
                 epoch,
                 named,
-            } => self.open(session, epoch, named),
+                ladder,
+            } => self.open(session, epoch, named, ladder),
             Input::Metadata { session, metadata } => {
                 if let Some(current) = self
                     .session
@@ -200,6 +212,7 @@ impl Stream {
                     self.close(now, end);
                 }
             }
+            Input::Encoded(encoded) => self.encoded(encoded),
             Input::End => {
                 self.close(now, End::Stopped);
                 self.leave();
@@ -231,6 +244,7 @@ impl Stream {
 
     /// A deadline has come.
     pub fn expire(&mut self, now: Now) {
+        self.tick(now);
         let ready = self
             .session
             .as_ref()
@@ -268,13 +282,19 @@ impl Stream {
         }
     }
 
+    fn tick(&mut self, now: Now) {
+        if let Some(epoch) = &mut self.epoch {
+            epoch.tick(now.mono);
+        }
+    }
+
     fn is_current(&self, session: u64) -> bool {
         self.session
             .as_ref()
             .is_some_and(|current| current.number == session)
     }
 
-    fn open(&mut self, number: u64, epoch: u64, named: bool) {
+    fn open(&mut self, number: u64, epoch: u64, named: bool, ladder: Option<Ladder>) {
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
         }
@@ -284,6 +304,7 @@ impl Stream {
             number,
             epoch,
             named,
+            ladder,
             metadata: Metadata::default(),
             video: None,
             audio: None,
@@ -342,6 +363,18 @@ impl Stream {
         }
     }
 
+    fn encoded(&mut self, encoded: Encoded) {
+        let Some(epoch) = &mut self.epoch else { return };
+        epoch.encoded(encoded);
+        if let Some(session) = &mut self.session
+            && epoch.is_blind()
+            && session.ladder.take().is_some()
+        {
+            self.outputs.push_back(Output::Notice(Notice::Unencoded));
+            self.probe_anew();
+        }
+    }
+
     /// A track appeared, or became one that the epoch cannot carry: what it is must be known again.
     fn probe_again(&mut self, now: Now, item: Item) {
         self.probe_anew();
@@ -361,6 +394,7 @@ impl Stream {
         let Some(Session {
             epoch: wanted,
             named,
+            ladder,
             phase: Phase::Probing(probe),
             ..
         }) = &mut self.session
@@ -376,7 +410,7 @@ impl Stream {
             .epoch
             .as_ref()
             .filter(|epoch| !*named || epoch.number() == *wanted)
-            .and_then(|epoch| epoch.plan().join(&targets, &findings));
+            .and_then(|epoch| epoch.plan().join(&targets, &findings, ladder.as_ref()));
         if joined.is_none() {
             probe.measure_gop();
             // A publisher that changes its tracks back and forth costs players a start at most every `max_gop`, which is
@@ -420,19 +454,18 @@ impl Stream {
             self.outputs.push_back(Output::Notice(Notice::NewEpoch));
             self.end_epoch();
         }
-        let (wanted, named) = self
-            .session
-            .as_ref()
-            .map_or((0, false), |session| (session.epoch, session.named));
+        let (wanted, named, ladder) = self.session.as_ref().map_or((0, false, None), |session| {
+            (session.epoch, session.named, session.ladder)
+        });
         self.last_epoch = wanted.max(self.last_epoch + 1);
-        let plan = Plan::new(&targets, findings);
-        if !plan.independent {
-            let max_ms = MediaTime::from_duration(targets.max_gop).ms();
-            self.outputs.push_back(Output::Notice(Notice::LongGop {
-                gop_ms: findings.gop_ms,
-                max_ms,
-            }));
-        }
+        let plan = Plan::new(&targets, findings, ladder.as_ref());
+        let obstacle = match ladder {
+            Some(ladder) if !plan.passes => {
+                findings.obstacle(&targets, &ladder).map(Notice::Encoded)
+            }
+            _ => findings.long_gop(&targets).map(Notice::NotIndependent),
+        };
+        self.outputs.extend(obstacle.map(Output::Notice));
         let length = MediaTime::from_duration(self.settings.window);
         let (epoch, timeline) = Epoch::new(
             self.last_epoch,

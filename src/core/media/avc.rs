@@ -82,6 +82,22 @@ impl Config {
         )
     }
 
+    /// The configuration that the parameter sets among `units` announce, which stand behind 4-byte lengths or start codes:
+    /// an encoder's words out of band.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] or [`Error::Malformed`], such as for units without parameter sets.
+    pub fn announced_in(units: &Bytes) -> Result<Self, Error> {
+        let split = nal::split(units, nal::LENGTH_BYTES)?;
+        let of = |kind: u8| {
+            let units = split.units.iter().map(|range| units.slice(range.clone()));
+            units
+                .filter(|unit| unit[0] & 0x1f == kind)
+                .collect::<Vec<_>>()
+        };
+        Self::from_parameter_sets(&of(SPS), &of(PPS))
+    }
+
     fn new(
         sequence: Vec<ParameterSet>,
         picture: Vec<ParameterSet>,

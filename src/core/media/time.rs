@@ -41,6 +41,12 @@ pub struct MediaTime {
     pub scale: Timescale,
 }
 
+impl Default for MediaTime {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
 impl MediaTime {
     /// The start of the epoch.
     pub const ZERO: Self = Timescale::MILLIS.at(0);
@@ -121,7 +127,7 @@ impl fmt::Display for MediaTime {
 }
 
 /// Milliseconds since the Unix epoch, UTC. Data that entered with an input, never read from a clock here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub i64);
 
 impl fmt::Display for WallTime {

@@ -5,22 +5,28 @@
 //! a name of the contract whose feature is not built yet is refused by name. Stream keys and tokens are hashed as
 //! they are read: no value of this module holds one in clear.
 
+mod ladder;
+pub mod transcode;
+
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tracing::level_filters::LevelFilter;
+use vitrine_core::engine::ladder::Ladder;
 use vitrine_runtime::{
     bearer::{Digest, Tokens},
-    config::{Environment, Error, Reader, Report, Value, load, toml},
+    config::{Environment, Error, Lack, Reader, Report, Value, load, toml},
     descriptors,
     network::Networks,
     serve::tls::Identity,
     telemetry,
 };
 
+use self::transcode::Transcode;
 use crate::live::StreamId;
 
 /// Every setting of the daemon.
@@ -50,6 +56,10 @@ pub struct Config {
     pub publish: Publish,
     /// `[hls]`
     pub hls: Hls,
+    /// `[transcode]`, when on.
+    pub transcode: Option<Transcode>,
+    /// `[ladder.*]` by name; see [`Config::ladder`].
+    pub ladders: BTreeMap<String, Ladder>,
 }
 
 /// What is logged, and how.
@@ -143,6 +153,8 @@ pub struct PublishKey {
     pub max_kbps: Option<u32>,
     /// Who numbers the epochs.
     pub epoch: Numbering,
+    /// The ladder it asks for, by name.
+    pub ladder: Option<String>,
     /// What logs call the key.
     pub name: Option<String>,
 }
@@ -236,12 +248,9 @@ impl Config {
         )
     }
 
-    /// The static keys as the configuration has them now, for a reload. The caller keeps its own on an error.
-    ///
-    /// # Errors
-    /// As [`Config::load`]: a file that is wrong anywhere changes nothing.
-    pub fn keys(file: Option<&Path>) -> Result<Vec<PublishKey>, Error> {
-        Self::load(file).map(|(config, _)| config.publish.keys)
+    /// The ladder called `name`, `default` without one. `None` when it is the built-in one, which follows the source.
+    pub fn ladder(&self, name: Option<&str>) -> Option<Ladder> {
+        self.ladders.get(name.unwrap_or(ladder::DEFAULT)).copied()
     }
 
     /// Checks that every allowed connection finds a descriptor under `limit`, the process's own.
@@ -278,6 +287,8 @@ impl Config {
             control: Control::read(reader),
             publish: Publish::read(reader),
             hls: Hls::read(reader),
+            transcode: transcode::read(reader),
+            ladders: ladder::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),
@@ -290,8 +301,23 @@ impl Config {
                 "a section [tls] with cert and key beside it",
             );
         }
+        config.check_ladders(reader);
         later(reader);
         config
+    }
+
+    /// That every ladder which a key names is there.
+    fn check_ladders(&self, reader: &mut Reader<'_>) {
+        let names = self.ladders.keys().map(String::as_str);
+        let names: BTreeSet<_> = names.chain([ladder::DEFAULT]).collect();
+        let keys = self.publish.keys.iter().enumerate();
+        for (index, name) in keys.filter_map(|(index, key)| Some((index, key.ladder.as_ref()?))) {
+            let known = names.contains(name.as_str());
+            let key = format!("publish.keys[{index}].ladder");
+            let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+            let expected = format!("a ladder that is there: {}", quoted.join(", "));
+            reader.require(known, &key, expected);
+        }
     }
 }
 
@@ -434,6 +460,7 @@ impl PublishKey {
         let takeover = entry.optional("takeover");
         let max_kbps = entry.optional("max_kbps");
         let epoch = entry.value("epoch", Numbering::Daemon);
+        let ladder = ladder::named(entry);
         let name = entry.optional("name");
         entry.require(one, "key", "exactly one of key and key_sha256");
         at_least_one(entry, max_kbps.unwrap_or(1), "max_kbps");
@@ -443,6 +470,7 @@ impl PublishKey {
             takeover,
             max_kbps,
             epoch,
+            ladder,
             name,
         })
     }
@@ -492,18 +520,14 @@ impl Hls {
 
 /// Names of the contract whose features are not built yet.
 fn later(reader: &mut Reader<'_>) {
-    let transcode = reader.value("transcode.enabled", false);
-    reader.unsupported_if(transcode, "transcode.enabled");
     let policy = reader.value("playback.policy", "public".to_owned());
-    reader.unsupported_if(policy == "signed", "playback.policy");
+    reader.unsupported_if(policy == "signed", "playback.policy", Lack::Version);
     reader.require(
         policy == "public" || policy == "signed",
         "playback.policy",
         "\"public\"",
     );
-    for key in ["transcode.encoder", "transcode.preset", "ladder", "hooks"] {
-        reader.unsupported(key);
-    }
+    reader.unsupported("hooks", Lack::Version);
 }
 
 fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {

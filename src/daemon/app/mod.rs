@@ -1,9 +1,9 @@
 //! The wiring of the daemon: what is made from the settings, in which order it starts, and how it ends.
 //!
-//! Start: folder, certificate, doors, then every port is bound before any is served, then the streams that the process
-//! before has saved go on, then one line per listener on standard output (contracts, section 7), and the service manager is
-//! told. SIGHUP reads the static keys and the certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT
-//! drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
+//! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
+//! manager is told. SIGHUP reads the static keys, with their ladders, and the certificate again; what is wrong in them
+//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -65,6 +65,10 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// `transcode.encoder` makes nothing on this machine.
+    #[cfg(feature = "transcode")]
+    #[error("transcode.encoder: {0}")]
+    Encoder(#[from] crate::transcode::Error),
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
@@ -89,6 +93,10 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         path: config.data_dir.clone(),
         source,
     })?;
+    #[cfg(feature = "transcode")]
+    if let Some(transcode) = &config.transcode {
+        transcode.settings.probe()?;
+    }
     let tls = config.tls.as_ref();
     let identity = tls
         .map(|tls| Identity::load(&tls.cert, &tls.key))
@@ -97,7 +105,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     // Before whatever counts.
     let metrics = telemetry::metrics();
     let registry = Registry::new(streams(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(permits(&config.publish.keys)));
+    let keys = Arc::new(StaticKeys::new(permits(&config)));
     let ingest = Ingest::new(
         door(&config),
         Admission::new(keys.clone()),
@@ -157,11 +165,11 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys and the certificate again; what cannot be read stays as it is.
+/// Reads the keys, with the ladders they name, and the certificate again; what cannot be read stays as it is.
 fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
-    match Config::keys(path) {
-        Ok(fresh) => {
-            info!(keys = fresh.len(), "stream keys reloaded");
+    match Config::load(path) {
+        Ok((fresh, _)) => {
+            info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
             keys.replace(permits(&fresh));
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
@@ -255,17 +263,19 @@ fn door(config: &Config) -> ingest::Settings {
     }
 }
 
-fn permits(keys: &[PublishKey]) -> Vec<(Digest, Permit)> {
+fn permits(config: &Config) -> Vec<(Digest, Permit)> {
     let permit = |key: &PublishKey| Permit {
         grant: Grant {
             stream: key.stream.clone(),
             takeover: key.takeover,
             max_kbps: key.max_kbps,
+            ladder: config.ladder(key.ladder.as_deref()),
             epoch: None,
         },
         epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
-    keys.iter().map(|key| (key.key, permit(key))).collect()
+    let keys = config.publish.keys.iter();
+    keys.map(|key| (key.key, permit(key))).collect()
 }
 
 /// The signals the daemon lives by. Received from the moment this is made.

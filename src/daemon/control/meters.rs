@@ -90,6 +90,26 @@ const COUNTERS: &[(&str, &str)] = &[
         "vitrine_takeovers_total",
         "Publishes that took a stream from another",
     ),
+    (
+        "vitrine_transcode_cpu_seconds_total",
+        "Seconds of CPU used by the ladder, by stage",
+    ),
+    (
+        "vitrine_transcode_frames_shed_total",
+        "Pictures that were not encoded because the encoder was behind, by rendition",
+    ),
+    (
+        "vitrine_transcode_frames_total",
+        "Pictures encoded, by rendition",
+    ),
+    (
+        "vitrine_transcode_rungs_lost_total",
+        "Renditions that encoding was given up for until the next source, by reason",
+    ),
+    (
+        "vitrine_transcode_undecodable_total",
+        "Access units and pictures that could not be decoded for the ladder",
+    ),
 ];
 
 /// Name and meaning, unit included.
@@ -150,6 +170,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
     (
         "vitrine_part_publish_seconds",
         "Seconds from the receipt of a part's last frame to the part's publication",
+    ),
+    (
+        "vitrine_transcode_queue_seconds",
+        "Seconds that an access unit or a picture waited, by the stage it waited for",
     ),
 ];
 

@@ -7,7 +7,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use vitrine_core::engine::publish;
+use vitrine_core::engine::{ladder::Ladder, publish};
 use vitrine_runtime::bearer::Digest;
 
 use crate::live::{SessionId, StreamId};
@@ -58,6 +58,8 @@ pub struct Grant {
     pub takeover: Option<bool>,
     /// Highest bitrate in thousand bits a second.
     pub max_kbps: Option<u32>,
+    /// The renditions to make of it; the built-in ladder when none.
+    pub ladder: Option<Ladder>,
     /// The epoch to begin or go on with: that or none. Unix seconds of about now.
     pub epoch: Option<u64>,
 }
@@ -69,6 +71,7 @@ impl Grant {
             stream,
             takeover: None,
             max_kbps: None,
+            ladder: None,
             epoch: None,
         }
     }

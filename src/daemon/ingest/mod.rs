@@ -149,6 +149,7 @@ impl Ingest {
             protocol: request.protocol,
             encoder: request.words.encoder,
             takeover: grant.takeover.unwrap_or(self.settings.takeover),
+            ladder: grant.ladder,
             epoch: grant.epoch,
         };
         Ok(Accepted {

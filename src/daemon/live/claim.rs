@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use vitrine_core::engine::ladder::Ladder;
+
 use super::{SessionId, StreamId, epochs::Unfit};
 
 /// A wish to publish that has passed admission.
@@ -19,6 +21,8 @@ pub struct Claim {
     pub encoder: String,
     /// Whether it may take the stream from a publisher that holds it.
     pub takeover: bool,
+    /// The renditions to make of it; the built-in ladder when none.
+    pub ladder: Option<Ladder>,
     /// The epoch that was named for it, if one was: that or none.
     pub epoch: Option<u64>,
 }

@@ -58,6 +58,7 @@ pub(crate) fn saved_at(now: Now) -> Saved {
         session,
         epoch,
         named,
+        ladder: None,
     };
     stream.push(now, open);
     let sound = (0..140_u32).map(|n| {

@@ -38,10 +38,27 @@ pub(super) fn register() {
     for outcome in ["resumed", "refused"] {
         counter!("vitrine_resumes_total", "outcome" => outcome).increment(0);
     }
+    register_ladder();
     counter!("vitrine_ingest_media_bytes_total").increment(0);
     counter!("vitrine_starvations_total").increment(0);
     counter!("vitrine_stream_panics_total").increment(0);
     counter!("vitrine_takeovers_total").increment(0);
+}
+
+/// Those of the ladder, which exist also where it is not built.
+fn register_ladder() {
+    for rendition in [Rendition::High, Rendition::Mid, Rendition::Low].map(Rendition::name) {
+        counter!("vitrine_transcode_frames_total", "rendition" => rendition).increment(0);
+        counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition).increment(0);
+    }
+    for stage in ["decode", "encode"] {
+        counter!("vitrine_transcode_cpu_seconds_total", "stage" => stage).increment(0);
+        let _ = histogram!("vitrine_transcode_queue_seconds", "stage" => stage);
+    }
+    for reason in ["decoder", "encoder", "late"] {
+        counter!("vitrine_transcode_rungs_lost_total", "reason" => reason).increment(0);
+    }
+    counter!("vitrine_transcode_undecodable_total").increment(0);
 }
 
 /// A publish was accepted.

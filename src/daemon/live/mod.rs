@@ -6,6 +6,7 @@
 //! | [`publisher`] | the write side of one accepted publish, fenced when another takes over |
 //! | [`task`] | one tokio task per stream: the sole owner of its `engine::stream::Stream` |
 //! | [`published`] | the read side: what requests are answered from |
+//! | `encoders` | the way of one stream's pictures to its encoders and back |
 //! | [`contest`] | whether a takeover is a reconnect or a quarrel |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
@@ -17,6 +18,11 @@
 
 pub mod claim;
 mod contest;
+#[cfg(feature = "transcode")]
+mod encoders;
+#[cfg(not(feature = "transcode"))]
+#[path = "passthrough.rs"]
+mod encoders;
 pub mod epochs;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -33,6 +39,7 @@ mod task;
 mod tests;
 
 pub use claim::{Busy, Claim};
+pub use encoders::Encoding;
 pub use id::{InvalidStreamId, SessionId, StreamId};
 pub use published::Live;
 pub use publisher::{Fence, Gone, Publisher};

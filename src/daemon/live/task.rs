@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
     engine::{
+        ladder::Encoded,
         saved::{self, Saved},
         stream::{End, Input, Notice, Output, Settings, Stream},
     },
@@ -26,6 +27,7 @@ use vitrine_runtime::clock::Clock;
 use super::{
     Busy, Claim, Fence, Live, Publisher, StreamId,
     contest::Contest,
+    encoders::{Encoders, Encoding},
     epochs::EpochStore,
     meters,
     publication::Publication,
@@ -47,6 +49,9 @@ pub(super) struct Task {
     shared: Arc<Shared>,
     publication: Publication,
     contest: Contest,
+    encoders: Encoders,
+    /// Renditions that the encoders could not take.
+    refused: Vec<Encoded>,
     /// Number of the latest publish.
     session: u64,
     held: Option<(Held, std::net::IpAddr)>,
@@ -64,9 +69,11 @@ impl Task {
         epochs: EpochStore,
         clock: Clock,
         stop: CancellationToken,
+        encoding: Option<Encoding>,
     ) -> (Self, Live) {
         let (sender, inbox) = mpsc::channel(limits::INBOX_MESSAGES_MAX);
         let (master, presentation) = watch::channel(None);
+        let span = tracing::info_span!("encode", stream = %id);
         let shared = Arc::new(Shared::new(id, sender, presentation));
         let publication = Publication::new(shared.clone(), master, settings.window);
         let live = Live(shared.clone());
@@ -81,6 +88,8 @@ impl Task {
             shared,
             publication,
             contest: Contest::default(),
+            encoders: Encoders::new(encoding, span),
+            refused: Vec::new(),
             session: 0,
             held: None,
             // A stream whose first claim never comes would otherwise stay.
@@ -112,6 +121,7 @@ impl Task {
                         None => pending().await,
                     }
                 } => self.expire().await,
+                encoded = self.encoders.next() => self.encoded(encoded).await,
                 // Before the end of the publish: what was sent before it is in the inbox by then.
                 Some(message) = self.inbox.recv() => {
                     self.shared.take_up(Some(self.received(&message)));
@@ -241,10 +251,18 @@ impl Task {
             status.session = Some(Session::new(claim, now.wall));
         }
         self.publication.opened();
+        let ladder = self
+            .encoders
+            .admit(claim_ladder.as_deref())
+            .unwrap_or_else(|full| {
+                self.say(&full);
+                None
+            });
         let open = Input::Open {
             session,
             epoch,
             named,
+            ladder,
         };
         self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
@@ -297,6 +315,25 @@ impl Task {
     async fn push(&mut self, input: Input, received: Option<Instant>) {
         self.stream.push(self.clock.now(), input);
         self.carry_out(received).await;
+        // Of at most every rendition, once.
+        for lost in std::mem::take(&mut self.refused) {
+            self.stream.push(self.clock.now(), Input::Encoded(lost));
+            self.carry_out(None).await;
+        }
+    }
+
+    /// What encoders handed back.
+    async fn encoded(&mut self, encoded: Vec<Encoded>) {
+        for encoded in encoded {
+            self.push(Input::Encoded(encoded), None).await;
+        }
+    }
+
+    /// Tells the operator and the broadcaster.
+    fn say(&self, words: &dyn std::fmt::Display) {
+        tracing::warn!(stream = %self.shared.id, "{words}");
+        let now = self.clock.now().wall;
+        self.shared.status().notice(now, words.to_string());
     }
 
     /// Carries out what the engine wants, in order. `received` is when the frame that caused it came.
@@ -336,11 +373,15 @@ impl Task {
                         }
                     }
                 }
+                Output::Feed(feeds) => self.refused.extend(self.encoders.feed(feeds)),
                 Output::Ended { epoch } => {
                     self.publication
                         .ended(epoch, Instant::now(), self.held.is_some());
                 }
-                Output::Closed => self.leaves = Some(Instant::now() + self.publication.retention()),
+                Output::Closed => {
+                    self.encoders.stop();
+                    self.leaves = Some(Instant::now() + self.publication.retention());
+                }
                 Output::Notice(notice) => {
                     if let Notice::Starving { .. } = notice {
                         metrics::counter!("vitrine_starvations_total").increment(1);

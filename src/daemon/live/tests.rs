@@ -29,6 +29,7 @@ fn claim(peer: &str, takeover: bool) -> Claim {
         protocol: "rtmp",
         encoder: "test".to_owned(),
         takeover,
+        ladder: None,
         epoch: None,
     }
 }

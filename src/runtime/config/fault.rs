@@ -64,14 +64,27 @@ pub enum Fault {
         /// Where its table stands.
         origin: Origin,
     },
-    /// The key is known, its feature is not built yet.
-    #[error("{origin}: {key} is not supported by this version yet")]
+    /// The key is known, but what it asks for is not there.
+    #[error("{origin}: {key} is not supported by {lack}")]
     Unsupported {
         /// The dotted key.
         key: String,
+        /// What lacks it.
+        lack: Lack,
         /// Where.
         origin: Origin,
     },
+}
+
+/// Why what a key asks for is not there; completes "not supported by".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    /// A later version will have it.
+    #[error("this version yet")]
+    Version,
+    /// This program was built without that feature of its package.
+    #[error("this build: it was made without the feature {0:?}")]
+    Feature(&'static str),
 }
 
 impl Fault {

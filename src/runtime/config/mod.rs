@@ -21,9 +21,9 @@ pub use toml;
 
 use self::tree::{Leaf, Tree};
 pub use self::{
-    fault::{Error, Fault},
+    fault::{Error, Fault, Lack},
     origin::Origin,
-    value::{Size, Value},
+    value::{Bitrate, Size, Value},
 };
 
 /// Reads the settings of a program: `file` when one is given, overlaid by `environment`, through `read`.
@@ -209,6 +209,24 @@ impl Reader<'_> {
         None
     }
 
+    /// The tables of `key` by name (`[ladder.default]`, `[ladder.phones]`), each read by `read` with keys of its own;
+    /// those it gives up are left out. The environment reaches those that the file has, and `usual`: the name that
+    /// stands for all of them where known keys are listed.
+    pub fn tables<T>(
+        &mut self,
+        key: &str,
+        usual: &str,
+        read: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> BTreeMap<String, T> {
+        let mut names = self.state.tree.tables_of(&self.full(key));
+        names.insert(usual.to_owned());
+        let table = |name: String| {
+            let read = self.section(&format!("{key}.{name}"), &read);
+            read.map(|read| (name, read))
+        };
+        names.into_iter().filter_map(table).collect()
+    }
+
     /// Whether anything at or below `key` is written down.
     pub fn has(&self, key: &str) -> bool {
         let key = self.full(key);
@@ -232,27 +250,28 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes that what `key` asks for is not built yet, if `asked`.
-    pub fn unsupported_if(&mut self, asked: bool, key: &str) {
+    /// Notes that what `key` asks for is not there, if `asked`.
+    pub fn unsupported_if(&mut self, asked: bool, key: &str, lack: Lack) {
         if asked {
             let key = self.full(key);
             let (_, origin) = self.state.report.find(&key);
-            self.state.fault(Fault::Unsupported { key, origin });
+            self.state.fault(Fault::Unsupported { key, lack, origin });
         }
     }
 
-    /// Refuses everything at or below `key`: a name of the contract whose feature is not built yet.
-    pub fn unsupported(&mut self, key: &str) {
-        let leaves = self.state.tree.below(key);
+    /// Refuses everything at or below `key`: a name of the contract whose feature is not there.
+    pub fn unsupported(&mut self, key: &str, lack: Lack) {
+        let key = self.full(key);
+        let leaves = self.state.tree.below(&key);
         let leaves = leaves.map(|(key, leaf)| (key.clone(), leaf.origin.clone()));
-        let variables = self.state.environment.below(key);
+        let variables = self.state.environment.below(&key);
         let variables =
-            variables.map(|name| (key.to_owned(), Origin::Environment { name: name.clone() }));
+            variables.map(|name| (key.clone(), Origin::Environment { name: name.clone() }));
         let found: Vec<_> = leaves.chain(variables).collect();
-        self.state.unsupported.push(key.to_owned());
         for (key, origin) in found {
-            self.state.fault(Fault::Unsupported { key, origin });
+            self.state.fault(Fault::Unsupported { key, lack, origin });
         }
+        self.state.unsupported.push(key);
     }
 
     fn full(&self, key: &str) -> String {
@@ -408,8 +427,11 @@ impl State {
         let mut faults = Vec::new();
         for (key, origin) in self.tree.names() {
             let name = tree::without_indices(key);
-            let section = known.iter().any(|it| tree::is_below(it, &name));
-            if !section && !refused(key) {
+            // An empty table is as good as none; a value is not, where a table should be.
+            let empty = self.tree.leaf(key).is_none();
+            let mut known_here = known.iter();
+            let is_known = known_here.any(|it| *it == name || empty && tree::is_below(it, &name));
+            if !is_known && !refused(key) {
                 faults.push(Fault::unknown(key, known, origin.clone()));
             }
         }

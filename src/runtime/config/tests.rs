@@ -17,6 +17,7 @@ struct Toy {
     folder: Option<PathBuf>,
     extra: Option<String>,
     keys: Vec<(String, Digest)>,
+    ladders: BTreeMap<String, Bitrate>,
 }
 
 fn read(reader: &mut Reader<'_>) -> Toy {
@@ -34,9 +35,13 @@ fn read(reader: &mut Reader<'_>) -> Toy {
             let (stream, key) = (entry.required("stream"), entry.required("key"));
             Some((stream?, key?))
         }),
+        ladders: reader.tables("ladder", "default", |ladder| {
+            Some(ladder.value("rate", Bitrate(1_200_000)))
+        }),
     };
     reader.require(toy.part.as_millis() >= 150, "hls.part", "at least 150ms");
-    reader.unsupported("hooks");
+    reader.unsupported("hooks", Lack::Version);
+    reader.unsupported("gpu", Lack::Feature("gpu"));
     toy
 }
 
@@ -89,11 +94,12 @@ fn the_environment_overlays_the_file_overlays_the_defaults_and_the_report_tells(
             r#"hls.names ["a", "b"] environment TOY_HLS_NAMES"#,
             "hls.folder (unset) default",
             "extra.name (unset) default",
+            "ladder.default.rate (unset) default",
         ]
     );
     let text = report.to_string();
     assert!(
-        text.contains("hls.viewers = 30           environment TOY_HLS_VIEWERS\n"),
+        text.contains("hls.viewers         = 30           environment TOY_HLS_VIEWERS\n"),
         "{text}"
     );
 }
@@ -231,6 +237,16 @@ fn what_is_not_built_yet_is_refused_by_name_and_never_shown() {
 }
 
 #[test]
+fn what_this_build_lacks_is_refused_with_the_feature_that_has_it() {
+    assert_eq!(
+        faults("[gpu]\ncards = 2\n", &[]),
+        [
+            "toy.toml:2: gpu.cards is not supported by this build: it was made without the feature \"gpu\""
+        ]
+    );
+}
+
+#[test]
 fn quoted_keys_do_not_pass_for_dotted_ones() {
     assert!(faults("\"hls.part\" = \"1s\"", &[])[0].contains("unknown key"));
 }
@@ -252,8 +268,70 @@ fn the_known_keys_are_those_asked_for_whether_or_not_they_are_given() {
             "publish.keys",
             "publish.keys[].stream",
             "publish.keys[].key",
+            "ladder.default.rate",
         ]
     );
+}
+
+#[test]
+fn tables_have_names_of_their_own() {
+    let ladders = |text: &str, environment: &[(&str, &str)]| -> Vec<_> {
+        let (toy, _) = load_text(text, environment).unwrap();
+        toy.ladders.into_iter().map(|(k, v)| (k, v.0)).collect()
+    };
+    let named = |ladders: &[(&str, u32)]| -> Vec<_> {
+        let named = ladders.iter().map(|(k, v)| ((*k).to_owned(), *v));
+        named.collect()
+    };
+    let file = "[ladder.phones]\nrate = \"900k\"\n[ladder.a-1_B]\n";
+    assert_eq!(ladders("", &[]), []);
+    assert_eq!(
+        ladders(file, &[]),
+        named(&[("a-1_B", 1_200_000), ("phones", 900_000)])
+    );
+    assert_eq!(
+        ladders(
+            file,
+            &[
+                ("TOY_LADDER_PHONES_RATE", "800k"),
+                ("TOY_LADDER_DEFAULT_RATE", "700000")
+            ]
+        ),
+        named(&[
+            ("a-1_B", 1_200_000),
+            ("default", 700_000),
+            ("phones", 800_000)
+        ])
+    );
+    for (text, expect) in [
+        (
+            "[ladder.phones]\nrat = 1\n",
+            "toy.toml:2: unknown key ladder.phones.rat; the nearest known key is ladder.phones.rate",
+        ),
+        (
+            "[ladder.\"my phones\"]\nrate = 1\n",
+            "toy.toml:2: unknown key ladder.\"my phones\".rate; the nearest known key is ladder.default.rate",
+        ),
+        (
+            "[ladder]\nphones = 3\n",
+            "toy.toml:2: unknown key ladder.phones; the nearest known key is ladder.default.rate",
+        ),
+        (
+            "[ladder.phones]\nrate.k = 1\n",
+            "toy.toml:2: unknown key ladder.phones.rate.k; the nearest known key is ladder.phones.rate",
+        ),
+    ] {
+        assert_eq!(faults(text, &[]), [expect], "{text}");
+    }
+    let unknown = faults(file, &[("TOY_LADDER_TABLETS_RATE", "1")]);
+    assert!(unknown[0].contains("unknown key TOY_LADDER_TABLETS_RATE"));
+}
+
+#[test]
+fn a_value_in_the_place_of_a_section_is_not_ignored() {
+    let expect = "toy.toml:1: unknown key hls; the nearest known key is hls.on";
+    assert_eq!(faults("hls = 3\n", &[]), [expect]);
+    assert!(load_text("[hls]\n[ladder]\n[publish]\nkeys = []\n", &[]).is_ok());
 }
 
 #[test]
@@ -289,5 +367,45 @@ fn quantities_carry_their_unit() {
         let size = Size::from_toml(&toml::Value::String(text.to_owned())).unwrap();
         assert_eq!(size, Size(expect));
         assert_eq!(size.show(), format!("{text:?}"));
+    }
+}
+
+#[test]
+fn bitrates_are_written_as_encoders_take_them() {
+    use toml::Value::{Float, Integer};
+    let text = |text: &str| toml::Value::String(text.to_owned());
+    for (value, expect, shown) in [
+        (text("2500k"), Some(2_500_000), "2500k"),
+        (text("2.5M"), Some(2_500_000), "2500k"),
+        (text("3M"), Some(3_000_000), "3M"),
+        (text("0.05M"), Some(50_000), "50k"),
+        (text("2500000"), Some(2_500_000), "2500k"),
+        (text("1234567"), Some(1_234_567), "1234567"),
+        (text("1.234567M"), Some(1_234_567), "1234567"),
+        (Integer(500_000), Some(500_000), "500k"),
+        (text("1.2345678M"), None, ""),
+        (text("0.5"), None, ""),
+        (text("2.M"), None, ""),
+        (text(".5M"), None, ""),
+        (text("1.+5M"), None, ""),
+        (text("2500K"), None, ""),
+        (text("2500kb"), None, ""),
+        (text("2500 k"), None, ""),
+        (text("-1k"), None, ""),
+        (text("k"), None, ""),
+        (text(""), None, ""),
+        (text("5000M"), None, ""),
+        (text("99999999999999999999M"), None, ""),
+        (text("0.0000000000000000000000000000001M"), None, ""),
+        (Integer(-1), None, ""),
+        (Integer(5_000_000_000), None, ""),
+        (Float(2.5), None, ""),
+    ] {
+        let bitrate = Bitrate::from_toml(&value);
+        assert_eq!(bitrate, expect.map(Bitrate), "{value}");
+        assert!(
+            bitrate.is_none_or(|it| it.show() == format!("{shown:?}")),
+            "{value}"
+        );
     }
 }

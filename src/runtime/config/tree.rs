@@ -3,7 +3,11 @@
 //! Flat, because every question of the configuration layer is asked by key: what is its value, where does it stand,
 //! is anything below it, which keys did nobody ask for. Parsing is the `toml` crate's.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use serde::Deserialize as _;
 use toml::{
@@ -78,6 +82,15 @@ impl Tree {
         self.leaves
             .iter()
             .filter(move |(name, _)| is_below(name, key))
+    }
+
+    /// The names of the tables right under `key`.
+    pub(super) fn tables_of(&self, key: &str) -> BTreeSet<String> {
+        let name = |table: &String| {
+            let name = table.strip_prefix(key)?.strip_prefix('.')?;
+            name.bytes().all(is_bare).then(|| name.to_owned())
+        };
+        self.tables.keys().filter_map(name).collect()
     }
 
     /// Every value, and every table that holds none.
@@ -187,12 +200,14 @@ pub(super) fn without_indices(key: &str) -> String {
 
 /// A key that needs quotes in TOML keeps them, lest `"hls.part"` pass for `part` of `[hls]`.
 fn bare(key: &str) -> String {
-    let plain = key
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if plain {
+    if key.bytes().all(is_bare) {
         key.to_owned()
     } else {
         format!("{key:?}")
     }
+}
+
+/// Whether a key may hold `byte` without quotes.
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-".contains(&byte)
 }

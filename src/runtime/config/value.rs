@@ -1,6 +1,7 @@
 //! The types a setting can have: how each is read from TOML, shown as TOML, and described to who wrote it wrong.
 //!
-//! Lengths of time and sizes carry their unit, so that no number in a file can be taken for another.
+//! Lengths of time and sizes carry their unit, so that no number in a file can be taken for another; bitrates are
+//! written as encoders take them.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -34,6 +35,27 @@ impl Value for Size {
 
     fn show(&self) -> String {
         show_quantity(self.0, &SIZES)
+    }
+}
+
+/// A number of bits per second: `"2500k"`, `"2.5M"`, 2500000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bitrate(pub u32);
+
+impl Value for Bitrate {
+    const EXPECTED: &'static str = r#"bits per second, such as "2500k", "2.5M" or 2500000"#;
+
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        let bits = match value {
+            toml::Value::Integer(bits) => u32::try_from(*bits).ok(),
+            toml::Value::String(text) => parse_bitrate(text),
+            _ => None,
+        };
+        bits.map(Self)
+    }
+
+    fn show(&self) -> String {
+        show_quantity(self.0.into(), &BITRATES)
     }
 }
 
@@ -158,6 +180,25 @@ fn parse_quantity(text: &str, units: &[Unit]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// As [`parse_quantity`], with decimals: `2.5M`. They must come to whole bits.
+fn parse_bitrate(text: &str) -> Option<u32> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let (_, factor) = BITRATES.iter().find(|(name, _)| *name == unit)?;
+    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
+    let number = |digits: &str| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse::<u64>().ok())?
+    };
+    let share = 10_u64.checked_pow(u32::try_from(decimals.len()).ok()?)?;
+    let part = number(decimals)?.checked_mul(*factor)?;
+    let bits = number(whole)?
+        .checked_mul(*factor)?
+        .checked_add(part / share)?;
+    let bits = part.is_multiple_of(share).then_some(bits)?;
+    u32::try_from(bits).ok()
+}
+
 /// In the largest unit that leaves no remainder.
 fn show_quantity(amount: u64, units: &[Unit]) -> String {
     let whole =
@@ -178,3 +219,5 @@ const SIZES: [Unit; 7] = [
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
 ];
+
+const BITRATES: [Unit; 3] = [("", 1), ("k", 1000), ("M", 1_000_000)];

@@ -2,7 +2,9 @@
 //! checked by the model player.
 
 mod day;
+mod encoders;
 mod golden;
+mod ladder;
 mod model;
 mod restart;
 mod rig;
@@ -16,6 +18,7 @@ use self::{
 };
 use super::{End, Input, Notice, Output, Settings, Stream};
 use crate::{
+    engine::plan::Obstacle,
     media::{Kind, Rendition, Segment},
     wire::flv::{Frame, Item},
 };
@@ -214,10 +217,10 @@ fn t5_r5_a_gop_of_eight_seconds_is_cut_at_max_gop_and_promises_nothing() {
     assert!(
         matches!(
             rig.notices[..],
-            [Notice::LongGop {
+            [Notice::NotIndependent(Obstacle::LongGop {
                 gop_ms: None,
                 max_ms: 2_000
-            }]
+            })]
         ),
         "{:?}",
         rig.notices

@@ -1,10 +1,14 @@
-//! What the daemon refuses, and that `conf/vitrine.toml` tells the truth.
+//! What the daemon refuses, and that it takes `conf/vitrine.toml` for its defaults.
 
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use super::*;
+
+#[cfg(feature = "transcode")]
+mod sample;
+mod transcode;
 
 const CONF: &str = include_str!("../../../../conf/vitrine.toml");
 
@@ -17,103 +21,9 @@ fn load_text(text: &str) -> Result<(Config, Report), String> {
         .map_err(|error| error.to_string().replace(&path, ""))
 }
 
-fn default_report() -> Report {
-    load(None, Environment::empty(), Config::read).unwrap().1
-}
-
-/// A setting or a section header of the sample, commented out or not, without the comment behind it.
-fn setting(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("# ").unwrap_or(line);
-    let line = line
-        .split_once(" #")
-        .map_or(line, |(line, _)| line)
-        .trim_end();
-    let name = line.split(" = ").next()?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
-    let is_header = line.starts_with('[') && line.ends_with(']');
-    (is_header || (name != line && name.bytes().all(plain))).then_some(line)
-}
-
 #[test]
 fn the_sample_as_shipped_is_the_defaults() {
     assert_eq!(load_text(CONF).unwrap().0, Config::default());
-}
-
-#[test]
-fn the_sample_names_every_known_key_and_no_other() {
-    let mut section = String::new();
-    let mut named = BTreeSet::new();
-    for line in CONF.lines().filter_map(setting) {
-        if let Some(header) = line.strip_prefix("[[") {
-            section = header.replace("]]", "[].");
-        } else if let Some(header) = line.strip_prefix('[') {
-            section = header.replace(']', ".");
-        } else {
-            named.insert(format!("{section}{}", line.split(" = ").next().unwrap()));
-        }
-    }
-    let report = default_report();
-    let arrays = ["publish.keys", "control.tokens"];
-    let known = report
-        .known()
-        .filter(|key| !arrays.contains(key))
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(named, known);
-}
-
-#[test]
-fn the_values_the_sample_shows_in_comments_are_the_defaults() {
-    let folder = tempfile::tempdir().unwrap();
-    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    fs::write(folder.path().join("cert.pem"), pair.cert.pem()).unwrap();
-    fs::write(
-        folder.path().join("key.pem"),
-        pair.signing_key.serialize_pem(),
-    )
-    .unwrap();
-    let text: String = CONF
-        .lines()
-        .filter_map(setting)
-        .filter(|line| !line.starts_with("key_sha256"))
-        .map(|line| {
-            line.replace(
-                "sha256 = \"...\"",
-                &format!("sha256 = \"{}\"", "a".repeat(64)),
-            ) + "\n"
-        })
-        .map(|line| {
-            line.replace(
-                "= \"cert.pem",
-                &format!("= \"{}/cert.pem", folder.path().display()),
-            )
-        })
-        .map(|line| {
-            line.replace(
-                "= \"key.pem",
-                &format!("= \"{}/key.pem", folder.path().display()),
-            )
-        })
-        .collect();
-    let (config, report) = load_text(&text).unwrap();
-    let shown: BTreeSet<_> = report
-        .settings()
-        .map(|(key, value, _)| (key, value))
-        .collect();
-    let defaults = default_report();
-    for (key, value, _) in defaults
-        .settings()
-        .filter(|(_, value, _)| *value != "(unset)")
-    {
-        assert!(
-            shown.contains(&(key, value)),
-            "{key} = {value} is not what the sample shows"
-        );
-    }
-    // These have no default; what the sample shows is what a bare section header gives.
-    assert_eq!(config.rtmps, Some(any_address(1936)));
-    assert_eq!(config.https, Some(any_address(8443)));
-    assert_eq!(config.publish.keys.len(), 1);
 }
 
 #[test]
@@ -231,12 +141,6 @@ fn what_cannot_work_is_refused_with_the_reason() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     for (text, key) in [
-        ("transcode.enabled = true", "transcode.enabled"),
-        ("transcode.encoder = \"libx264\"", "transcode.encoder"),
-        (
-            "[ladder.default]\nmid = { short_side = 480 }",
-            "ladder.default.mid.short_side",
-        ),
         (
             "hooks.admission_url = \"https://shop.example\"",
             "hooks.admission_url",
@@ -291,23 +195,6 @@ fn keys_are_kept_as_digests_and_may_be_given_as_such() {
         "{report}"
     );
     assert!(!format!("{config:?}").contains("\"key\""));
-}
-
-#[test]
-fn keys_can_be_read_again_and_a_wrong_file_gives_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("v.toml");
-    fs::write(&file, "[[publish.keys]]\nkey = \"k\"\nstream = \"demo\"\n").unwrap();
-    assert_eq!(
-        Config::keys(Some(&file)).unwrap()[0].stream.as_str(),
-        "demo"
-    );
-    fs::write(
-        &file,
-        "[[publish.keys]]\nkey = \"k\"\nstream = \"demo\"\nhls = 1\n",
-    )
-    .unwrap();
-    assert!(Config::keys(Some(&file)).is_err());
 }
 
 #[test]

@@ -6,9 +6,9 @@ use proptest::{prelude::*, test_runner::RngSeed};
 use super::{
     End,
     rig::Rig,
-    source::{Source, aac},
+    source::{Source, aac, avc_large},
 };
-use crate::{media::Kind, wire::flv::Item};
+use crate::{engine::ladder::Ladder, media::Kind, wire::flv::Item};
 
 /// One act of a broadcast.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(super) enum Act {
     Reconnect { ms: u64 },
     /// Key frames are missing for a while.
     Drought { ms: u64 },
+    /// The encoders of a ladder hang until the next publisher.
+    Hang,
     /// The server restarts and is away for a while, then the publisher for another.
     Restart { away_ms: u64, ms: u64 },
 }
@@ -37,6 +39,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (40..8_000u64).prop_map(|ms| Act::Stall { ms }),
         1 => (0..15_000u64).prop_map(|ms| Act::Reconnect { ms }),
         1 => (500..6_000u64).prop_map(|ms| Act::Drought { ms }),
+        1 => Just(Act::Hang),
         1 => (0..8_000u64, 0..8_000u64).prop_map(|(away_ms, ms)| Act::Restart { away_ms, ms }),
     ]
 }
@@ -83,6 +86,9 @@ fn source() -> impl Strategy<Value = Source> {
                 if let Some(pictures) = &mut source.pictures {
                     pictures.b_frames = b_frames;
                 }
+                if let Some(pictures) = source.pictures.as_mut().filter(|_| alone < 7) {
+                    pictures.config = avc_large();
+                }
                 if alone == 0 && source.sound.is_some() {
                     source.pictures = None;
                 }
@@ -104,6 +110,10 @@ impl Broadcast {
     /// The publisher has connected.
     pub(super) fn open(source: Source, seed: u64) -> Self {
         let mut rig = Rig::new(100);
+        // Half of all broadcasts have a ladder, whose encoders are up to six pictures behind.
+        rig.ladder = (seed % 2 == 1).then(Ladder::default);
+        rig.spread_ms = 3_500;
+        rig.encoders.behind = (seed / 2 % 7) as usize;
         rig.open();
         Self {
             rig,
@@ -133,6 +143,10 @@ impl Broadcast {
             Act::Send { ms, jitter_ms } => (ms, jitter_ms),
             Act::Freeze { ms } | Act::Mute { ms } | Act::Stall { ms } | Act::Drought { ms } => {
                 (ms, 0)
+            }
+            Act::Hang => {
+                self.rig.encoders.hanging = true;
+                return;
             }
             Act::Reconnect { ms } => {
                 self.rig.close(End::Lost);

@@ -215,7 +215,7 @@ fn the_format_is_what_its_version_says() {
     let file = rig.save().expect("a stream");
     let (body, checksum) = file.split_at(file.len() - 4);
     assert_eq!(crc32fast::hash(body).to_le_bytes(), checksum);
-    assert_eq!((body.len(), crc32fast::hash(body)), (39_038, 4154324388));
+    assert_eq!((body.len(), crc32fast::hash(body)), (39_041, 1582733108));
 }
 
 #[test]
@@ -278,7 +278,7 @@ proptest! {
             stream.expire(now);
             drain(&mut stream);
         }
-        stream.push(now, Input::Open { session: 1, epoch: 1, named: false });
+        stream.push(now, Input::Open { session: 1, epoch: 1, named: false, ladder: None });
         for (ms, item) in Source::usual().items(0, 1_500) {
             let now = Now { mono: now.mono + Duration::from_millis(ms), ..now };
             stream.push(now, Input::Media { session: 1, item });

@@ -1,12 +1,17 @@
 //! A virtual clock around a [`Stream`]: inputs at their times, timers in between, every output seen by a model player.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
-use super::{End, Input, Notice, Output, Settings, Stream, source::Source};
+use super::{End, Input, Notice, Output, Settings, Stream, encoders::Encoders, source::Source};
 use crate::{
     engine::{
+        ladder::{Encoded, Ladder},
         player::Player,
         saved::{self, Saved},
         window::Snapshot,
@@ -56,6 +61,11 @@ pub(super) struct Rig {
     pub(super) clock_ms: i64,
     /// Whether the model player looks.
     pub(super) watching: bool,
+    /// What publishes are made into.
+    pub(super) ladder: Option<Ladder>,
+    pub(super) encoders: Encoders,
+    /// How far apart renditions may end: a second, and what encoders may owe.
+    pub(super) spread_ms: i64,
     sessions: u64,
     frame_ms: u64,
 }
@@ -72,6 +82,9 @@ impl Rig {
             closed: false,
             clock_ms: 0,
             watching: true,
+            ladder: None,
+            encoders: Encoders::new(0),
+            spread_ms: 1_000,
             sessions: 0,
             frame_ms,
         }
@@ -88,6 +101,7 @@ impl Rig {
             session: self.sessions,
             epoch,
             named,
+            ladder: self.ladder,
         });
     }
 
@@ -161,6 +175,7 @@ impl Rig {
         self.now_ms += away_ms;
         self.boot_ms = self.now_ms;
         self.sessions = 0;
+        self.encoders = Encoders::new(self.encoders.behind);
         self.stream = match file {
             Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
             None => Stream::new(settings()),
@@ -207,8 +222,23 @@ impl Rig {
     }
 
     fn drain(&mut self) {
+        let mut encoded = VecDeque::new();
+        loop {
+            self.carry_out(&mut encoded);
+            let Some(encoded) = encoded.pop_front() else {
+                break;
+            };
+            self.stream.push(self.now(), Input::Encoded(encoded));
+        }
+        self.stream.check_invariants();
+    }
+
+    fn carry_out(&mut self, encoded: &mut VecDeque<Encoded>) {
         while let Some(output) = self.stream.poll() {
             match output {
+                Output::Feed(feeds) => {
+                    encoded.extend(feeds.into_iter().flat_map(|feed| self.encoders.take(feed)));
+                }
                 Output::Presentation(multivariant) => {
                     let epoch = multivariant.epoch;
                     self.shown_of(epoch).multivariant = Some(multivariant);
@@ -238,7 +268,6 @@ impl Rig {
                 Output::Notice(notice) => self.notices.push(notice),
             }
         }
-        self.stream.check_invariants();
     }
 
     /// The viewer leaves and another comes, to whom what is over was never shown.
@@ -246,14 +275,14 @@ impl Rig {
         self.notices = Vec::new();
         self.epochs.retain(|_, shown| !shown.ended);
         for shown in self.epochs.values_mut() {
-            shown.player = new_player(self.frame_ms);
+            shown.player = new_player(self.frame_ms, self.spread_ms);
         }
     }
 
     fn shown_of(&mut self, epoch: u64) -> &mut Shown {
-        let frame_ms = self.frame_ms;
+        let (frame_ms, spread_ms) = (self.frame_ms, self.spread_ms);
         self.epochs.entry(epoch).or_insert_with(|| Shown {
-            player: new_player(frame_ms),
+            player: new_player(frame_ms, spread_ms),
             multivariant: None,
             snapshots: BTreeMap::new(),
             growth: BTreeMap::new(),
@@ -262,6 +291,6 @@ impl Rig {
     }
 }
 
-fn new_player(frame_ms: u64) -> Player {
-    Player::new(frame_ms as f64).wanting_spread_ms(1_000)
+fn new_player(frame_ms: u64, spread_ms: i64) -> Player {
+    Player::new(frame_ms as f64).wanting_spread_ms(spread_ms)
 }

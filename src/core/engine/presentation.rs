@@ -1,0 +1,155 @@
+//! What the multivariant playlist says of each variant: a rendition of pictures and the sound beside it.
+
+use super::{packager::Packager, plan::Plan, saved};
+use crate::{
+    media::{Config, Kind, Rendition},
+    wire::m3u8::multivariant::{Multivariant, Variant},
+};
+
+/// What was promised of each variant.
+#[derive(Debug, Default)]
+pub(super) struct Promises(Vec<(Rendition, Bitrate)>);
+
+impl Promises {
+    /// The promises at rest.
+    pub(super) fn save(&self) -> Vec<saved::Bitrate> {
+        let saved = |(rendition, rate): &(Rendition, Bitrate)| saved::Bitrate {
+            rendition: saved::index(*rendition),
+            bandwidth: rate.bandwidth,
+            average: rate.average,
+            measured_msn: rate.measured_msn,
+        };
+        self.0.iter().map(saved).collect()
+    }
+
+    /// The promises that [`Self::save`] left.
+    ///
+    /// # Errors
+    /// A rendition that is none.
+    pub(super) fn restore(saved: &[saved::Bitrate]) -> Result<Self, saved::Error> {
+        let promise = |saved: &saved::Bitrate| {
+            let rate = Bitrate {
+                bandwidth: saved.bandwidth,
+                average: saved.average,
+                told: false,
+                measured_msn: saved.measured_msn,
+            };
+            Ok((saved::rendition(saved.rendition)?, rate))
+        };
+        saved
+            .iter()
+            .map(promise)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The playlist of an epoch that carries `packagers`; `independent` is whether every segment begins with a sync
+    /// sample. Measures what is new in them.
+    pub(super) fn multivariant<'a>(
+        &mut self,
+        epoch: u64,
+        plan: &Plan,
+        packagers: impl Iterator<Item = &'a Packager> + Clone,
+        independent: bool,
+    ) -> Multivariant {
+        let audio = packagers.clone().find(|it| it.kind() == Kind::Audio);
+        let mut videos: Vec<_> = packagers.filter(|it| it.kind() == Kind::Video).collect();
+        videos.sort_by_key(|video| video.rendition());
+        let variants = match (videos.is_empty(), audio) {
+            (true, Some(audio)) => vec![self.variant(plan, audio, None)],
+            _ => { videos.iter() }
+                .map(|video| self.variant(plan, video, audio))
+                .collect(),
+        };
+        let sound = audio.map(Packager::config).filter(|_| !videos.is_empty());
+        Multivariant {
+            epoch,
+            variants,
+            audio_channels: sound.and_then(Config::channels),
+            independent_segments: independent,
+        }
+    }
+
+    fn variant(&mut self, plan: &Plan, main: &Packager, audio: Option<&Packager>) -> Variant {
+        let rendition = main.rendition();
+        let rung = plan.rungs.iter().find(|rung| rung.rendition == rendition);
+        let known = self.0.iter().position(|(known, _)| *known == rendition);
+        let known = known.unwrap_or_else(|| {
+            let sound = audio.map_or(0, |audio| rate(audio, None));
+            let promise = rung.map(|rung| Bitrate::promised(rung.bitrate, sound));
+            self.0.push((rendition, promise.unwrap_or_default()));
+            self.0.len() - 1
+        });
+        let rate = &mut self.0[known].1;
+        rate.observe(main, audio);
+        let pictures = main.kind() == Kind::Video;
+        let frame_rate = rung.map_or(plan.frame_rate, |rung| Some(rung.frame_rate));
+        Variant {
+            rendition,
+            bandwidth: rate.bandwidth,
+            average_bandwidth: rate.average,
+            codecs: [Some(main), audio]
+                .into_iter()
+                .flatten()
+                .map(|packager| packager.config().codecs())
+                .collect(),
+            resolution: main.config().resolution(),
+            frame_rate: frame_rate.filter(|_| pictures),
+        }
+    }
+}
+
+/// `BANDWIDTH` and `AVERAGE-BANDWIDTH`: fixed by what the encoder was told or by the first media, raised when exceeded,
+/// never lowered.
+#[derive(Debug, Default)]
+struct Bitrate {
+    bandwidth: u64,
+    average: u64,
+    /// Whether the average is what the encoder was told.
+    told: bool,
+    /// Complete segments up to here are measured.
+    measured_msn: Option<u64>,
+}
+
+impl Bitrate {
+    /// Of an encoder that was told its average, beside `sound` bits per second.
+    fn promised(average: u32, sound: u64) -> Self {
+        let average = u64::from(average);
+        Self {
+            bandwidth: average + average / 4 + sound,
+            average: average + sound,
+            told: true,
+            measured_msn: None,
+        }
+    }
+
+    /// Measures the newest segment that is complete in both.
+    fn observe(&mut self, main: &Packager, audio: Option<&Packager>) {
+        let both = || [Some(main), audio].into_iter().flatten();
+        let complete = both().map(|it| it.window().newest_complete().map(|segment| segment.msn));
+        let newest = complete.min().flatten();
+        let unknown = self.bandwidth == 0;
+        if newest == self.measured_msn && !unknown {
+            return;
+        }
+        self.measured_msn = newest;
+        let peak: u64 = both().map(|packager| rate(packager, newest)).sum();
+        if peak > self.bandwidth {
+            self.bandwidth = peak + peak / 4;
+            if !self.told {
+                self.average = peak;
+            }
+        }
+    }
+}
+
+/// Bits per second of segment `msn` of one rendition; of all media held before a first one is complete.
+fn rate(packager: &Packager, msn: Option<u64>) -> u64 {
+    let window = packager.window();
+    let (bytes, length) = match msn.and_then(|msn| window.segment(msn)) {
+        Some(segment) => (segment.bytes(), segment.duration),
+        None => (window.retained_bytes(), window.end_time()),
+    };
+    let seconds = packager.config().timescale().at(length.max(1)).seconds();
+    (bytes as f64 * 8.0 / seconds) as u64
+}

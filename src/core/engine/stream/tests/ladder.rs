@@ -1,0 +1,217 @@
+//! Broadcasts with a ladder: every rendition is cut at the same instants, whatever its encoder does.
+
+use super::{End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_large, segments};
+use crate::{
+    engine::{
+        ladder::{Failure, Ladder},
+        plan::Obstacle,
+    },
+    media::Segment,
+};
+
+const RUNGS: [Rendition; 2] = [Rendition::Mid, Rendition::Low];
+
+fn rig(behind: usize) -> Rig {
+    let mut rig = Rig::new(FRAME_MS);
+    rig.ladder = Some(Ladder::default());
+    rig.encoders.behind = behind;
+    rig
+}
+
+/// A source large enough for a ladder.
+fn large(mut source: Source) -> Source {
+    source.pictures.as_mut().expect("pictures").config = avc_large();
+    source
+}
+
+/// What renditions share of a segment: number, length in parts, begin, discontinuity.
+fn cuts(rig: &Rig, rendition: Rendition) -> Vec<(u64, Vec<u32>, bool)> {
+    let shape = |segment: &Segment| {
+        let parts = segment.parts.iter().map(|part| part.duration).collect();
+        (segment.msn, parts, segment.discontinuity)
+    };
+    segments(rig, rendition).iter().map(shape).collect()
+}
+
+fn gaps(segment: &Segment) -> usize {
+    segment
+        .parts
+        .iter()
+        .filter(|part| part.data.is_none())
+        .count()
+}
+
+#[test]
+fn all_renditions_are_cut_alike_and_every_segment_begins_with_a_key_frame() {
+    for (source, behind) in [
+        (Source::usual(), 0),
+        (Source::new((30_000, 1001), 30, Some(aac(44_100, false))), 2),
+        (Source::new((60, 1), 60, Some(aac(48_000, false))), 5),
+        (Source::new((25, 1), 12, None), 3),
+    ] {
+        let mut rig = rig(behind);
+        rig.broadcast(&large(source), 12);
+        rig.close(End::Stopped);
+        assert_eq!(
+            rig.multivariant().variants.len(),
+            3,
+            "{:?}",
+            rig.multivariant()
+        );
+        let high = cuts(&rig, Rendition::High);
+        assert!(high.len() >= 8, "{high:?}");
+        for rung in RUNGS {
+            assert_eq!(cuts(&rig, rung), high, "{rung}");
+            for segment in segments(&rig, rung) {
+                assert!(
+                    segment.parts[0].independent && gaps(&segment) == 0,
+                    "{segment:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_passed_through_is_encoded_on_a_grid() {
+    let mut source = Source::new((30, 1), 240, Some(aac(48_000, false)));
+    if let Some(pictures) = &mut source.pictures {
+        pictures.b_frames = true;
+    }
+    let mut rig = rig(3);
+    rig.broadcast(&large(source), 12);
+    rig.close(End::Stopped);
+    let obstacle = Obstacle::LongGop {
+        gop_ms: None,
+        max_ms: 2_000,
+    };
+    assert_eq!(rig.notices, [Notice::Encoded(obstacle)]);
+    assert!(rig.multivariant().independent_segments);
+    let renditions = rig
+        .multivariant()
+        .variants
+        .iter()
+        .map(|variant| variant.rendition);
+    assert_eq!(
+        renditions.collect::<Vec<_>>(),
+        [Rendition::High, Rendition::Mid, Rendition::Low]
+    );
+    let high = cuts(&rig, Rendition::High);
+    assert_eq!(
+        rig.shown().snapshots[&Rendition::High]
+            .constants
+            .target_duration,
+        1
+    );
+    for rendition in [Rendition::High, Rendition::Mid, Rendition::Low] {
+        assert_eq!(cuts(&rig, rendition), high);
+        for segment in segments(&rig, rendition) {
+            assert!(
+                segment.parts[0].independent && gaps(&segment) == 0,
+                "{segment:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_source_may_change_its_size_and_come_back() {
+    let mut rig = rig(2);
+    rig.broadcast(&large(Source::usual()), 5);
+    rig.close(End::Lost);
+    rig.pass(4_000);
+    rig.broadcast(&large(Source::usual()), 5);
+    let discontinuities = RUNGS.map(|rung| cuts(&rig, rung).iter().filter(|cut| cut.2).count());
+    assert_eq!(discontinuities, [1, 1]);
+    assert_eq!(rig.epochs.len(), 1);
+    for rung in RUNGS {
+        assert!(
+            segments(&rig, rung).iter().any(|segment| gaps(segment) > 0),
+            "gaps while away"
+        );
+    }
+}
+
+#[test]
+fn a_rung_that_fails_goes_on_with_gaps_that_never_share_a_segment_with_media() {
+    let mut rig = rig(1);
+    rig.spread_ms = 3_300;
+    rig.open();
+    let items = large(Source::usual()).items(0, 12_000);
+    let (before, after) = items.split_at(items.partition_point(|(ms, _)| *ms < 5_500));
+    rig.send(before.to_vec());
+    rig.encoders.hanging = true;
+    let start_ms = rig.now_ms;
+    rig.send(
+        after
+            .iter()
+            .map(|(ms, item)| (ms.saturating_sub(start_ms), item.clone())),
+    );
+    for rung in RUNGS {
+        let lost = Notice::RungLost {
+            rendition: rung,
+            reason: Failure::Late,
+        };
+        assert!(rig.notices.contains(&lost), "{:?}", rig.notices);
+        let all = segments(&rig, rung);
+        assert!(all.iter().any(|segment| gaps(segment) > 0));
+        for segment in all {
+            assert!(
+                gaps(&segment) == 0 || gaps(&segment) == segment.parts.len(),
+                "{segment:?}"
+            );
+        }
+    }
+    let high = segments(&rig, Rendition::High);
+    assert!(high.iter().all(|segment| gaps(segment) == 0));
+}
+
+#[test]
+fn a_rung_that_cannot_be_had_is_no_rendition() {
+    let mut rig = rig(1);
+    rig.encoders.failing = vec![Rendition::Mid];
+    rig.broadcast(&large(Source::usual()), 5);
+    let renditions = rig
+        .multivariant()
+        .variants
+        .iter()
+        .map(|variant| variant.rendition);
+    assert_eq!(
+        renditions.collect::<Vec<_>>(),
+        [Rendition::High, Rendition::Low]
+    );
+}
+
+#[test]
+fn without_encoders_what_cannot_be_passed_through_is_passed_through_all_the_same() {
+    let mut rig = rig(0);
+    rig.encoders.failing = vec![Rendition::High, Rendition::Mid, Rendition::Low];
+    rig.broadcast(
+        &large(Source::new((30, 1), 120, Some(aac(48_000, false)))),
+        20,
+    );
+    assert!(
+        rig.notices.contains(&Notice::Unencoded),
+        "{:?}",
+        rig.notices
+    );
+    assert_eq!(rig.multivariant().variants.len(), 1);
+    assert!(segments(&rig, Rendition::High).len() > 4);
+}
+
+#[test]
+fn a_ladder_survives_a_restart() {
+    let mut rig = rig(2);
+    rig.broadcast(&large(Source::usual()), 8);
+    rig.restart(2_000).expect("within grace");
+    rig.encoders.behind = 2;
+    rig.broadcast(&large(Source::usual()), 5);
+    assert_eq!(rig.epochs.len(), 1, "the epoch goes on");
+    for rung in RUNGS {
+        let newest = segments(&rig, rung).pop().expect("a segment");
+        assert!(
+            gaps(&newest) == 0 && newest.parts[0].independent,
+            "{rung}: {newest:?}"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! What the ladder counts for the metrics; what each means is said by the control floor, and the registry of streams brings
+//! the series into being, also where this module is not built.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use metrics::{counter, histogram};
+use vitrine_core::{engine::ladder::Failure, media::Rendition};
+
+/// Where work waits and processors are used.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stage {
+    /// Decoding and scaling.
+    Decode,
+    /// Encoding.
+    Encode,
+}
+
+impl Stage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+        }
+    }
+}
+
+/// Milliseconds of processor time, by stage: counters are whole.
+static CPU_MS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Something was taken out of the queue before `stage`.
+pub(super) fn waited(stage: Stage, since: Instant) {
+    histogram!("vitrine_transcode_queue_seconds", "stage" => stage.name()).record(since.elapsed());
+}
+
+/// A picture came out of an encoder.
+pub(super) fn encoded(rendition: Rendition) {
+    counter!("vitrine_transcode_frames_total", "rendition" => rendition.name()).increment(1);
+}
+
+/// A picture was left out because its encoder was behind.
+pub(super) fn shed(rendition: Rendition) {
+    counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition.name()).increment(1);
+}
+
+/// Access units that could not be decoded.
+pub(super) fn undecodable(units: u32) {
+    counter!("vitrine_transcode_undecodable_total").increment(units.into());
+}
+
+/// A rung makes nothing more.
+pub(super) fn lost(reason: Failure) {
+    let reason = match reason {
+        Failure::Decoder => "decoder",
+        Failure::Encoder => "encoder",
+        Failure::Late => "late",
+    };
+    counter!("vitrine_transcode_rungs_lost_total", "reason" => reason).increment(1);
+}
+
+/// The processor time of the calling thread, told from time to time.
+#[derive(Debug)]
+pub(super) struct Cpu {
+    stage: Stage,
+    told_ms: u64,
+}
+
+impl Cpu {
+    pub(super) fn of(stage: Stage) -> Self {
+        Self { stage, told_ms: 0 }
+    }
+
+    /// Adds what was used since the last time.
+    pub(super) fn tell(&mut self) {
+        // Nanoseconds on a processor, those in wait for one, and turns (Linux, Documentation/scheduler/sched-stats).
+        let used_ns = fs::read_to_string("/proc/thread-self/schedstat")
+            .ok()
+            .and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+        let used_ms = used_ns.unwrap_or(0) / 1_000_000;
+        let new_ms = used_ms.saturating_sub(self.told_ms);
+        self.told_ms += new_ms;
+        let known_ms = CPU_MS[self.stage as usize].fetch_add(new_ms, Ordering::Relaxed);
+        counter!("vitrine_transcode_cpu_seconds_total", "stage" => self.stage.name())
+            .absolute((known_ms + new_ms) / 1000);
+    }
+}

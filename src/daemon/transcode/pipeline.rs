@@ -1,0 +1,265 @@
+//! The decoder's thread: a source's access units become pictures, and each picture goes to the rungs that take it, scaled
+//! from the one above.
+//!
+//! A rung is never waited for longer than its patience lasts, so that one that is slow costs the others nothing for long;
+//! one that hangs is found by its progress and let go. Not here: threads of rungs, and which picture is a key frame.
+
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Instant,
+};
+
+use ffmpeg_next::frame::Video;
+use vitrine_core::{
+    engine::ladder::{Encoded, Failure, Feed, Rung},
+    limits,
+    media::{Config, Sample},
+};
+
+use super::{
+    cadence::{Keys, SECOND, nominal_ticks},
+    decode::Decoder,
+    ffi,
+    meters::{self, Cpu, Stage},
+    rung::{Handle, Stream},
+    thumbnail::Thumbnails,
+};
+
+/// The thread's state.
+pub(super) struct Pipeline {
+    stream: Stream,
+    decoder: Option<Decoder>,
+    fan: Fan,
+    cpu: Cpu,
+}
+
+/// What becomes of pictures.
+struct Fan {
+    stream: Stream,
+    /// Of the source, largest first.
+    rungs: Vec<Handle>,
+    /// Of earlier sources, whose threads wait.
+    idle: Vec<Handle>,
+    keys: Keys,
+    /// Ticks that a picture of the source lasts.
+    frame: i64,
+    /// When the last picture was shown.
+    last: Option<i64>,
+    /// Access units since then.
+    futile: u32,
+    thumbnails: Thumbnails,
+}
+
+impl Pipeline {
+    pub(super) fn new(stream: Stream, thumbnails: Thumbnails) -> Self {
+        Self {
+            fan: Fan {
+                stream: stream.clone(),
+                rungs: Vec::new(),
+                idle: Vec::new(),
+                keys: Keys::default(),
+                frame: SECOND / 30,
+                last: None,
+                futile: 0,
+                thumbnails,
+            },
+            stream,
+            decoder: None,
+            cpu: Cpu::of(Stage::Decode),
+        }
+    }
+
+    /// Until nobody feeds, or `stop`.
+    pub(super) fn run(mut self, feeds: &Receiver<(Instant, Feed)>, stop: &Arc<AtomicBool>) {
+        loop {
+            let feed = if self.fan.watch() {
+                feeds.recv_timeout(limits::TRANSCODE_WATCH)
+            } else {
+                feeds.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let (since, feed) = match feed {
+                Ok(feed) => feed,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            meters::waited(Stage::Decode, since);
+            let take = panic::AssertUnwindSafe(|| self.take(feed));
+            if panic::catch_unwind(take).is_err() {
+                self.fail();
+            }
+        }
+    }
+
+    fn take(&mut self, feed: Feed) {
+        match feed {
+            Feed::Source { config, rungs } => self.open(&config, &rungs),
+            Feed::Key { at } => {
+                self.fan.keys.push(at);
+                self.cpu.tell();
+            }
+            Feed::Picture(sample) => self.decode(&sample),
+            Feed::Drain => {
+                self.drain();
+                for rung in self.fan.rungs.iter_mut().filter(|rung| !rung.is_lost()) {
+                    rung.drain();
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, config: &Config, rungs: &[Rung]) {
+        self.drain();
+        self.decoder = None; // its memory first
+        self.fan.open(rungs);
+        let rate = config.frame_rate();
+        if let Some(rate) = rate.or(rungs.first().map(|rung| rung.frame_rate)) {
+            self.fan.frame = i64::from(nominal_ticks(rate)).clamp(1, SECOND);
+        }
+        match Decoder::open(config) {
+            Ok(decoder) => self.decoder = Some(decoder),
+            Err(error) => {
+                let codecs = config.codecs();
+                let (width, height) = config.resolution().unwrap_or_default();
+                tracing::warn!(%codecs, width, height, "the source cannot be decoded: {error}");
+                self.fail();
+            }
+        }
+    }
+
+    fn decode(&mut self, sample: &Sample) {
+        let Some(decoder) = &mut self.decoder else {
+            return;
+        };
+        let fan = &mut self.fan;
+        if sample.duration > 0 {
+            fan.frame = i64::from(sample.duration).min(SECOND);
+        }
+        fan.futile += 1;
+        let errors = decoder.decode(sample, &mut |picture| fan.show(&picture));
+        meters::undecodable(errors);
+        if fan.futile > limits::TRANSCODE_FUTILE_MAX {
+            let units = fan.futile;
+            tracing::warn!(units, "the source cannot be decoded: no picture came of it");
+            self.fail();
+        }
+    }
+
+    fn drain(&mut self) {
+        if let Some(decoder) = &mut self.decoder {
+            let fan = &mut self.fan;
+            meters::undecodable(decoder.drain(&mut |picture| fan.show(&picture)));
+        }
+    }
+
+    /// Nothing comes of this source any more.
+    fn fail(&mut self) {
+        self.decoder = None;
+        for rung in &mut self.fan.rungs {
+            rung.lose(&self.stream, Failure::Decoder);
+        }
+    }
+}
+
+impl Fan {
+    fn open(&mut self, rungs: &[Rung]) {
+        let mut known = std::mem::take(&mut self.rungs);
+        known.append(&mut self.idle);
+        known.retain(Handle::is_usable);
+        for rung in rungs {
+            let own = known.iter().position(|it| it.rendition() == rung.rendition);
+            match own.map(|at| known.remove(at)) {
+                Some(mut handle) => {
+                    handle.open(rung);
+                    self.rungs.push(handle);
+                }
+                None => match Handle::start(&self.stream, rung) {
+                    Ok(handle) => self.rungs.push(handle),
+                    Err(error) => {
+                        tracing::error!(%rung, "rendition lost: no thread: {error}");
+                        meters::lost(Failure::Encoder);
+                        self.stream.emit(Encoded::Lost {
+                            rendition: rung.rendition,
+                            reason: Failure::Encoder,
+                        });
+                    }
+                },
+            }
+        }
+        known.iter_mut().for_each(Handle::close);
+        self.idle = known;
+        self.keys.at_once();
+        self.last = None;
+        self.futile = 0;
+    }
+
+    fn show(&mut self, picture: &Video) {
+        self.futile = 0;
+        let pts = picture.pts().or(picture.timestamp());
+        let Some(pts) = pts.filter(|pts| self.last.is_none_or(|last| last < *pts)) else {
+            return meters::undecodable(1); // shown when its time has passed
+        };
+        self.last = Some(pts);
+        self.thumbnails.consider(picture, pts);
+        let key = self.keys.take(pts, self.frame);
+        let takes: Vec<bool> = self
+            .rungs
+            .iter_mut()
+            .map(|rung| rung.takes(pts, key, self.frame))
+            .collect();
+        let through = takes
+            .iter()
+            .rposition(|takes| *takes)
+            .map_or(0, |at| at + 1);
+        let mut above = None;
+        for (at, rung) in self.rungs.iter_mut().enumerate() {
+            if !takes[at] {
+                rung.leave_out(picture);
+            }
+            // Those that do not take it but stand above one that does are scaled all the same: how a picture looks must
+            // not depend on the load.
+            if at >= through || rung.is_lost() {
+                continue;
+            }
+            let scaled = rung.scale(above.as_ref().unwrap_or(picture));
+            let pushed = scaled.and_then(|scaled| {
+                if takes[at] {
+                    rung.push(ffi::shared(&scaled)?, key);
+                }
+                above = Some(scaled);
+                Ok(())
+            });
+            if let Err(error) = pushed {
+                let format = picture.format();
+                tracing::warn!(rendition = %rung.rendition(), ?format, "pictures cannot be scaled: {error}");
+                rung.lose(&self.stream, Failure::Decoder);
+            }
+        }
+    }
+
+    /// Lets rungs go that hang. Whether any is at work.
+    fn watch(&mut self) -> bool {
+        let now = Instant::now();
+        let mut at_work = false;
+        for rung in self.rungs.iter_mut().chain(&mut self.idle) {
+            match rung.watch(now) {
+                Ok(has_work) => at_work |= has_work,
+                Err(reason) => {
+                    if rung.is_usable() {
+                        tracing::warn!(rendition = %rung.rendition(), "rendition lost: {reason}");
+                        rung.lose(&self.stream, reason);
+                        rung.let_go();
+                    }
+                }
+            }
+        }
+        at_work
+    }
+}

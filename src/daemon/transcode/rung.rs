@@ -1,0 +1,410 @@
+//! A rung: the thread of one encoder, and the hand by which the decoder's thread holds it.
+//!
+//! The two share a queue and nothing else. A rung that fails says so and ignores everything until the next source; one
+//! that does not come back from its encoder is let go, thread and all, by the other side. A panic is a failure of the rung.
+//!
+//! Not here: what becomes of the other rungs, which never notice.
+
+use std::{
+    io, mem, panic,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use ffmpeg_next::frame::Video;
+use tokio::sync::mpsc;
+use vitrine_core::{
+    engine::ladder::{Encoded, Failure, Rung},
+    limits,
+    media::{Config, Rendition, Sample},
+};
+
+use super::{
+    cadence::Thinner,
+    encode::{Encoder, Error, Unit},
+    ffi::{self, Look},
+    meters::{self, Cpu, Stage},
+    queue::Queue,
+    scale::{Range, Scaler},
+    settings::Settings,
+};
+
+/// What every thread of a stream has.
+#[derive(Clone)]
+pub(super) struct Stream {
+    pub(super) settings: Settings,
+    pub(super) span: tracing::Span,
+    pub(super) out: mpsc::Sender<Encoded>,
+}
+
+impl Stream {
+    /// Hands `encoded` over, waiting for room. A receiver that is gone wants nothing.
+    pub(super) fn emit(&self, encoded: Encoded) {
+        let _ = self.out.blocking_send(encoded);
+    }
+
+    /// Starts a thread that logs in the stream's span.
+    pub(super) fn spawn(
+        &self,
+        name: String,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let span = self.span.clone();
+        let run = move || span.in_scope(run);
+        thread::Builder::new().name(name).spawn(run).map(drop)
+    }
+}
+
+/// Work for an encoder.
+enum Job {
+    /// Pictures from here on are for this rung and of the source of this number.
+    Open(Rung, u64),
+    Picture {
+        picture: Video,
+        key: bool,
+        since: Instant,
+    },
+    Drain,
+    /// There is no such rung any more.
+    Close,
+}
+
+/// What the decoder's thread knows of a rung.
+pub(super) struct Handle {
+    rendition: Rendition,
+    link: Arc<Link>,
+    /// Number of the present source, from 1.
+    source: u64,
+    /// Of pictures that were left out, for the next one.
+    captions: Vec<u8>,
+    thinner: Thinner,
+    scaler: Scaler,
+    /// How long it may yet be waited for, and since when that is so.
+    patience: (Duration, Instant),
+    /// Jobs done when last looked after, and since when no more were.
+    watched: (u64, Instant),
+}
+
+struct Link {
+    jobs: Queue<Job>,
+    /// Number of the last source whose rest the rung makes nothing of.
+    lost: AtomicU64,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.link.jobs.abandon();
+    }
+}
+
+impl Link {
+    /// Notes that `source` is lost. Whether that is new.
+    fn lose(&self, source: u64, reason: Failure) -> bool {
+        let new = self.lost.fetch_max(source, Ordering::AcqRel) < source;
+        if new {
+            meters::lost(reason);
+        }
+        new
+    }
+
+    fn has_lost(&self, source: u64) -> bool {
+        self.lost.load(Ordering::Acquire) >= source
+    }
+}
+
+impl Handle {
+    /// Starts the thread of a rung.
+    pub(super) fn start(stream: &Stream, rung: &Rung) -> io::Result<Self> {
+        let link = Arc::new(Link {
+            jobs: Queue::new(),
+            lost: AtomicU64::new(0),
+        });
+        let worker = Worker {
+            stream: stream.clone(),
+            rendition: rung.rendition,
+            link: Arc::clone(&link),
+            rung: None,
+            source: 0,
+            fresh: false,
+            encoder: None,
+            cpu: Cpu::of(Stage::Encode),
+        };
+        stream.spawn(format!("encode-{}", rung.rendition), || worker.run())?;
+        let now = Instant::now();
+        let mut handle = Self {
+            rendition: rung.rendition,
+            link,
+            source: 0,
+            captions: Vec::new(),
+            thinner: Thinner::new(rung.frame_rate),
+            scaler: Scaler::new((rung.width, rung.height), Range::Kept),
+            patience: (limits::TRANSCODE_PATIENCE, now),
+            watched: (0, now),
+        };
+        handle.open(rung);
+        Ok(handle)
+    }
+
+    pub(super) fn rendition(&self) -> Rendition {
+        self.rendition
+    }
+
+    /// Whether the rung can be opened again: its thread was not let go.
+    pub(super) fn is_usable(&self) -> bool {
+        self.link.jobs.is_open()
+    }
+
+    /// Whether the rung makes nothing until the next source.
+    pub(super) fn is_lost(&self) -> bool {
+        self.link.has_lost(self.source)
+    }
+
+    /// Pictures from here on are of a new source, for `rung`.
+    pub(super) fn open(&mut self, rung: &Rung) {
+        self.thinner = Thinner::new(rung.frame_rate);
+        self.scaler = Scaler::new((rung.width, rung.height), Range::Kept);
+        self.patience = (limits::TRANSCODE_PATIENCE, Instant::now());
+        self.source += 1;
+        self.link.jobs.push(Job::Open(*rung, self.source));
+    }
+
+    /// No pictures until [`open`](Self::open).
+    pub(super) fn close(&mut self) {
+        self.link.jobs.push(Job::Close);
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.link.jobs.push(Job::Drain);
+    }
+
+    /// Whether the rung takes the picture shown at `pts`, by its rate and by what it has yet to do. A key frame is always
+    /// taken.
+    pub(super) fn takes(&mut self, pts: i64, key: bool, frame: i64) -> bool {
+        if self.is_lost() || !self.thinner.keeps(pts, key, frame) {
+            return false;
+        }
+        let asked = Instant::now();
+        let (left, since) = self.patience;
+        let regained = (asked - since) / limits::TRANSCODE_PATIENCE_REGAINED;
+        let left = (left + regained).min(limits::TRANSCODE_PATIENCE);
+        let has_room = self
+            .link
+            .jobs
+            .has_room(limits::TRANSCODE_PICTURES_MAX, left);
+        let now = Instant::now();
+        self.patience = (left.saturating_sub(now - asked), now);
+        if !has_room && !key {
+            meters::shed(self.rendition);
+        }
+        has_room || key
+    }
+
+    /// `picture` in the rung's size.
+    pub(super) fn scale(&mut self, picture: &Video) -> Result<Video, ffmpeg_next::Error> {
+        self.scaler.run(picture)
+    }
+
+    /// Keeps the captions of a picture that is left out: a caption is spelled over many.
+    pub(super) fn leave_out(&mut self, picture: &Video) {
+        let (pairs, _) = ffi::captions(picture).as_chunks::<3>();
+        let said = pairs.iter().filter(|pair| pair[0] & CAPTION_VALID != 0);
+        self.captions.extend(said.flatten());
+        self.captions.truncate(CAPTIONS_MAX);
+    }
+
+    /// Hands over a picture that the rung [`takes`](Self::takes), in its size.
+    pub(super) fn push(&mut self, mut picture: Video, key: bool) {
+        if !self.captions.is_empty() {
+            let mut captions = mem::take(&mut self.captions);
+            captions.extend_from_slice(ffi::captions(&picture));
+            captions.truncate(CAPTIONS_MAX);
+            ffi::set_captions(&mut picture, &captions);
+        }
+        self.link.jobs.push(Job::Picture {
+            picture,
+            key,
+            since: Instant::now(),
+        });
+    }
+
+    /// Whether it has work; and [`Failure::Late`] when it makes no progress with it or has too much of it.
+    pub(super) fn watch(&mut self, now: Instant) -> Result<bool, Failure> {
+        let (done, left) = self.link.jobs.progress();
+        let (seen, since) = self.watched;
+        if done != seen || left == 0 {
+            self.watched = (done, now);
+        } else if now - since >= limits::TRANSCODE_WATCHDOG {
+            return Err(Failure::Late);
+        }
+        if left > limits::TRANSCODE_JOBS_MAX {
+            return Err(Failure::Late);
+        }
+        Ok(left > 0)
+    }
+
+    /// Says that the rung makes nothing more, unless it said so itself.
+    pub(super) fn lose(&mut self, stream: &Stream, reason: Failure) {
+        if self.link.lose(self.source, reason) {
+            stream.emit(Encoded::Lost {
+                rendition: self.rendition,
+                reason,
+            });
+        }
+    }
+
+    /// Lets the thread go, which may never come back from its encoder.
+    pub(super) fn let_go(&mut self) {
+        self.link.jobs.abandon();
+    }
+}
+
+/// Of the first of the three bytes of a caption's pair (CTA-708, table 2): the pair says something.
+const CAPTION_VALID: u8 = 4;
+/// Bytes of captions in one picture: a count of pairs has five bits.
+const CAPTIONS_MAX: usize = 31 * 3;
+
+/// The thread.
+struct Worker {
+    stream: Stream,
+    rendition: Rendition,
+    link: Arc<Link>,
+    rung: Option<Rung>,
+    /// Number of the present source.
+    source: u64,
+    /// The next picture is the first of a source.
+    fresh: bool,
+    encoder: Option<Encoder>,
+    cpu: Cpu,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let link = Arc::clone(&self.link);
+        while let Some(job) = link.jobs.next() {
+            let work = panic::AssertUnwindSafe(|| self.work(job));
+            match panic::catch_unwind(work) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(rendition = %self.rendition, "rendition lost: {error}");
+                    self.fail();
+                }
+                Err(_) => self.fail(), // the hook of panics has told of it
+            }
+        }
+    }
+
+    fn fail(&mut self) {
+        self.encoder = None;
+        self.rung = None;
+        if self.link.lose(self.source, Failure::Encoder) {
+            self.stream.emit(Encoded::Lost {
+                rendition: self.rendition,
+                reason: Failure::Encoder,
+            });
+        }
+    }
+
+    fn work(&mut self, job: Job) -> Result<(), Error> {
+        match job {
+            Job::Open(rung, source) => {
+                (self.rung, self.source) = (Some(rung), source);
+                self.fresh = true;
+            }
+            Job::Picture {
+                picture,
+                key,
+                since,
+            } => {
+                meters::waited(Stage::Encode, since);
+                self.encode(picture, key)?;
+                if key {
+                    self.cpu.tell();
+                }
+            }
+            Job::Drain => {
+                self.finish()?;
+                if self.rung.is_some() {
+                    self.emit(|rendition| Encoded::Drained { rendition });
+                }
+            }
+            Job::Close => {
+                self.finish()?;
+                self.encoder = None;
+                self.rung = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, picture: Video, key: bool) -> Result<(), Error> {
+        let Some(rung) = self.rung else {
+            return Ok(());
+        };
+        if self.fresh || self.encoder.is_none() {
+            let look = Look::of(&picture);
+            if !self.encoder.as_ref().is_some_and(|it| it.fits(&rung, look)) {
+                self.finish()?;
+                self.encoder = None; // its memory first
+                self.encoder = Some(Encoder::open(&self.stream.settings, &rung, look)?);
+            }
+            self.fresh = false;
+            if let Some(encoder) = &self.encoder {
+                let config = Config::Avc(encoder.config().clone());
+                self.emit(|rendition| Encoded::Config { rendition, config });
+            }
+        }
+        if let Some(encoder) = &mut self.encoder {
+            encoder.send(picture, key)?;
+        }
+        self.receive()
+    }
+
+    /// Hands over what an encoder holds back; one that did takes nothing more.
+    fn finish(&mut self) -> Result<(), Error> {
+        let Some(encoder) = self.encoder.as_mut().filter(|it| it.holds_back()) else {
+            return Ok(());
+        };
+        encoder.finish()?;
+        self.receive()?;
+        self.encoder = None;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<(), Error> {
+        while let Some(encoder) = &mut self.encoder {
+            let Some(unit) = encoder.receive()? else {
+                break;
+            };
+            let duration = encoder.frame_ticks();
+            self.hand_over(unit, duration);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, unit: Unit, duration: u32) {
+        if let Some(config) = unit.config {
+            let config = Config::Avc(config);
+            self.emit(|rendition| Encoded::Config { rendition, config });
+        }
+        meters::encoded(self.rendition);
+        let sample = Sample {
+            dts: unit.pts,
+            composition_offset: 0,
+            duration,
+            sync: unit.sync,
+            data: unit.data,
+        };
+        self.emit(|rendition| Encoded::Picture { rendition, sample });
+    }
+
+    /// Nothing of what is lost: if the thread was let go, another may have taken its place.
+    fn emit(&self, encoded: impl FnOnce(Rendition) -> Encoded) {
+        if !self.link.has_lost(self.source) {
+            self.stream.emit(encoded(self.rendition));
+        }
+    }
+}
