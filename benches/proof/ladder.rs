@@ -124,10 +124,12 @@ const KEY: &str = "ladder-key";
 const STREAM: &str = "ladder";
 /// Frames per second of every source.
 const RATE: u32 = 30;
-/// Frames per GOP of every source: one second, closed.
+/// Length of every recording.
 const CLIP_SECONDS: u64 = 30;
+/// Of a recording, before what is measured begins and after it ends: starting takes some.
+const MARGIN_SECONDS: u64 = 8;
 
-/// Detail that moves, edges and text, and noise that no frame repeats: harder than a talking head.
+/// Detail that moves, edges and text, and noise that no frame repeats: harder than a talking head. A closed GOP each second.
 const CLIP_1080: Recipe = Recipe {
     name: "ladder-1080",
     container: "flv",
@@ -179,7 +181,7 @@ pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
             Some(("seconds", value)) => {
                 let seconds: u64 = value.parse().map_err(io::Error::other)?;
                 // The recording must not end before the measurement.
-                plan.time = Duration::from_secs(seconds.min(CLIP_SECONDS - 8));
+                plan.time = Duration::from_secs(seconds.min(CLIP_SECONDS - MARGIN_SECONDS));
             }
             Some(("presets", value)) => {
                 plan.presets = value.split(',').map(str::to_owned).collect()

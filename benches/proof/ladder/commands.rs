@@ -5,7 +5,6 @@
 //! it has used is divided by the media it has made, not by the time that has passed.
 
 use std::{
-    fs::File,
     io::{self, BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -257,10 +256,12 @@ fn watch(running: &mut Running, warm_up: Duration, time: Duration) -> io::Result
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Whether the memory file system is there, where frames are kept that no disk shall delay.
+/// Where frames are kept that no disk shall delay: in memory, if the system has a place for that.
 pub(super) fn memory() -> &'static str {
-    match File::open("/dev/shm") {
-        Ok(_) => "/dev/shm",
-        Err(_) => "/tmp",
+    const MEMORY: &str = "/dev/shm";
+    if Path::new(MEMORY).is_dir() {
+        MEMORY
+    } else {
+        "/tmp"
     }
 }
