@@ -230,6 +230,8 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.stream.poll() {
             match output {
+                // Nobody asked for a ladder.
+                Output::Feed(_) => {}
                 Output::Snapshot {
                     epoch, snapshot, ..
                 } => {

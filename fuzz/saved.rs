@@ -111,6 +111,8 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
 fn drain(stream: &mut Stream) {
     while let Some(output) = stream.poll() {
         match output {
+            // Nobody asked for a ladder.
+            Output::Feed(_) => {}
             Output::Snapshot { snapshot, .. } => {
                 snapshot.playlist(Form::Full);
                 snapshot.playlist(Form::Delta);

@@ -116,7 +116,7 @@ pub enum Failure {
 pub struct Ladder {
     /// The wanted renditions; `None` for those that suit the source.
     pub targets: Option<Targets>,
-    /// Whether a source that qualifies is `high` itself.
+    /// Whether a source fit for it is `high` as it came; if not, `high` is always encoded.
     pub pass: bool,
 }
 
@@ -157,15 +157,6 @@ pub struct Targets {
     pub mid: Target,
     /// Of `low`.
     pub low: Target,
-}
-
-/// A ladder that an operator wrote: the same for every source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ladder {
-    /// Whether a source fit for it is `high` as it came; if not, `high` is always encoded.
-    pub pass: bool,
-    /// Its renditions.
-    pub targets: Targets,
 }
 
 impl Targets {

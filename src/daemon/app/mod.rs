@@ -44,7 +44,7 @@ use crate::{
         admission::{Admission, Grant, Permit, StaticKeys},
     },
     live::{
-        Registry, StreamId,
+        Encoding, Registry, StreamId,
         epochs::EpochStore,
         states::{self, StateStore},
     },
@@ -104,7 +104,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
     // Before whatever counts.
     let metrics = telemetry::metrics();
-    let registry = Registry::new(streams(&config), epochs, Clock::start());
+    let registry = Registry::new(streams(&config), encoding(&config), epochs, Clock::start());
     let keys = Arc::new(StaticKeys::new(permits(&config)));
     let ingest = Ingest::new(
         door(&config),
@@ -249,6 +249,17 @@ fn streams(config: &Config) -> stream::Settings {
         grace: config.publish.grace,
         grace_after_stop: config.publish.grace_after_stop,
     }
+}
+
+#[cfg(feature = "transcode")]
+fn encoding(config: &Config) -> Option<Encoding> {
+    let transcode = config.transcode.as_ref()?;
+    Some(Encoding::new(transcode.settings, transcode.max_streams))
+}
+
+#[cfg(not(feature = "transcode"))]
+fn encoding(_: &Config) -> Option<Encoding> {
+    None
 }
 
 fn door(config: &Config) -> ingest::Settings {

@@ -58,7 +58,7 @@ async fn rig() -> Rig {
         grace: Duration::from_secs(20),
         grace_after_stop: Duration::from_secs(3),
     };
-    let registry = Registry::new(streams, EpochStore::forgetful(), Clock::start());
+    let registry = Registry::new(streams, None, EpochStore::forgetful(), Clock::start());
     let settings = Settings {
         handshake_timeout: Duration::from_secs(5),
         session: publish::Limits::default(),

@@ -3,7 +3,7 @@
 //! The way to them is bounded and never waited for. When they cannot keep up, whole groups of pictures are left out; when
 //! not even that helps, the encoded renditions are given up and the source goes on alone.
 
-use std::{collections::BTreeMap, future::pending, sync::Arc};
+use std::{future::pending, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use vitrine_core::{
@@ -17,25 +17,17 @@ use crate::transcode::{Settings, Transcoder};
 #[derive(Clone, Debug)]
 pub struct Encoding {
     settings: Settings,
-    ladders: Arc<BTreeMap<String, Ladder>>,
     /// One for each stream that may be encoded at once.
     slots: Arc<Semaphore>,
 }
 
 impl Encoding {
-    /// With encoders so set, ladders by name (`default` for streams that name none; without it, what suits the source),
-    /// and as many streams at once.
-    pub fn new(settings: Settings, ladders: BTreeMap<String, Ladder>, max_streams: u32) -> Self {
+    /// Encoders so set, for as many streams at once.
+    pub fn new(settings: Settings, max_streams: u32) -> Self {
         Self {
             settings,
-            ladders: Arc::new(ladders),
             slots: Arc::new(Semaphore::new(max_streams as usize)),
         }
-    }
-
-    fn ladder(&self, name: Option<&str>) -> Ladder {
-        let named = self.ladders.get(name.unwrap_or("default"));
-        named.copied().unwrap_or_default()
     }
 }
 
@@ -69,11 +61,11 @@ impl Encoders {
         }
     }
 
-    /// The ladder for a publisher who asked for the one of this name, if for any; `None` where nothing is encoded.
+    /// The ladder for a publisher who asked for this one, or for none in particular; `None` where nothing is encoded.
     ///
     /// # Errors
     /// No more streams may be encoded.
-    pub(super) fn admit(&mut self, name: Option<&str>) -> Result<Option<Ladder>, Full> {
+    pub(super) fn admit(&mut self, wanted: Option<Ladder>) -> Result<Option<Ladder>, Full> {
         let Some(encoding) = &self.encoding else {
             return Ok(None);
         };
@@ -81,7 +73,7 @@ impl Encoders {
             let slot = encoding.slots.clone().try_acquire_owned();
             self.slot = Some(slot.map_err(|_| Full)?);
         }
-        Ok(Some(encoding.ladder(name)))
+        Ok(Some(wanted.unwrap_or_default()))
     }
 
     /// Gives them what is next; answers what they cannot take.
@@ -104,7 +96,8 @@ impl Encoders {
             }
             let picture = matches!(feed, Feed::Picture(_));
             if picture && self.shedding {
-                metrics::counter!("vitrine_transcode_pictures_shed_total").increment(1);
+                metrics::counter!("vitrine_transcode_frames_shed_total", "rendition" => "source")
+                    .increment(1);
                 continue;
             }
             let Some((transcoder, _)) = &self.running else {

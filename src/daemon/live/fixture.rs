@@ -44,7 +44,7 @@ pub(crate) fn settings() -> Settings {
 
 /// A registry without streams and without a disk.
 pub(crate) fn registry() -> Registry {
-    Registry::new(settings(), EpochStore::forgetful(), Clock::start())
+    Registry::new(settings(), None, EpochStore::forgetful(), Clock::start())
 }
 
 /// Three seconds of sound whose publisher was lost at `now`, saved then.

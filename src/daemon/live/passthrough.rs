@@ -22,7 +22,7 @@ impl Encoders {
         Self
     }
 
-    pub(super) fn admit(&mut self, _: Option<&str>) -> Result<Option<Ladder>, Full> {
+    pub(super) fn admit(&mut self, _: Option<Ladder>) -> Result<Option<Ladder>, Full> {
         Ok(None)
     }
 

@@ -26,7 +26,8 @@ use vitrine_core::{
 use vitrine_runtime::clock::Clock;
 
 use super::{
-    Busy, Claim, Live, Publisher, StreamId, epochs::EpochStore, meters, publisher::Message, task,
+    Busy, Claim, Encoding, Live, Publisher, StreamId, epochs::EpochStore, meters,
+    publisher::Message, task,
 };
 
 /// The live streams of this process. A cheap handle.
@@ -35,6 +36,7 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
+    encoding: Option<Encoding>,
     epochs: EpochStore,
     clock: Clock,
     streams: DashMap<StreamId, Live>,
@@ -54,11 +56,17 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A registry without streams.
-    pub fn new(settings: Settings, epochs: EpochStore, clock: Clock) -> Self {
+    /// A registry without streams; without `encoding` all of them are passed through.
+    pub fn new(
+        settings: Settings,
+        encoding: Option<Encoding>,
+        epochs: EpochStore,
+        clock: Clock,
+    ) -> Self {
         meters::register();
         Self(Arc::new(Inner {
             settings,
+            encoding,
             epochs,
             clock,
             streams: DashMap::new(),
@@ -180,6 +188,7 @@ impl Registry {
             inner.epochs.clone(),
             inner.clock,
             inner.stop.clone(),
+            inner.encoding.clone(),
         )
     }
 

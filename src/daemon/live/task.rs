@@ -239,6 +239,10 @@ impl Task {
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
         }
+        let ladder = self.encoders.admit(claim.ladder).unwrap_or_else(|full| {
+            self.say(&full);
+            None
+        });
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
@@ -251,13 +255,6 @@ impl Task {
             status.session = Some(Session::new(claim, now.wall));
         }
         self.publication.opened();
-        let ladder = self
-            .encoders
-            .admit(claim_ladder.as_deref())
-            .unwrap_or_else(|full| {
-                self.say(&full);
-                None
-            });
         let open = Input::Open {
             session,
             epoch,

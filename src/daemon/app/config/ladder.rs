@@ -38,7 +38,7 @@ fn ladder(reader: &mut Reader<'_>) -> Option<Ladder> {
     let low = target(reader, "low", usual.low, Some(("mid", mid)));
     Some(Ladder {
         pass,
-        targets: Targets { high, mid, low },
+        targets: Some(Targets { high, mid, low }),
     })
 }
 

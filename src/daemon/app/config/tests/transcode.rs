@@ -89,11 +89,11 @@ mod built {
         };
         let phones = Ladder {
             pass: false,
-            targets: Targets {
+            targets: Some(Targets {
                 high: target(540, 1_500_000),
                 mid: target(360, 600_000),
                 low: target(240, 250_000),
-            },
+            }),
         };
         let ladders = |config: Config| -> Vec<_> {
             let keys = config.publish.keys.iter();
@@ -106,7 +106,7 @@ mod built {
         let (config, _) = load_text(&format!("{text}\n[ladder.default]\n")).unwrap();
         let usual = Some(Ladder {
             pass: true,
-            targets: Targets::built_in(720, false),
+            targets: Some(Targets::built_in(720, false)),
         });
         assert_eq!(ladders(config), [Some(phones), usual, usual]);
     }
