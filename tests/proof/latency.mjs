@@ -67,7 +67,7 @@ async function glass({ picture, transcode, barMs }) {
     for (const setting of SETTINGS) await watch(`http://${doors.http}`, setting, barMs);
   } finally {
     for (const child of children) child.kill("SIGTERM");
-    await rm(folder, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true, maxRetries: 20 }); // the daemon may still be saving
   }
 }
 
