@@ -27,7 +27,7 @@ pace=${PACE:-real}              # real: as fast as the clock; free: as fast as t
 
 width=${size%x*} height=${size#*x}
 
-restamp='setpts=N/FRAME_RATE/TB'
+restamp='setpts=round(N/FRAME_RATE/TB)' # a quotient a hair too small would be the frame before
 value="mod(if(Y,floor(T*1000+0.5),N+$first),16777216)"
 word="st(0,$value)*16+mod(ld(0),15)"
 cell="if(eq(X,0)+eq(X,31),255,if(eq(X,1)+eq(X,30),0,255*mod(floor(($word)/pow(2,29-X)),2)))"

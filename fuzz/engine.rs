@@ -4,17 +4,21 @@
 //! target, no rounded segment than the target duration; what ended does not go on. What versions of a playlist owe to
 //! one another is the model player's to check, not repeated here.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use vitrine_core::{
     engine::{
+        ladder::{Encoded, Failure, Feed, Ladder},
         publish::Metadata,
         stream::{End, Input, Output, Settings, Stream},
         window::Snapshot,
     },
-    media::{Config, Kind, MediaTime, Now, WallTime, aac, avc, opus},
+    media::{Config, Kind, MediaTime, Now, Rendition, Sample, WallTime, aac, avc, opus},
     wire::{
         flv::{Frame, Item},
         m3u8::media::Form,
@@ -64,6 +68,17 @@ enum Operation {
     Pass {
         ms: u16,
     },
+    /// Encoders hand back some of what they owe.
+    Encoders {
+        items: u8,
+    },
+    /// An encoder hands back what nobody asked for.
+    Encoded {
+        rendition: u8,
+        what: u8,
+        at: i32,
+        sync: bool,
+    },
 }
 
 /// Operations on one stream.
@@ -86,6 +101,10 @@ struct Rig {
     /// Next timestamps of pictures and of sound.
     next: [u32; 2],
     pictures: u32,
+    /// What encoders have not handed back.
+    owed: VecDeque<Encoded>,
+    /// Whose they are.
+    rungs: Vec<Rendition>,
     ended: BTreeSet<u64>,
 }
 
@@ -106,6 +125,8 @@ impl Rig {
             sessions: 0,
             next: [0; 2],
             pictures: 0,
+            owed: VecDeque::new(),
+            rungs: Vec::new(),
             ended: BTreeSet::new(),
         }
     }
@@ -119,7 +140,7 @@ impl Rig {
                     session: self.sessions,
                     epoch: epoch.into(),
                     named: epoch % 2 == 1,
-                    ladder: None,
+                    ladder: (epoch % 4 < 2).then(Ladder::default),
                 });
             }
             Operation::Close { stopped, age } => self.push(Input::Close {
@@ -167,6 +188,20 @@ impl Rig {
                 audio,
             } => self.second(in_ms.into(), video, audio),
             Operation::Pass { ms } => self.pass(ms.into()),
+            Operation::Encoders { items } => {
+                for _ in 0..items {
+                    let Some(encoded) = self.owed.pop_front() else {
+                        break;
+                    };
+                    self.push(Input::Encoded(encoded));
+                }
+            }
+            Operation::Encoded {
+                rendition,
+                what,
+                at,
+                sync,
+            } => self.push(Input::Encoded(stray(rendition, what, at, sync))),
         }
     }
 
@@ -196,6 +231,28 @@ impl Rig {
             sync: sync || !video,
             data: Bytes::copy_from_slice(&self.pictures.to_be_bytes()),
         }));
+    }
+
+    /// Encoders that make of every picture one like it, a key frame where it was one.
+    fn feed(&mut self, feed: Feed) {
+        if let Feed::Source { config, rungs } = &feed {
+            self.rungs = rungs.iter().map(|rung| rung.rendition).collect();
+            let config = |rendition| Encoded::Config {
+                rendition,
+                config: config.clone(),
+            };
+            self.owed.extend(self.rungs.iter().copied().map(config));
+        }
+        for rendition in self.rungs.iter().copied() {
+            match &feed {
+                Feed::Picture(sample) => self.owed.push_back(Encoded::Picture {
+                    rendition,
+                    sample: sample.clone(),
+                }),
+                Feed::Drain => self.owed.push_back(Encoded::Drained { rendition }),
+                Feed::Source { .. } | Feed::Key { .. } => {}
+            }
+        }
     }
 
     fn item(&mut self, item: Item) {
@@ -230,8 +287,7 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.stream.poll() {
             match output {
-                // Nobody asked for a ladder.
-                Output::Feed(_) => {}
+                Output::Feed(feeds) => feeds.into_iter().for_each(|feed| self.feed(feed)),
                 Output::Snapshot {
                     epoch, snapshot, ..
                 } => {
@@ -271,6 +327,32 @@ fn holds(snapshot: &Snapshot) {
         }
     }
     snapshot.playlist(Form::Delta);
+}
+
+/// Something of an encoder, at a place within some hours before or after the beginning.
+fn stray(rendition: u8, what: u8, at: i32, sync: bool) -> Encoded {
+    let rendition = Rendition::ALL[usize::from(rendition) % Rendition::ALL.len()];
+    match what % 4 {
+        0 => Encoded::Config {
+            rendition,
+            config: config(what / 4),
+        },
+        1 => Encoded::Drained { rendition },
+        2 => Encoded::Lost {
+            rendition,
+            reason: Failure::Encoder,
+        },
+        _ => Encoded::Picture {
+            rendition,
+            sample: Sample {
+                dts: at.into(),
+                composition_offset: 0,
+                duration: 3000,
+                sync,
+                data: Bytes::from_static(b"picture"),
+            },
+        },
+    }
 }
 
 /// A configuration that publishers have.

@@ -40,6 +40,10 @@ pub const SYNC_WAIT_MS: i64 = 10_000;
 /// How long encoders may owe the pictures before a cut until a rendition goes on without them: as long as the shortest
 /// target duration that passes anything through; players wait three.
 pub const LADDER_LATE: Duration = Duration::from_secs(2);
+/// How soon a rendition whose encoder failed is tried again, the first time: a burst of load has passed by then.
+pub const LADDER_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// How late, at last: the pause doubles, for a machine that is too small stays so.
+pub const LADDER_PAUSE_MAX: Duration = Duration::from_secs(320);
 /// Outputs of one input to a stream, before they are drained: a snapshot per rendition and a few words; more means that
 /// the driver broke the usage law.
 pub const STREAM_OUTPUTS: usize = 64;
@@ -202,6 +206,8 @@ pub const TRANSCODE_JOBS_MAX: usize = 16;
 /// How long, in sum, an encoder that is behind is waited for before its pictures are shed: what comes in a burst, as the
 /// probe's hold does, is encoded whole.
 pub const TRANSCODE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long one picture waits for a place: an encoder that takes longer for a picture hangs, or may as well.
+pub const TRANSCODE_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
 /// What of the time that passes comes back as patience: one part in so many.
 pub const TRANSCODE_PATIENCE_REGAINED: u32 = 20;
 /// Without a picture done in spite of work, after which an encoder counts as hung.

@@ -24,6 +24,8 @@
 //! 2. **Hand-off A**, a channel bounded in messages and bytes ([`live::publisher`]). When it is full, the socket is not
 //!    read and TCP pushes back on the encoder; nothing is dropped. The stream's task owns `engine::stream`: it pushes one
 //!    input and drains all outputs, always in one place.
+//!    Pictures that are to be encoded make one round trip from here through `transcode`, a thread to decode and one per
+//!    rendition: cuts stay behind in the engine (`engine::rung`), and are carried out on what comes back.
 //! 3. **Hand-off B**, a watch per rendition ([`live::published`]). A version is an immutable snapshot whose playlist
 //!    texts are written at most once, when first asked for. Each waiting request wakes once per version and clones
 //!    `Bytes`: no lock and no copy per viewer.

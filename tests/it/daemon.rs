@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The bearer token of the control door, of which the configuration holds the SHA-256.
 pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 
+/// Streams that a daemon with a ladder encodes at once. Tests run few at a time, but one that ended a moment ago counts.
+const MAX_ENCODED: usize = 8;
+
 /// What a test wants of its daemon beyond the defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
@@ -39,6 +42,8 @@ pub(crate) struct Config {
     http: String,
     publish: String,
     hls: String,
+    /// `[transcode]` and what follows it; without, nothing is encoded.
+    ladder: Option<String>,
     log: Option<&'static str>,
 }
 
@@ -113,6 +118,18 @@ impl Config {
         self
     }
 
+    /// Makes a ladder of every broadcast, with the least work: tests of everything else want one variant, and the CPU.
+    pub(crate) fn ladder(mut self) -> Self {
+        self.ladder.get_or_insert_default();
+        self
+    }
+
+    /// As [`Self::ladder`], of other renditions than suit the source: lines of `[ladder.default]`.
+    pub(crate) fn ladder_of(mut self, lines: &str) -> Self {
+        self.ladder = Some(format!("[ladder.default]\n{lines}\n"));
+        self
+    }
+
     /// Logs at `level` instead of `debug`.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -157,6 +174,13 @@ impl Config {
             "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
         );
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = match &self.ladder {
+            None => text.write_str("[transcode]\nenabled = false\n"),
+            Some(ladder) => write!(
+                text,
+                "[transcode]\nenabled = true\npreset = \"ultrafast\"\nmax_streams = {MAX_ENCODED}\n{ladder}"
+            ),
+        };
         for (key, stream) in &self.keys {
             let _ = write!(
                 text,
@@ -463,6 +487,15 @@ fn the_configuration_is_toml_with_the_documented_names() {
         "[publish]\ntakeover = false",
         "[hls]\nwindow = \"8s\"",
         "[[publish.keys]]\nkey = \"secret\"\nstream = \"shop\"",
+    ] {
+        assert!(text.contains(line), "{line} not in\n{text}");
+    }
+    assert!(text.contains("[transcode]\nenabled = false\n"), "{text}");
+    let ladder = config.clone().ladder_of("high = { pass = false }");
+    let text = ladder.toml(Path::new("/folder"), &Listeners::new());
+    for line in [
+        "[transcode]\nenabled = true\n",
+        "[ladder.default]\nhigh = { pass = false }\n[[publish.keys]]",
     ] {
         assert!(text.contains(line), "{line} not in\n{text}");
     }

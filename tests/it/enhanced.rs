@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A message: FLV tag type, timestamp, body.
-type Message = (u8, u32, Vec<u8>);
+pub(crate) type Message = (u8, u32, Vec<u8>);
 
 /// Publishes `messages` as `stream`, and gives its CODECS and the file made of all that `rendition` served.
 async fn broadcast(messages: Vec<Message>, rendition: &str, file: &Path) -> String {
@@ -41,14 +41,14 @@ async fn broadcast(messages: Vec<Message>, rendition: &str, file: &Path) -> Stri
 }
 
 /// The access units of a file and the box that configures them.
-fn read(recipe: &Recipe, configuration: &[u8; 4]) -> (Vec<Sample>, Vec<u8>) {
+pub(crate) fn read(recipe: &Recipe, configuration: &[u8; 4]) -> (Vec<Sample>, Vec<u8>) {
     let bytes = fs::read(recipe.file()).expect("made just now");
     let found = probe::find_box(&bytes, configuration).expect("configured");
     (probe::samples(&bytes), found.to_vec())
 }
 
 /// Enhanced video messages: a sequence start, then each access unit by `wrap`.
-fn video(
+pub(crate) fn video(
     fourcc: &[u8; 4],
     samples: &[Sample],
     configuration: &[u8],

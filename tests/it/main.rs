@@ -4,6 +4,7 @@
 //! |-|-|
 //! | [`publish`] | what ffmpeg and GStreamer push is served to the last packet |
 //! | [`enhanced`] | so is what enhanced RTMP carries: HEVC, AV1, Opus, multitrack |
+//! | `ladder` | every source becomes renditions between which players switch at will, at the bitrates that were set |
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
@@ -37,6 +38,8 @@ mod enhanced;
 mod floors;
 mod hostile;
 mod keys;
+#[cfg(feature = "transcode")]
+mod ladder;
 mod limits;
 mod logs;
 mod metrics;

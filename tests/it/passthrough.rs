@@ -70,6 +70,6 @@ fn it_takes_the_configuration_of_the_other_and_runs_without_a_ladder() {
     let expect = ["transcode.enabled", "=", "false", "default"];
     assert!(settings.any(|words| words.eq(expect)), "{shown}");
 
-    let config = Config::new().top("transcode.enabled = false");
+    let config = Config::new();
     assert_eq!(Daemon::start(&config).stop().code, Some(0));
 }

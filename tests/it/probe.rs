@@ -78,6 +78,101 @@ fn parse_packets(json: &[u8]) -> Vec<Packet> {
         .collect()
 }
 
+/// A picture as ffprobe sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Picture {
+    /// Presentation time in seconds.
+    pub(crate) pts: f64,
+    /// Whether decoding can begin with it.
+    pub(crate) key: bool,
+    /// Length of its access unit.
+    pub(crate) bytes: u32,
+}
+
+/// The pictures of the first video track, in decode order. ffprobe must have nothing to say.
+pub(crate) fn pictures(file: &Path) -> Vec<Picture> {
+    let output = ffprobe(file, &["-select_streams", "v:0", "-of", "json"])
+        .args(["-show_entries", "packet=pts_time,flags,size"])
+        .output()
+        .expect("ffprobe runs");
+    silent(file, &output);
+    parse_pictures(&output.stdout)
+}
+
+fn parse_pictures(json: &[u8]) -> Vec<Picture> {
+    let read: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+    let number = |text: &serde_json::Value| text.as_str().expect("asked for").to_owned();
+    let packets = read["packets"].as_array().expect("packets").iter();
+    packets
+        .map(|packet| Picture {
+            pts: number(&packet["pts_time"]).parse().expect("seconds"),
+            key: number(&packet["flags"]).starts_with('K'),
+            bytes: number(&packet["size"]).parse().expect("bytes"),
+        })
+        .collect()
+}
+
+/// What ffprobe says of the first video track: `codec_name`, `profile`, `level`, `width` and so on.
+pub(crate) fn video_stream(file: &Path) -> serde_json::Value {
+    let output = ffprobe(file, &["-select_streams", "v:0", "-of", "json"])
+        .arg("-show_streams")
+        .output()
+        .expect("ffprobe runs");
+    silent(file, &output);
+    let mut read: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    read["streams"][0].take()
+}
+
+/// The number that the machine clock of `conf/testcard.sh` shows in each picture of `file`, in presentation order; `None`
+/// where it cannot be read.
+pub(crate) fn numbers(file: &Path) -> Vec<Option<u32>> {
+    let filter = format!(
+        "format=gray,crop=iw:iw/16:0:0,scale={}:{}:flags=area",
+        CELL * 32,
+        CELL * 2
+    );
+    let output = ffmpeg()
+        .arg("-i")
+        .arg(file)
+        .args([
+            "-vf",
+            &filter,
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "rawvideo",
+            "-",
+        ])
+        .output()
+        .expect("ffmpeg runs");
+    silent(file, &output);
+    { output.stdout }
+        .chunks_exact(CELL * 32 * CELL * 2)
+        .map(number)
+        .collect()
+}
+
+/// Pixels along a cell of the clock, once it was scaled.
+const CELL: usize = 8;
+
+/// The first row of the clock: white, black, 24 bits, 4 check bits, black, white.
+fn number(strip: &[u8]) -> Option<u32> {
+    // The middle of a cell: its rim is where codecs and scalers smear.
+    let brightness = |cell: usize| {
+        let pixel = |x: usize, y: usize| u32::from(strip[y * CELL * 32 + cell * CELL + x]);
+        (pixel(3, 3) + pixel(4, 3) + pixel(3, 4) + pixel(4, 4)) / 4
+    };
+    let white = brightness(0).min(brightness(31));
+    let black = brightness(1).max(brightness(30));
+    if white < black + 64 {
+        return None;
+    }
+    let bit = |cell| u32::from(brightness(cell) > (white + black) / 2);
+    let word = (2..30).fold(0, |word, cell| word << 1 | bit(cell));
+    let value = word >> 4;
+    (value % 15 == word & 15).then_some(value)
+}
+
 /// Stream entries such as `codec_name,width,height` of one track.
 pub(crate) fn describe(file: &Path, track: &str, entries: &str) -> String {
     let output = ffprobe(file, &["-select_streams", track, "-of", "csv=p=0"])
@@ -232,6 +327,26 @@ fn packets_of_ffprobe_are_read() {
     };
     assert_eq!((first.pts, first.hash.as_str()), (Some(0.066), "MD5:01"));
     assert_eq!(second.pts, None);
+}
+
+#[test]
+fn pictures_of_ffprobe_are_read() {
+    let json = br#"{"packets":[{"pts_time":"1.000000","size":"812","flags":"K_"},
+        {"pts_time":"1.033000","size":"7","flags":"__"}]}"#;
+    let [first, second] = parse_pictures(json)[..] else {
+        panic!("two pictures");
+    };
+    assert_eq!((first.pts, first.key, first.bytes), (1.0, true, 812));
+    assert!(!second.key);
+}
+
+#[test]
+fn the_clock_is_read_in_every_picture() {
+    let file = crate::sources::CLOCK.file();
+    let expect: Vec<_> = (0..60).map(Some).collect();
+    assert_eq!(numbers(&file), expect);
+    let without = numbers(&crate::sources::SHORT.file());
+    assert_eq!(without, vec![None; 90]);
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub(crate) struct Recipe {
     pub(crate) name: &'static str,
     /// Container, as the file's extension.
     pub(crate) container: &'static str,
-    /// lavfi source of pictures; empty for none.
+    /// lavfi source of pictures; empty for none. `CLOCK` in it is the filter that puts the machine clock of
+    /// `conf/testcard.sh` into each, which [`crate::probe::numbers`] reads.
     pub(crate) video: &'static str,
     /// lavfi source of sound; empty for none.
     pub(crate) audio: &'static str,
@@ -120,12 +121,22 @@ pub(crate) const OPUS: Recipe = Recipe {
     codecs: "-c:a libopus -b:a 64k -ac 2 -strict -2",
 };
 
+/// The machine clock, small.
+pub(crate) const CLOCK: Recipe = Recipe {
+    name: "clock",
+    container: "flv",
+    video: "testsrc2=size=320x180:rate=30:duration=2,CLOCK",
+    audio: "",
+    codecs: "-c:v libx264 -preset ultrafast -b:v 150k",
+};
+
 impl Recipe {
     /// The file, made now if it is not there. Blocking.
     pub(crate) fn file(&self) -> PathBuf {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sources");
-        let digest = Sha256::digest(format!("{self:?}"));
+        let video = with_clock(self.video);
+        let digest = Sha256::digest(format!("{self:?}{video}"));
         let Self {
             name, container, ..
         } = self;
@@ -141,7 +152,7 @@ impl Recipe {
             fs::create_dir_all(&folder).expect("a folder for sources");
             let half = folder.join(format!("half-{}-{name}.{container}", std::process::id()));
             let mut ffmpeg = ffmpeg();
-            for source in [self.video, self.audio] {
+            for source in [&*video, self.audio] {
                 if !source.is_empty() {
                     ffmpeg.args(["-f", "lavfi", "-i", source]);
                 }
@@ -156,6 +167,23 @@ impl Recipe {
         }
         path
     }
+}
+
+/// The source with the test card's machine clock in the place of `CLOCK`.
+fn with_clock(source: &str) -> String {
+    if !source.contains("CLOCK") {
+        return source.to_owned();
+    }
+    let size = source
+        .split(['=', ':'])
+        .nth(2)
+        .expect("the size comes first");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/testcard.sh");
+    let mut script = Command::new(script);
+    let output = script.arg("--filter").env("SIZE", size).output();
+    let output = output.expect("the test card runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    source.replace("CLOCK", String::from_utf8_lossy(&output.stdout).trim())
 }
 
 /// `ffmpeg`, quiet but for warnings.

@@ -3,14 +3,14 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    ladder::{Encoded, Failure, Feed, Rung},
-    output::{Notice, Output},
+    ladder::{Encoded, Rung},
+    output::Output,
     packager::{Anchor, Packager},
     plan::{Plan, same_shape},
     presentation::Promises,
-    rung::Cutter,
+    rungs::Rungs,
     saved::{self, Saved},
-    segmenter::{Op, Segmenter, Step},
+    segmenter::{Segmenter, Step},
     timeline::Timeline,
 };
 use crate::{
@@ -32,17 +32,7 @@ pub(super) struct Epoch {
     /// Of the sound, and of pictures that are passed through.
     packagers: Vec<Packager>,
     /// Of pictures that come back from encoders.
-    rungs: Vec<Cutter>,
-    /// What the encoders are given next.
-    feeds: Vec<Feed>,
-    /// Renditions whose encoders failed, in words.
-    lost: Vec<Notice>,
-    /// Whether the open part has pictures.
-    filled: bool,
-    /// What time it is (monotonic).
-    clock: Duration,
-    /// Wanted length of the lists.
-    length: MediaTime,
+    rungs: Rungs,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
     /// Program date-time is counted from the number, by media time alone: the same in every origin that is told the same.
@@ -86,19 +76,13 @@ impl Epoch {
             .filter_map(|(rendition, config)| config.cloned().map(|config| (rendition, config)))
             .map(|(rendition, config)| Packager::new(rendition, config, plan.constants, length))
             .collect();
+        let renditions = plan.rungs.iter().map(|rung| rung.rendition);
         let mut epoch = Self {
             number,
             began,
             segmenter: Segmenter::new(plan.clone()),
             packagers,
-            rungs: { plan.rungs.iter() }
-                .map(|rung| Cutter::new(rung.rendition))
-                .collect(),
-            length,
-            clock: began,
-            feeds: Vec::new(),
-            lost: Vec::new(),
-            filled: false,
+            rungs: Rungs::new(renditions, plan.constants, length, began),
             pending: Vec::new(),
             named,
             anchor: Anchor {
@@ -119,7 +103,7 @@ impl Epoch {
             steps: Vec::new(),
             plan,
         };
-        epoch.feed_source();
+        epoch.set_source();
         (epoch, timeline)
     }
 
@@ -214,12 +198,7 @@ impl Epoch {
             began: Duration::ZERO,
             segmenter,
             packagers,
-            rungs: rungs.into_iter().map(Cutter::resume).collect(),
-            length: MediaTime::ZERO,
-            clock: now.mono,
-            feeds: Vec::new(),
-            lost: Vec::new(),
-            filled: false,
+            rungs: Rungs::resume(rungs, plan.constants, now.mono),
             pending: Vec::new(),
             named: head.named,
             anchor: Anchor {
@@ -273,7 +252,7 @@ impl Epoch {
     pub(super) fn join(&mut self, mut plan: Plan, arrived: Now) -> Timeline {
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        let had = |rung: &Rung| self.rungs.iter().any(|it| it.rendition() == rung.rendition);
+        let had = |rung: &Rung| self.rungs.has(rung.rendition);
         plan.rungs.retain(had);
         if !self.named {
             let wall = arrived.wall.max(self.anchor.program_date_time(base));
@@ -288,7 +267,7 @@ impl Epoch {
             plan.frame_ticks,
         );
         self.plan = plan;
-        self.feed_source();
+        self.set_source();
         timeline
     }
 
@@ -317,6 +296,14 @@ impl Epoch {
                 return;
             }
         }
+        if frame.kind == Kind::Video
+            && frame.sync
+            && self.plan.passes
+            && self.segmenter.broke_independence()
+            && self.segmenter.ripe()
+        {
+            self.stop_passing();
+        }
         let mut samples = std::mem::take(&mut self.samples);
         timeline.place(now.mono, frame, &mut samples);
         for (kind, sample) in samples.drain(..) {
@@ -329,12 +316,7 @@ impl Epoch {
 
     /// It is `now` (monotonic): encoders that owe too much are given up.
     pub(super) fn tick(&mut self, now: Duration) {
-        self.clock = now;
-        let late = self.rungs.iter().filter(|cutter| cutter.is_late(now));
-        let late: Vec<_> = late.map(Cutter::rendition).collect();
-        for rendition in late {
-            self.lose(rendition, Failure::Late);
-        }
+        self.changed |= self.rungs.tick(now);
     }
 
     /// Media arrived at `now`: nothing starves.
@@ -347,30 +329,18 @@ impl Epoch {
     pub(super) fn flush(&mut self) {
         self.segmenter.flush(&mut self.steps);
         self.carry_out();
-        self.drain();
+        self.rungs.drain();
     }
 
     /// The same, whatever encoders still owe.
     pub(super) fn rest(&mut self) {
         self.flush();
-        for cutter in &mut self.rungs {
-            self.changed |= cutter.lose();
-        }
+        self.changed |= self.rungs.rest();
     }
 
     /// Takes what an encoder handed back.
     pub(super) fn encoded(&mut self, encoded: Encoded) {
-        let (constants, length) = (self.plan.constants, self.length);
-        let packager = |rendition, config| Packager::new(rendition, config, constants, length);
-        let rendition = encoded.rendition();
-        let cutter = self.rungs.iter_mut().find(|it| it.rendition() == rendition);
-        let Some(cutter) = cutter else { return };
-        self.changed |= match encoded {
-            Encoded::Config { config, .. } => cutter.configure(config, packager),
-            Encoded::Picture { sample, .. } => cutter.picture(sample),
-            Encoded::Drained { .. } => cutter.drained(),
-            Encoded::Lost { reason, .. } => return self.lose(rendition, reason),
-        };
+        self.changed |= self.rungs.encoded(encoded);
     }
 
     /// Whether its pictures should have come from an encoder, and never will.
@@ -382,10 +352,8 @@ impl Epoch {
     /// `EXT-X-ENDLIST` everywhere.
     pub(super) fn end_lists(&mut self) {
         self.rest();
-        let encoded = self.rungs.iter_mut().filter_map(Cutter::packager_mut);
-        for packager in self.packagers.iter_mut().chain(encoded) {
-            packager.end();
-        }
+        self.packagers.iter_mut().for_each(Packager::end);
+        self.rungs.end();
         self.changed = true;
     }
 
@@ -423,10 +391,7 @@ impl Epoch {
 
     /// Appends what changed since it was last called.
     pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
-        outputs.extend(self.lost.drain(..).map(Output::Notice));
-        if !self.feeds.is_empty() {
-            outputs.push_back(Output::Feed(std::mem::take(&mut self.feeds)));
-        }
+        self.rungs.publish(outputs);
         // Renditions report on each other, so none is shown before all have something.
         if !self.is_shown() || !std::mem::take(&mut self.changed) {
             return;
@@ -466,7 +431,7 @@ impl Epoch {
                 Kind::Video => {
                     timeline.reconfigure_video();
                     self.plan.replace_video(config.clone());
-                    self.feed_source();
+                    self.set_source();
                 }
                 Kind::Audio => {
                     self.segmenter.forget_held_sound();
@@ -489,76 +454,32 @@ impl Epoch {
     }
 
     fn packagers(&self) -> impl Iterator<Item = &Packager> + Clone {
-        let encoded = self.rungs.iter().filter_map(Cutter::packager);
-        self.packagers.iter().chain(encoded)
+        self.packagers.iter().chain(self.rungs.packagers())
     }
 
     /// Whether every rendition has something to show.
     fn is_shown(&self) -> bool {
         let begun = |packager: &Packager| packager.window().edge().is_some();
-        let ready = |cutter: &Cutter| cutter.packager().is_some();
-        self.rungs.iter().all(ready) && self.packagers().all(begun)
+        self.rungs.is_ready() && self.packagers().all(begun)
     }
 
     /// Sets the encoders up for the pictures to come.
-    fn feed_source(&mut self) {
-        let Some(config) = self
-            .plan
-            .video
-            .clone()
-            .filter(|_| !self.plan.rungs.is_empty())
-        else {
-            return;
-        };
-        for rung in &self.plan.rungs {
-            let cutter = self
-                .rungs
-                .iter_mut()
-                .find(|it| it.rendition() == rung.rendition);
-            if let Some(cutter) = cutter {
-                cutter.restart(rung.frame_ticks());
-            }
-        }
-        let rungs = self.plan.rungs.clone();
-        self.feeds.push(Feed::Source { config, rungs });
-    }
-
-    /// Gives the encoders what happens to the pictures, and their cutters the cuts.
-    fn feed(&mut self, op: &Op) {
-        match op {
-            Op::Begin { at, .. } => self.feeds.push(Feed::Key { at: *at }),
-            Op::Sample(sample) => {
-                self.filled = true;
-                self.feeds.push(Feed::Picture(sample.clone()));
-                self.rungs.iter_mut().for_each(Cutter::fed);
-            }
-            Op::Seal { .. } if !std::mem::take(&mut self.filled) => self.drain(),
-            Op::Seal { .. } => {}
-        }
-        for cutter in &mut self.rungs {
-            self.changed |= cutter.cut(self.clock, op, self.anchor);
+    fn set_source(&mut self) {
+        if let Some(config) = self.plan.video.clone() {
+            self.rungs.set_source(config, self.plan.rungs.clone());
         }
     }
 
-    /// Nothing follows: encoders hand back what they have.
-    fn drain(&mut self) {
-        let mut any = false;
-        for cutter in &mut self.rungs {
-            any |= cutter.drain(self.clock);
-        }
-        if any {
-            self.feeds.push(Feed::Drain);
-        }
-    }
-
-    /// A rendition goes on with gaps; one that players never saw is none.
-    fn lose(&mut self, rendition: Rendition, reason: Failure) {
-        let cutter = self.rungs.iter_mut().find(|it| it.rendition() == rendition);
-        if let Some(cutter) = cutter.filter(|cutter| !cutter.is_lost()) {
-            self.changed |= cutter.lose();
-            self.lost.push(Notice::RungLost { rendition, reason });
-            self.rungs
-                .retain(|cutter| !cutter.is_lost() || cutter.packager().is_some());
+    /// Segments could not begin with the source's key frames: from here on `high` is encoded like every other rendition.
+    fn stop_passing(&mut self) {
+        let high = { self.packagers.iter() }.position(|it| it.rendition() == Rendition::High);
+        let max_gop = self.plan.segment_max;
+        if let Some(high) = high
+            && self.plan.stop_passing()
+        {
+            self.rungs.adopt(self.packagers.remove(high), max_gop);
+            self.segmenter.stop_passing(&self.plan);
+            self.set_source();
         }
     }
 
@@ -590,7 +511,7 @@ impl Epoch {
         let mut steps = std::mem::take(&mut self.steps);
         for Step { kind, op } in steps.drain(..) {
             if kind == Kind::Video && !self.rungs.is_empty() {
-                self.feed(&op);
+                self.changed |= self.rungs.take(&op, self.anchor);
             }
             for packager in self
                 .packagers
@@ -619,9 +540,7 @@ impl Epoch {
 
     /// Says what the multivariant playlist must say now, if it changed.
     fn promise(&mut self, outputs: &mut VecDeque<Output>) {
-        let packagers = { &self.packagers }
-            .iter()
-            .chain(self.rungs.iter().filter_map(Cutter::packager));
+        let packagers = { &self.packagers }.iter().chain(self.rungs.packagers());
         let independent = self.plan.independent && !self.segmenter.broke_independence();
         let multivariant =
             { &mut self.promises }.multivariant(self.number, &self.plan, packagers, independent);

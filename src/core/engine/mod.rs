@@ -30,6 +30,7 @@ mod presentation;
 pub mod probe;
 pub mod publish;
 mod rung;
+mod rungs;
 pub mod saved;
 pub mod segmenter;
 pub mod stream;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Timescale},
+    media::{Config, Kind, MediaTime, Rendition, Timescale},
     wire::m3u8::media::Constants,
 };
 
@@ -33,6 +33,11 @@ pub enum Obstacle {
         /// Its name.
         codec: &'static str,
     },
+    /// Nor its pixels.
+    #[error(
+        "pictures of more than 8 bits, or other than 4:2:0, are not played everywhere: set the encoder to NV12 (OBS: Settings > Advanced > Color Format)"
+    )]
+    Pixels,
     /// The ladder says so.
     #[error("the ladder encodes every source")]
     Ladder,
@@ -49,16 +54,13 @@ impl Findings {
     /// Why the pictures cannot be passed through beside renditions that are encoded; `None` if they can.
     pub fn obstacle(&self, targets: &Targets, ladder: &Ladder) -> Option<Obstacle> {
         let codec = match self.video.as_ref()? {
-            Config::Hevc(_) => Some("H.265"),
-            Config::Av1(_) => Some("AV1"),
+            Config::Hevc(_) => Some(Obstacle::Codec { codec: "H.265" }),
+            Config::Av1(_) => Some(Obstacle::Codec { codec: "AV1" }),
+            Config::Avc(avc) if !avc.is_common() => Some(Obstacle::Pixels),
             _ => None,
         };
-        let long = self.long_gop(targets);
         let chosen = (!ladder.pass).then_some(Obstacle::Ladder);
-        codec
-            .map(|codec| Obstacle::Codec { codec })
-            .or(long)
-            .or(chosen)
+        codec.or(self.long_gop(targets)).or(chosen)
     }
 
     /// Key frames too far apart for a segment to begin with one.
@@ -169,6 +171,21 @@ impl Plan {
         self.rungs = rungs(self.ladder.as_ref(), Some(&config), frame_rate, self.passes);
         { &mut self.rungs }.retain(|rung| had.iter().any(|it| it.rendition == rung.rendition));
         self.video = Some(config);
+    }
+
+    /// `high` is encoded from now on, on a grid of segments. Whether there is a ladder that can.
+    pub(super) fn stop_passing(&mut self) -> bool {
+        let Some((ladder, video)) = self.ladder.zip(self.video.as_ref()) else {
+            return false;
+        };
+        let frame_rate = self.frame_rate.unwrap_or((30, 1));
+        let had = std::mem::take(&mut self.rungs);
+        self.rungs = rungs(Some(&ladder), Some(video), frame_rate, false);
+        let stays = |rendition| had.iter().any(|it| it.rendition == rendition);
+        { &mut self.rungs }.retain(|it| it.rendition == Rendition::High || stays(it.rendition));
+        self.passes = false;
+        self.segment_max = self.segment;
+        !self.rungs.is_empty()
     }
 
     /// The configuration of a track.

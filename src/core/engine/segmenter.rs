@@ -157,6 +157,12 @@ impl Segmenter {
         self.discontinuity = true;
     }
 
+    /// The next sample, a sync sample, is the first that encoders see: they make the key frames of `plan`'s segments.
+    pub(super) fn stop_passing(&mut self, plan: &Plan) {
+        self.plan = plan.clone();
+        self.discontinue();
+    }
+
     /// The sound's configuration changes with the next segment: what is held of the former one would stand in it.
     pub fn forget_held_sound(&mut self) {
         self.sound.held.clear();

@@ -192,6 +192,13 @@ impl Config {
         format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
     }
 
+    /// Whether every player shows it: 8 bits, 4:2:0.
+    pub fn is_common(&self) -> bool {
+        let sps = &self.sps;
+        let depths = (sps.bit_depth_luma_minus8, sps.bit_depth_chroma_minus8);
+        sps.chroma_format == 1 && depths == (0, 0)
+    }
+
     /// Width and height after cropping.
     pub fn resolution(&self) -> (u32, u32) {
         self.sps.resolution

@@ -108,9 +108,7 @@ pub(super) fn captions(picture: &Video) -> &[u8] {
     unsafe {
         let data = av_frame_get_side_data(picture.as_ptr(), CAPTIONS);
         match data.as_ref() {
-            Some(data) if !data.data.is_null() => {
-                slice::from_raw_parts(data.data, data.size as usize)
-            }
+            Some(data) if !data.data.is_null() => slice::from_raw_parts(data.data, data.size),
             _ => &[],
         }
     }
@@ -122,7 +120,7 @@ pub(super) fn set_captions(picture: &mut Video, captions: &[u8]) {
     unsafe {
         let frame = picture.as_mut_ptr();
         av_frame_remove_side_data(frame, CAPTIONS);
-        if let Some(data) = av_frame_new_side_data(frame, CAPTIONS, captions.len() as _).as_mut() {
+        if let Some(data) = av_frame_new_side_data(frame, CAPTIONS, captions.len()).as_mut() {
             ptr::copy_nonoverlapping(captions.as_ptr(), data.data, captions.len());
         }
     }

@@ -119,7 +119,7 @@ mod tests {
         });
         assert!(queue.has_room(1, LONG));
         queue.push(3);
-        while queue.progress() != (2, 1) {
+        while queue.progress() != (3, 0) {
             thread::yield_now();
         }
         assert!(queue.has_room(1, LONG));

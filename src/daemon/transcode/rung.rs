@@ -167,7 +167,9 @@ impl Handle {
     pub(super) fn open(&mut self, rung: &Rung) {
         self.thinner = Thinner::new(rung.frame_rate);
         self.scaler = Scaler::new((rung.width, rung.height), Range::Kept);
-        self.patience = (limits::TRANSCODE_PATIENCE, Instant::now());
+        let now = Instant::now();
+        self.patience = (limits::TRANSCODE_PATIENCE, now);
+        self.watched.1 = now; // what it was stuck in may be over
         self.source += 1;
         self.link.jobs.push(Job::Open(*rung, self.source));
     }
@@ -191,12 +193,18 @@ impl Handle {
         let (left, since) = self.patience;
         let regained = (asked - since) / limits::TRANSCODE_PATIENCE_REGAINED;
         let left = (left + regained).min(limits::TRANSCODE_PATIENCE);
-        let has_room = self
-            .link
-            .jobs
-            .has_room(limits::TRANSCODE_PICTURES_MAX, left);
+        let has_room = self.link.jobs.has_room(
+            limits::TRANSCODE_PICTURES_MAX,
+            left.min(limits::TRANSCODE_PICTURE_PATIENCE),
+        );
         let now = Instant::now();
-        self.patience = (left.saturating_sub(now - asked), now);
+        // One that does not even finish a picture in that time is not waited for again soon.
+        let left = if has_room {
+            left.saturating_sub(now - asked)
+        } else {
+            Duration::ZERO
+        };
+        self.patience = (left, now);
         if !has_room && !key {
             meters::shed(self.rendition);
         }

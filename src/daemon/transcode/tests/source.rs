@@ -78,10 +78,10 @@ impl Shape {
         encoder.set_gop(self.gop as u32);
         encoder.set_bit_rate(1_000_000);
         encoder.set_flags(codec::Flags::GLOBAL_HEADER);
-        encoder.set_aspect_ratio(self.sample_aspect_ratio);
         encoder.set_threading(threading::Config::count(1));
         let first = self.picture(self.first);
         ffi::Look::of(&first).apply(&mut encoder);
+        encoder.set_aspect_ratio(self.sample_aspect_ratio);
         let options: Dictionary<'_> = match self.codec {
             "libx264" => [
                 ("preset", "ultrafast"),
@@ -103,56 +103,62 @@ impl Shape {
                 .collect(),
         };
         let mut opened = encoder.open_as_with(codec, options).expect("opens");
-        let config = self.config(&Bytes::copy_from_slice(ffi::extradata(&opened)));
-        let mut samples = Vec::new();
+        let extradata = Bytes::copy_from_slice(ffi::extradata(&opened));
+        let mut packets = Vec::new();
+        let mut receive = |opened: &mut encoder::video::Encoder| {
+            let mut packet = Packet::empty();
+            while opened.receive_packet(&mut packet).is_ok() {
+                packets.push(packet.clone());
+            }
+        };
         for number in self.first..self.first + self.frames {
             let mut picture = self.picture(number);
             if (number - self.first) % self.gop == 0 {
                 picture.set_kind(picture::Type::I);
             }
             opened.send_frame(&picture).expect("taken");
-            self.receive(&mut opened, &config, &mut samples);
+            receive(&mut opened);
         }
         opened.send_eof().expect("taken");
-        self.receive(&mut opened, &config, &mut samples);
-        assert_eq!(samples.len(), self.frames);
+        receive(&mut opened);
+        assert_eq!(packets.len(), self.frames);
+        let config = self.config(&extradata, packets[0].data().expect("full"));
+        let samples = packets.iter().map(|packet| self.sample(&config, packet));
+        let samples = samples.collect();
         Clip { config, samples }
     }
 
-    fn receive(
-        &self,
-        opened: &mut encoder::video::Encoder,
-        config: &Config,
-        samples: &mut Vec<Sample>,
-    ) {
-        let mut packet = Packet::empty();
-        while opened.receive_packet(&mut packet).is_ok() {
-            let (pts, dts) = (packet.pts().expect("timed"), packet.dts().expect("timed"));
-            let data = Bytes::copy_from_slice(packet.data().expect("full"));
-            let data = match config {
-                Config::Avc(config) => config.unit(&data).expect("well-formed").data,
-                Config::Hevc(config) => config.unit(&data).expect("well-formed").data,
-                Config::Av1(config) => config.unit(&data).expect("well-formed").data,
-                _ => unreachable!("a video encoder"),
-            };
-            samples.push(Sample {
-                dts,
-                composition_offset: (pts - dts) as i32,
-                duration: super::super::cadence::nominal_ticks(self.rate),
-                sync: packet.is_key(),
-                data,
-            });
+    fn sample(&self, config: &Config, packet: &Packet) -> Sample {
+        let (pts, dts) = (packet.pts().expect("timed"), packet.dts().expect("timed"));
+        let data = Bytes::copy_from_slice(packet.data().expect("full"));
+        let data = match config {
+            Config::Avc(config) => config.unit(&data).expect("well-formed").data,
+            Config::Hevc(config) => config.unit(&data).expect("well-formed").data,
+            Config::Av1(config) => config.unit(&data).expect("well-formed").data,
+            _ => unreachable!("a video encoder"),
+        };
+        Sample {
+            dts,
+            composition_offset: (pts - dts) as i32,
+            duration: super::super::cadence::nominal_ticks(self.rate),
+            sync: packet.is_key(),
+            data,
         }
     }
 
-    fn config(&self, extradata: &Bytes) -> Config {
+    /// Of what is said out of band, or for AV1 in the first access unit.
+    fn config(&self, extradata: &Bytes, first: &[u8]) -> Config {
         match self.codec {
             "libx264" => Config::Avc(avc::Config::announced_in(extradata).expect("SPS and PPS")),
             "libx265" => {
                 Config::Hevc(hevc::Config::parse(&hvcc(extradata)).expect("VPS, SPS and PPS"))
             }
             _ => {
-                let record = [&[0x81, 0, 0, 0], &extradata[..]].concat();
+                // A temporal delimiter, then the sequence header.
+                let [0x12, 0, 0x0a, length, ..] = first[..] else {
+                    panic!("other OBUs: {first:02x?}");
+                };
+                let record = [&[0x81, 0, 0, 0], &first[2..4 + usize::from(length)]].concat();
                 Config::Av1(av1::Config::parse(&record.into()).expect("a sequence header"))
             }
         }

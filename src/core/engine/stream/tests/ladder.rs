@@ -1,12 +1,12 @@
 //! Broadcasts with a ladder: every rendition is cut at the same instants, whatever its encoder does.
 
-use super::{End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_large, segments};
+use super::{End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_large, frames, segments};
 use crate::{
     engine::{
         ladder::{Failure, Ladder},
         plan::Obstacle,
     },
-    media::Segment,
+    media::{Kind, Segment},
 };
 
 const RUNGS: [Rendition; 2] = [Rendition::Mid, Rendition::Low];
@@ -213,5 +213,61 @@ fn a_ladder_survives_a_restart() {
             gaps(&newest) == 0 && newest.parts[0].independent,
             "{rung}: {newest:?}"
         );
+    }
+}
+
+#[test]
+fn a_rung_that_failed_comes_back_with_a_segment() {
+    let mut rig = rig(1);
+    rig.spread_ms = 3_300;
+    rig.open();
+    let mut items = large(Source::usual()).items(0, 40_000);
+    let rest = items.split_off(items.partition_point(|(ms, _)| *ms < 5_500));
+    rig.send(items);
+    rig.encoders.hanging = true;
+    let start_ms = rig.now_ms;
+    rig.send(
+        rest.into_iter()
+            .map(|(ms, item)| (ms.saturating_sub(start_ms), item)),
+    );
+    rig.close(End::Stopped);
+    for rung in RUNGS {
+        let newest = segments(&rig, rung).pop().expect("a segment");
+        assert!(
+            gaps(&newest) == 0 && newest.parts[0].independent,
+            "{rung}: {newest:?}"
+        );
+        assert_eq!(cuts(&rig, rung), cuts(&rig, Rendition::High));
+    }
+}
+
+#[test]
+fn a_source_whose_key_frames_drift_apart_is_encoded_from_the_next_one_on() {
+    let mut rig = rig(2);
+    rig.open();
+    let mut items = large(Source::usual()).items(0, 30_000);
+    for (_, frame) in frames(&mut items, Kind::Video) {
+        let at_ms = frame.timestamp;
+        frame.sync &= at_ms < 10_000 || at_ms % 5_000 == 0;
+    }
+    rig.send(items);
+    rig.close(End::Stopped);
+    let encoded = |notice: &Notice| matches!(notice, Notice::Encoded(Obstacle::LongGop { .. }));
+    assert!(rig.notices.iter().any(encoded), "{:?}", rig.notices);
+    assert_eq!(rig.epochs.len(), 1);
+    let high = cuts(&rig, Rendition::High);
+    assert_eq!(
+        high.iter().filter(|cut| cut.2).count(),
+        1,
+        "one discontinuity"
+    );
+    for rendition in [Rendition::High, Rendition::Mid, Rendition::Low] {
+        assert_eq!(cuts(&rig, rendition), high, "{rendition}");
+        for segment in segments(&rig, rendition).iter().rev().take(8) {
+            assert!(
+                segment.parts[0].independent && gaps(segment) == 0,
+                "{segment:?}"
+            );
+        }
     }
 }
