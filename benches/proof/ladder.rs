@@ -13,7 +13,7 @@ mod scrape;
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-use crate::{daemon::Config, host::load_average, sources::Recipe};
+use crate::{daemon::Config, host::load_average, sources::Recipe, viewer::Viewer};
 
 /// A source, and which of its renditions are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +101,35 @@ impl Source {
     fn config(self, preset: Option<&str>) -> Config {
         let config = Config::new().key(KEY, STREAM).log("warn");
         match preset {
-            None => config.top("transcode.enabled = false"),
-            Some(preset) => config
-                .top("transcode.enabled = true")
-                .top(&format!("transcode.preset = \"{preset}\""))
-                .top(&format!("ladder.default.high.pass = {}", self.passes())),
+            None => config,
+            // Without a ladder of its own a key has the built-in one.
+            Some(preset) if self.passes() => config.ladder().preset(preset),
+            Some(preset) => config.ladder_of("high = { pass = false }").preset(preset),
+        }
+    }
+}
+
+/// Whether the daemon serves what it is compared by; the stream must be there.
+///
+/// # Errors
+/// `InvalidData` with what it serves instead.
+async fn check(viewer: &Viewer, source: Source) -> io::Result<()> {
+    let multivariant = viewer.multivariant(STREAM).await;
+    let serves = |rung: &&Rung| {
+        let folder = format!("/{}/", rung.name);
+        let named = multivariant
+            .variants
+            .iter()
+            .filter(|variant| variant.uri.contains(&folder));
+        let size = (u64::from(rung.width), u64::from(rung.height));
+        let mut sizes = named.filter_map(|variant| variant.resolution);
+        sizes.any(|resolution| (resolution.width, resolution.height) == size)
+    };
+    match source.rungs().iter().find(|rung| !serves(rung)) {
+        None => Ok(()),
+        Some(rung) => {
+            let why = format!("{source}: not {rung:?}, but {:?}", multivariant.variants);
+            Err(io::Error::new(io::ErrorKind::InvalidData, why))
         }
     }
 }

@@ -12,12 +12,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{KEY, Plan, RATE, Source, commands, scrape::Scrape};
+use super::{KEY, Plan, RATE, Source, check, commands, scrape::Scrape};
 use crate::{
     daemon::Daemon,
     host::Usage,
     sources::Encoder,
     table::{Table, bar},
+    viewer::Viewer,
 };
 
 /// Until everything has started: the daemon's probe, two segments, encoders.
@@ -74,6 +75,9 @@ async fn daemon(source: Source, preset: Option<&str>, plan: &Plan) -> io::Result
     let daemon = Daemon::start(&source.config(preset));
     let _publisher = Encoder::ffmpeg(&source.clip(), &daemon.publish_url(KEY));
     tokio::time::sleep(WARM_UP).await;
+    if preset.is_some() {
+        check(&Viewer::new(&daemon.url("")), source).await?;
+    }
     let before = Scrape::of(&daemon).await;
     let (start, cpu) = (Instant::now(), Usage::of(daemon.pid()).cpu);
     tokio::time::sleep(plan.time).await;

@@ -13,7 +13,7 @@ use std::{
 use reqwest::StatusCode;
 use tokio::task::JoinSet;
 
-use super::{KEY, Plan, STREAM, Source, scrape::Scrape};
+use super::{KEY, Plan, STREAM, Source, check, scrape::Scrape};
 use crate::{
     daemon::Daemon,
     edge_delay::{Sent, publish, sample_count},
@@ -59,6 +59,7 @@ async fn one(source: Source, preset: &str, plan: &Plan) -> io::Result<()> {
         move || publish(address, KEY, &tags, end_ms, &sent)
     });
     let folders = viewer.renditions(STREAM).await;
+    check(&viewer, source).await?;
     let mut followed = JoinSet::new();
     for name in ["high", "mid", "low"] {
         let (viewer, folder, sent) = (viewer.clone(), folders[name].clone(), Arc::clone(&sent));
