@@ -1,5 +1,5 @@
-//! How late a rendition is: from the publisher's write of as many frames as a part ends with until that part is downloaded
-//! by a request that was already waiting, for every rendition at once; and how long pictures waited inside.
+//! How late a rendition is: from the publisher's write of as many frames as a part ends with until that part is downloaded,
+//! for every rendition at once, each part asked for ahead; and how long pictures waited inside.
 //!
 //! The recording has two B-frames, so a decoder gives a picture two frames (67 ms) after it was written: that is in the
 //! figures of whatever is encoded, and not in those of what is passed through.
@@ -91,12 +91,12 @@ struct Arrived {
     late: Duration,
 }
 
-/// Downloads part after part until there are no more; keeps those after `from` that were waited for.
+/// Downloads part after part until there are no more; keeps those whose last frame was written after `from`. Each is asked
+/// for when the one before it has come: what is late cannot be waited for any earlier, and counts.
 async fn follow(viewer: &Viewer, folder: &str, sent: &Sent, from: Instant) -> Vec<Arrived> {
     let mut arrived = Vec::new();
     let mut frames = 0;
     for number in 0.. {
-        let asked = Instant::now();
         let response = viewer.response(&format!("{folder}p{number}.m4s")).await;
         if response.status() != StatusCode::OK {
             break;
@@ -111,7 +111,7 @@ async fn follow(viewer: &Viewer, folder: &str, sent: &Sent, from: Instant) -> Ve
             .expect("no panic")
             .get(frames.saturating_sub(1))
             .copied();
-        if let Some(last) = last.filter(|last| asked < *last && from < *last) {
+        if let Some(last) = last.filter(|last| from < *last) {
             arrived.push(Arrived {
                 number,
                 at,
