@@ -203,6 +203,9 @@ pub const TRANSCODE_FEEDS_MAX: usize = 512;
 pub const TRANSCODE_PICTURES_MAX: usize = 4;
 /// Jobs waiting for one encoder, key frames among them, which are not shed; beyond, it is too late.
 pub const TRANSCODE_JOBS_MAX: usize = 16;
+/// How long an access unit may wait for the decoder: what the longest probe hands over at once is dealt with by then, and
+/// players have given up on a rendition that is later.
+pub const TRANSCODE_LATE: Duration = Duration::from_secs(4);
 /// How long, in sum, an encoder that is behind is waited for before its pictures are shed: what comes in a burst, as the
 /// probe's hold does, is encoded whole.
 pub const TRANSCODE_PATIENCE: Duration = Duration::from_secs(2);

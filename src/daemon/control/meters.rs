@@ -96,7 +96,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "vitrine_transcode_frames_shed_total",
-        "Pictures that were not encoded because the encoder was behind, by rendition",
+        "Pictures left out because encoders were behind, by rendition; of `source`, before they were decoded",
     ),
     (
         "vitrine_transcode_frames_total",

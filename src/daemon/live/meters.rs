@@ -51,6 +51,7 @@ fn register_ladder() {
         counter!("vitrine_transcode_frames_total", "rendition" => rendition).increment(0);
         counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition).increment(0);
     }
+    counter!("vitrine_transcode_frames_shed_total", "rendition" => "source").increment(0);
     for stage in ["decode", "encode"] {
         counter!("vitrine_transcode_cpu_seconds_total", "stage" => stage).increment(0);
         let _ = histogram!("vitrine_transcode_queue_seconds", "stage" => stage);

@@ -93,7 +93,7 @@ impl Settings {
             frame_rate: (30, 1),
             bitrate: 500_000,
         };
-        let mut picture = ffi::grey(rung.width, rung.height);
+        let mut picture = ffi::grey(format(self), rung.width, rung.height);
         picture.set_pts(Some(0));
         let mut encoder = Encoder::open(self, &rung, Look::of(&picture))?;
         encoder.send(picture, true)?;
@@ -141,7 +141,7 @@ impl Encoder {
         let mut encoder = context.video().map_err(refused)?;
         encoder.set_width(rung.width);
         encoder.set_height(rung.height);
-        encoder.set_format(Pixel::YUV420P);
+        encoder.set_format(format(settings));
         encoder.set_time_base((1, SECOND as i32));
         let (num, den) = rung.frame_rate;
         let fraction = |of: u32| i32::try_from(of).map_err(|_| refused(Ffmpeg::InvalidData));
@@ -196,7 +196,7 @@ impl Encoder {
         self.rung == *rung && self.look == look
     }
 
-    /// Takes a picture, in the size of the rung and 8 bit 4:2:0; its presentation time is what comes back.
+    /// Takes a picture, in the size of the rung and the encoder's [`format()`]; its presentation time is what comes back.
     pub(super) fn send(&mut self, mut picture: Video, key: bool) -> Result<(), Error> {
         // A decoded picture has the type that the source gave it, which is an order to an encoder.
         let kind = if key {
@@ -267,6 +267,14 @@ impl Encoder {
             encoder: self.name,
             reason,
         }
+    }
+}
+
+/// The format of pictures that the encoder takes: that of x264, or what graphics processors have in common.
+pub(super) fn format(settings: &Settings) -> Pixel {
+    match settings.encoder {
+        settings::Encoder::X264 => Pixel::YUV420P,
+        _ => Pixel::NV12,
     }
 }
 

@@ -14,12 +14,7 @@ use std::{
 };
 
 use ffmpeg_next::{
-    Error, codec,
-    error::ENOMEM,
-    ffi::*,
-    format::Pixel,
-    frame::{self, Video},
-    software::scaling,
+    Error, codec, error::ENOMEM, ffi::*, format::Pixel, frame::Video, software::scaling,
 };
 
 /// How pictures are meant to be shown: the shape of their samples and what their colours mean.
@@ -172,7 +167,7 @@ pub(super) fn set_buffer_bits(encoder: &mut codec::Context, bits: u32) {
     unsafe { (*encoder.as_mut_ptr()).rc_buffer_size = c_int::try_from(bits).unwrap_or(c_int::MAX) };
 }
 
-/// Makes pictures of one size out of pictures of another, in 8 bit 4:2:0.
+/// Makes pictures of one size and format out of pictures of others, bicubic.
 pub(super) struct Scaler {
     sws: *mut SwsContext,
     pool: Pool,
@@ -188,7 +183,7 @@ impl Scaler {
         from_format: Pixel,
         ranges: (bool, bool),
         to: (u32, u32),
-        flags: scaling::Flags,
+        to_format: Pixel,
     ) -> Result<Self, Error> {
         let side = |side: u32| c_int::try_from(side).map_err(|_| Error::InvalidData);
         // SAFETY: sws_getContext takes numbers and optional filters; it answers a context of ours or null.
@@ -199,8 +194,8 @@ impl Scaler {
                 from_format.into(),
                 side(to.0)?,
                 side(to.1)?,
-                Pixel::YUV420P.into(),
-                flags.bits(),
+                to_format.into(),
+                scaling::Flags::BICUBIC.bits(),
                 ptr::null_mut(),
                 ptr::null_mut(),
                 ptr::null(),
@@ -209,7 +204,7 @@ impl Scaler {
         if sws.is_null() {
             return Err(Error::InvalidData);
         }
-        let pool = Pool::new(to.0, to.1);
+        let pool = Pool::new(to_format, to.0, to.1);
         let scaler = Self {
             sws,
             pool: pool.inspect_err(|_| {
@@ -276,6 +271,7 @@ impl Drop for Scaler {
 /// mapped anew.
 struct Pool {
     pool: *mut AVBufferPool,
+    format: AVPixelFormat,
     width: c_int,
     height: c_int,
 }
@@ -284,10 +280,10 @@ struct Pool {
 const ALIGNMENT: c_int = 64;
 
 impl Pool {
-    fn new(width: u32, height: u32) -> Result<Self, Error> {
+    fn new(format: Pixel, width: u32, height: u32) -> Result<Self, Error> {
         let side = |side: u32| c_int::try_from(side).map_err(|_| Error::InvalidData);
         let (width, height) = (side(width)?, side(height)?);
-        let format = AVPixelFormat::AV_PIX_FMT_YUV420P;
+        let format = AVPixelFormat::from(format);
         // SAFETY: arithmetic on numbers; a pool of ours, or null. Without a function it allocates by itself.
         let pool = unsafe {
             let size = checked(av_image_get_buffer_size(format, width, height, ALIGNMENT))?;
@@ -298,6 +294,7 @@ impl Pool {
         }
         Ok(Self {
             pool,
+            format,
             width,
             height,
         })
@@ -314,14 +311,14 @@ impl Pool {
                 return Err(Error::Other { errno: ENOMEM });
             }
             frame.buf[0] = buffer;
-            frame.format = AVPixelFormat::AV_PIX_FMT_YUV420P as c_int;
+            frame.format = self.format as c_int;
             frame.width = self.width;
             frame.height = self.height;
             checked(av_image_fill_arrays(
                 frame.data.as_mut_ptr(),
                 frame.linesize.as_mut_ptr(),
                 (*buffer).data,
-                AVPixelFormat::AV_PIX_FMT_YUV420P,
+                self.format,
                 self.width,
                 self.height,
                 ALIGNMENT,
@@ -367,7 +364,7 @@ impl Surfaces {
             let context = &mut *encoder.as_mut_ptr();
             let wanted = &mut *(*frames.0).data.cast::<AVHWFramesContext>();
             wanted.format = AVPixelFormat::AV_PIX_FMT_VAAPI;
-            wanted.sw_format = AVPixelFormat::AV_PIX_FMT_YUV420P;
+            wanted.sw_format = AVPixelFormat::AV_PIX_FMT_NV12;
             (wanted.width, wanted.height) = (context.width, context.height);
             wanted.initial_pool_size = 16;
             checked(av_hwframe_ctx_init(frames.0))?;
@@ -459,9 +456,9 @@ fn checked(answer: c_int) -> Result<c_int, Error> {
     }
 }
 
-/// A picture of one grey, for tests of encoders.
-pub(super) fn grey(width: u32, height: u32) -> frame::Video {
-    let mut picture = Video::new(Pixel::YUV420P, width, height);
+/// A picture of one grey, in 8 bit 4:2:0.
+pub(super) fn grey(format: Pixel, width: u32, height: u32) -> Video {
+    let mut picture = Video::new(format, width, height);
     for plane in 0..picture.planes() {
         picture.data_mut(plane).fill(0x80);
     }

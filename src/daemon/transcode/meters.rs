@@ -46,6 +46,11 @@ pub(super) fn shed(rendition: Rendition) {
     counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition.name()).increment(1);
 }
 
+/// An access unit was left out because the decoder was behind.
+pub(super) fn left_out() {
+    counter!("vitrine_transcode_frames_shed_total", "rendition" => "source").increment(1);
+}
+
 /// Access units that could not be decoded.
 pub(super) fn undecodable(units: u32) {
     counter!("vitrine_transcode_undecodable_total").increment(units.into());

@@ -22,7 +22,7 @@ use vitrine_core::{
 };
 
 use super::{
-    cadence::{Keys, SECOND, nominal_ticks},
+    cadence::{Backlog, Keys, SECOND, nominal_ticks},
     decode::Decoder,
     ffi,
     meters::{self, Cpu, Stage},
@@ -33,6 +33,7 @@ use super::{
 /// The thread's state.
 pub(super) struct Pipeline {
     stream: Stream,
+    backlog: Backlog,
     decoder: Option<Decoder>,
     fan: Fan,
     cpu: Cpu,
@@ -69,6 +70,7 @@ impl Pipeline {
                 thumbnails,
             },
             stream,
+            backlog: Backlog::default(),
             decoder: None,
             cpu: Cpu::of(Stage::Decode),
         }
@@ -91,19 +93,23 @@ impl Pipeline {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             meters::waited(Stage::Decode, since);
-            let take = panic::AssertUnwindSafe(|| self.take(feed));
+            let late = since.elapsed() > limits::TRANSCODE_LATE;
+            let take = panic::AssertUnwindSafe(|| self.take(feed, late));
             if panic::catch_unwind(take).is_err() {
                 self.fail();
             }
         }
     }
 
-    fn take(&mut self, feed: Feed) {
+    fn take(&mut self, feed: Feed, late: bool) {
         match feed {
             Feed::Source { config, rungs } => self.open(&config, &rungs),
             Feed::Key { at } => {
                 self.fan.keys.push(at);
                 self.cpu.tell();
+            }
+            Feed::Picture(sample) if self.backlog.leaves_out(sample.sync, late) => {
+                meters::left_out();
             }
             Feed::Picture(sample) => self.decode(&sample),
             Feed::Drain => {
@@ -177,7 +183,7 @@ impl Fan {
             let own = known.iter().position(|it| it.rendition() == rung.rendition);
             match own.map(|at| known.remove(at)) {
                 Some(mut handle) => {
-                    handle.open(rung);
+                    handle.open(&self.stream, rung);
                     self.rungs.push(handle);
                 }
                 None => match Handle::start(&self.stream, rung) {
@@ -212,7 +218,7 @@ impl Fan {
         let takes: Vec<bool> = self
             .rungs
             .iter_mut()
-            .map(|rung| rung.takes(pts, key, self.frame))
+            .map(|rung| rung.takes(&self.stream, pts, key, self.frame))
             .collect();
         let through = takes
             .iter()

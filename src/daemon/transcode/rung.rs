@@ -24,8 +24,8 @@ use vitrine_core::{
 };
 
 use super::{
-    cadence::Thinner,
-    encode::{Encoder, Error, Unit},
+    cadence::{Tally, Thinner},
+    encode::{self, Encoder, Error, Unit},
     ffi::{self, Look},
     meters::{self, Cpu, Stage},
     queue::Queue,
@@ -82,6 +82,7 @@ pub(super) struct Handle {
     /// Of pictures that were left out, for the next one.
     captions: Vec<u8>,
     thinner: Thinner,
+    tally: Tally,
     scaler: Scaler,
     /// How long it may yet be waited for, and since when that is so.
     patience: (Duration, Instant),
@@ -141,11 +142,12 @@ impl Handle {
             source: 0,
             captions: Vec::new(),
             thinner: Thinner::new(rung.frame_rate),
-            scaler: Scaler::new((rung.width, rung.height), Range::Kept),
+            tally: Tally::default(),
+            scaler: scaler(stream, rung),
             patience: (limits::TRANSCODE_PATIENCE, now),
             watched: (0, now),
         };
-        handle.open(rung);
+        handle.open(stream, rung);
         Ok(handle)
     }
 
@@ -164,9 +166,10 @@ impl Handle {
     }
 
     /// Pictures from here on are of a new source, for `rung`.
-    pub(super) fn open(&mut self, rung: &Rung) {
+    pub(super) fn open(&mut self, stream: &Stream, rung: &Rung) {
         self.thinner = Thinner::new(rung.frame_rate);
-        self.scaler = Scaler::new((rung.width, rung.height), Range::Kept);
+        self.tally = Tally::default();
+        self.scaler = scaler(stream, rung);
         let now = Instant::now();
         self.patience = (limits::TRANSCODE_PATIENCE, now);
         self.watched.1 = now; // what it was stuck in may be over
@@ -185,7 +188,7 @@ impl Handle {
 
     /// Whether the rung takes the picture shown at `pts`, by its rate and by what it has yet to do. A key frame is always
     /// taken.
-    pub(super) fn takes(&mut self, pts: i64, key: bool, frame: i64) -> bool {
+    pub(super) fn takes(&mut self, stream: &Stream, pts: i64, key: bool, frame: i64) -> bool {
         if self.is_lost() || !self.thinner.keeps(pts, key, frame) {
             return false;
         }
@@ -205,10 +208,16 @@ impl Handle {
             Duration::ZERO
         };
         self.patience = (left, now);
-        if !has_room && !key {
+        let takes = has_room || key;
+        if !takes {
             meters::shed(self.rendition);
         }
-        has_room || key
+        if self.tally.is_hopeless(pts, takes) {
+            tracing::warn!(rendition = %self.rendition, "rendition lost: {}", Failure::Late);
+            self.lose(stream, Failure::Late);
+            self.close();
+        }
+        takes
     }
 
     /// `picture` in the rung's size.
@@ -268,6 +277,11 @@ impl Handle {
     pub(super) fn let_go(&mut self) {
         self.link.jobs.abandon();
     }
+}
+
+fn scaler(stream: &Stream, rung: &Rung) -> Scaler {
+    let size = (rung.width, rung.height);
+    Scaler::new(size, encode::format(&stream.settings), Range::Kept)
 }
 
 /// Of the first of the three bytes of a caption's pair (CTA-708, table 2): the pair says something.

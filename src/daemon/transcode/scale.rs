@@ -1,15 +1,16 @@
-//! The size and format that an encoder wants: 8 bit 4:2:0, bicubic, and untouched where it is that already.
+//! The size and format that an encoder wants: 8 bit 4:2:0, bicubic, and untouched where a picture is that already.
 //!
 //! A picture keeps its time, the shape of its samples, the meaning of its colours and its captions. What the formats of
 //! FFmpeg say by their names (`yuvj420p`: full range) is said by fields, so that it reaches the encoder.
 
-use ffmpeg_next::{Error, format::Pixel, frame::Video, software::scaling};
+use ffmpeg_next::{Error, format::Pixel, frame::Video};
 
 use super::ffi;
 
 /// Scales to one size.
 pub(super) struct Scaler {
     size: (u32, u32),
+    format: Pixel,
     range: Range,
     context: Option<ffi::Scaler>,
 }
@@ -24,10 +25,11 @@ pub(super) enum Range {
 }
 
 impl Scaler {
-    /// Makes pictures of `size`, in pixels.
-    pub(super) fn new(size: (u32, u32), range: Range) -> Self {
+    /// Makes pictures of `size`, in pixels, in one of the formats of 8 bit 4:2:0.
+    pub(super) fn new(size: (u32, u32), format: Pixel, range: Range) -> Self {
         Self {
             size,
+            format,
             range,
             context: None,
         }
@@ -49,7 +51,7 @@ impl Scaler {
         let is_rgb = is_rgb(format);
         let made_full = self.range == Range::Full || full_range && !is_rgb;
         let unchanged = self.size == (picture.width(), picture.height());
-        let mut scaled = if unchanged && format == Pixel::YUV420P && full_range == made_full {
+        let mut scaled = if unchanged && format == self.format && full_range == made_full {
             ffi::shared(picture)?
         } else {
             let ranges = (full_range || is_rgb, made_full);
@@ -61,14 +63,14 @@ impl Scaler {
                     format,
                     ranges,
                     self.size,
-                    scaling::Flags::BICUBIC,
+                    self.format,
                 )?),
             };
             let mut scaled = context.run(picture)?;
             ffi::copy_properties(picture, &mut scaled)?;
             scaled
         };
-        ffi::restate(&mut scaled, Pixel::YUV420P, made_full);
+        ffi::restate(&mut scaled, self.format, made_full);
         Ok(scaled)
     }
 }

@@ -1,170 +1,19 @@
+mod bench;
 mod source;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ffmpeg_next::format::Pixel;
-use tokio::{sync::mpsc::Receiver, time};
+use tokio::time;
 use vitrine_core::{
-    engine::ladder::{Encoded, Failure, Feed, Rung},
-    media::{Config, Rendition, Sample, aac},
+    engine::ladder::{Encoded, Failure, Feed},
+    media::{Config, Rendition, aac},
 };
 
-use super::{Encoder, Full, Settings, Transcoder, cadence::SECOND, decode::Decoder, ffi};
-use source::{Clip, Shape, brightness, brightness_of, captions};
-
-/// Longer than anything here takes on a machine with much else to do.
-const LONG: Duration = Duration::from_secs(60);
-
-fn rung(rendition: Rendition, width: u32, height: u32, rate: (u32, u32)) -> Rung {
-    Rung {
-        rendition,
-        width,
-        height,
-        frame_rate: rate,
-        bitrate: width * height * 6,
-    }
-}
-
-fn ladder(rate: (u32, u32)) -> Vec<Rung> {
-    vec![
-        rung(Rendition::High, 320, 180, rate),
-        rung(Rendition::Mid, 212, 120, rate),
-        rung(Rendition::Low, 160, 90, rate),
-    ]
-}
-
-/// A transcoder at work and what came of it.
-struct Bench {
-    transcoder: Transcoder,
-    encoded: Receiver<Encoded>,
-    got: BTreeMap<Rendition, Vec<Encoded>>,
-    /// How often it was drained.
-    drains: usize,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let (transcoder, encoded) = Transcoder::start(&Settings::default(), tracing::Span::none());
-        Self {
-            transcoder,
-            encoded,
-            got: BTreeMap::new(),
-            drains: 0,
-        }
-    }
-
-    /// Feeds, and takes what comes back meanwhile.
-    async fn feed(&mut self, feed: Feed) {
-        let mut feed = Some(feed);
-        while let Some(next) = feed.take() {
-            if let Err(Full(back)) = self.transcoder.feed(next) {
-                feed = Some(*back);
-                self.take().await;
-            }
-            while let Ok(encoded) = self.encoded.try_recv() {
-                self.note(encoded);
-            }
-        }
-    }
-
-    async fn source(&mut self, clip: &Clip, rungs: &[Rung]) {
-        let (config, rungs) = (clip.config.clone(), rungs.to_vec());
-        self.feed(Feed::Source { config, rungs }).await;
-    }
-
-    async fn play(&mut self, clip: &Clip, keys: &[i64]) {
-        for at in keys {
-            self.feed(Feed::Key { at: *at }).await;
-        }
-        for sample in &clip.samples {
-            self.feed(Feed::Picture(sample.clone())).await;
-        }
-    }
-
-    async fn take(&mut self) {
-        let encoded = time::timeout(LONG, self.encoded.recv()).await;
-        let so_far: Vec<_> = self.got.iter().map(|(it, got)| (*it, got.len())).collect();
-        let encoded = encoded.unwrap_or_else(|_| panic!("nothing comes back after {so_far:?}"));
-        self.note(encoded.expect("the transcoder lives"));
-    }
-
-    fn note(&mut self, encoded: Encoded) {
-        let (Encoded::Config { rendition, .. }
-        | Encoded::Picture { rendition, .. }
-        | Encoded::Drained { rendition }
-        | Encoded::Lost { rendition, .. }) = encoded;
-        self.got.entry(rendition).or_default().push(encoded);
-    }
-
-    /// Drains, and takes what comes back until each of `renditions` has said that there is no more.
-    async fn drain(&mut self, renditions: &[Rendition]) {
-        self.drains += 1;
-        self.feed(Feed::Drain).await;
-        while !renditions.iter().all(|it| self.has_ended(*it)) {
-            self.take().await;
-        }
-    }
-
-    fn has_ended(&self, rendition: Rendition) -> bool {
-        let got = self.of(rendition);
-        let is_drained = |it: &&Encoded| matches!(it, Encoded::Drained { .. });
-        matches!(got.last(), Some(Encoded::Lost { .. }))
-            || got.iter().filter(is_drained).count() == self.drains
-    }
-
-    fn forget(&mut self) {
-        self.got.clear();
-        self.drains = 0;
-    }
-
-    fn of(&self, rendition: Rendition) -> &[Encoded] {
-        self.got.get(&rendition).map_or(&[], Vec::as_slice)
-    }
-
-    fn samples(&self, rendition: Rendition) -> Vec<&Sample> {
-        let got = self.of(rendition).iter();
-        got.filter_map(|encoded| match encoded {
-            Encoded::Picture { sample, .. } => Some(sample),
-            _ => None,
-        })
-        .collect()
-    }
-
-    fn pts(&self, rendition: Rendition) -> Vec<i64> {
-        let samples = self.samples(rendition);
-        samples.iter().map(|sample| sample.dts).collect()
-    }
-
-    fn keys(&self, rendition: Rendition) -> Vec<i64> {
-        let samples = self.samples(rendition);
-        let keys = samples.iter().filter(|sample| sample.sync);
-        keys.map(|sample| sample.dts).collect()
-    }
-
-    fn configs(&self, rendition: Rendition) -> Vec<&Config> {
-        let got = self.of(rendition).iter();
-        got.filter_map(|encoded| match encoded {
-            Encoded::Config { config, .. } => Some(config),
-            _ => None,
-        })
-        .collect()
-    }
-
-    /// What a player sees of a rendition with one configuration.
-    fn pictures(&self, rendition: Rendition) -> Vec<ffmpeg_next::frame::Video> {
-        let config = self.configs(rendition)[0];
-        let mut decoder = Decoder::open(config).expect("decodable");
-        let mut pictures = Vec::new();
-        let mut errors = 0;
-        for sample in self.samples(rendition) {
-            errors += decoder.decode(sample, &mut |picture| pictures.push(picture));
-        }
-        errors += decoder.drain(&mut |picture| pictures.push(picture));
-        assert_eq!(errors, 0);
-        pictures
-    }
-}
+use super::{Encoder, Full, Settings, Transcoder, cadence::SECOND, ffi};
+use bench::{Bench, LONG, ladder, rung};
+use source::{Shape, brightness, brightness_of, captions};
 
 const ALL: [Rendition; 3] = [Rendition::High, Rendition::Mid, Rendition::Low];
 const GRID: [i64; 3] = [0, SECOND, 2 * SECOND];
@@ -179,7 +28,9 @@ async fn every_rung_has_every_picture_and_keys_where_they_were_asked_for() {
     let rungs = ladder((30, 1));
     let mut bench = Bench::new();
     bench.source(&clip, &rungs).await;
-    bench.play(&clip, &GRID).await;
+    let mut keys = GRID.to_vec();
+    keys.insert(2, shape.pts(35)); // soon after another
+    bench.play(&clip, &keys).await;
     bench.drain(&ALL).await;
     for rung in rungs {
         let rendition = rung.rendition;
@@ -192,7 +43,7 @@ async fn every_rung_has_every_picture_and_keys_where_they_were_asked_for() {
         assert_eq!(config.frame_rate(), Some((30, 1)));
         assert!(config.codecs().starts_with("avc1."), "{}", config.codecs());
         assert_eq!(bench.pts(rendition), shape.all_pts(), "{rendition}");
-        assert_eq!(bench.keys(rendition), GRID, "{rendition}");
+        assert_eq!(bench.keys(rendition), keys, "{rendition}");
         for sample in bench.samples(rendition) {
             assert_eq!((sample.composition_offset, sample.duration), (0, 3000));
             let Config::Avc(config) = config else {

@@ -57,7 +57,7 @@ impl Thumbnails {
         let shape = (shape.numerator(), shape.denominator());
         let size = size_of_still((picture.width(), picture.height()), shape);
         if self.size != size || self.scaler.is_none() {
-            (self.size, self.scaler) = (size, Some(Scaler::new(size, Range::Full)));
+            (self.size, self.scaler) = (size, Some(Scaler::new(size, Pixel::YUV420P, Range::Full)));
         }
         let scaler = self.scaler.as_mut().ok_or(Error::Bug)?;
         let mut still = scaler.run(picture)?;
@@ -122,7 +122,7 @@ mod tests {
         let mut made = 0;
         let mut seen = seen;
         for number in 0..30 {
-            let mut picture = ffi::grey(1280, 720);
+            let mut picture = ffi::grey(Pixel::YUV420P, 1280, 720);
             picture.set_pts(Some(number * SECOND));
             thumbnails.consider(&picture, number * SECOND);
             made += usize::from(seen.has_changed().expect("open"));
@@ -133,7 +133,7 @@ mod tests {
             assert!(still.starts_with(&[0xff, 0xd8, 0xff]) && still.ends_with(&[0xff, 0xd9]));
         }
         assert_eq!(made, 6);
-        thumbnails.consider(&ffi::grey(64, 64), 0);
+        thumbnails.consider(&ffi::grey(Pixel::YUV420P, 64, 64), 0);
         assert!(seen.has_changed().expect("open"), "a clock that goes back");
     }
 }

@@ -113,7 +113,7 @@ impl Shape {
         };
         for number in self.first..self.first + self.frames {
             let mut picture = self.picture(number);
-            if (number - self.first) % self.gop == 0 {
+            if (number - self.first).is_multiple_of(self.gop) {
                 picture.set_kind(picture::Type::I);
             }
             opened.send_frame(&picture).expect("taken");
@@ -165,7 +165,7 @@ impl Shape {
     }
 
     fn picture(&self, number: usize) -> Video {
-        let mut grey = ffi::grey(self.size.0, self.size.1);
+        let mut grey = ffi::grey(Pixel::YUV420P, self.size.0, self.size.1);
         let lines = grey.plane_height(0) as usize;
         let stride = grey.stride(0);
         for line in 0..lines {
