@@ -67,9 +67,9 @@ tests/browser/node_modules tests/oracle/node_modules: %/node_modules: %/package-
 
 # One group after another, each timed; the first that fails ends the run. Budget: 30 minutes cold on 2 cores.
 .PHONY: test
-test: ## Everything: set-up, build, lint, Rust tests, without FFmpeg, browser, corpora; prints minutes per group
+test: ## Everything: set-up, build, lint, Rust tests, ladder, without FFmpeg, browser, corpora; prints minutes per group
 	@report=
-	for group in setup build lint rust passthrough browser corpora; do
+	for group in setup build lint rust ladder passthrough browser corpora; do
 		printf '\n== %s\n' "$$group"
 		began=$$SECONDS
 		status=0
@@ -84,7 +84,7 @@ test: ## Everything: set-up, build, lint, Rust tests, without FFmpeg, browser, c
 	done
 	printf '\n%s  %-11s %2d min %02d s\nall groups passed\n' "$$report" total $$((SECONDS / 60)) $$((SECONDS % 60))
 
-.PHONY: test-setup test-build test-lint test-rust test-passthrough test-browser test-corpora
+.PHONY: test-setup test-build test-lint test-rust test-ladder test-passthrough test-browser test-corpora
 test-setup:
 	@conf/install.sh test
 	$(MAKE) assets tests/browser/node_modules tests/oracle/node_modules
@@ -95,7 +95,13 @@ test-build:
 test-lint: lint
 
 test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and our own publisher
-	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser::
+	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
+
+# What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
+encoded = bitrates changes leaks shapes
+test-ladder: # modules of the integration tests
+	@$(call need_tests,--test it ladder::shapes::)
+	cargo test --locked --test it -- $(encoded:%=ladder::%::) --test-threads=8
 
 test-passthrough: # the daemon without FFmpeg: what it links, what it refuses, and that it serves
 	@$(call need_tests,--no-default-features --test it passthrough::)

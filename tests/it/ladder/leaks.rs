@@ -56,7 +56,7 @@ impl Held {
 async fn twenty_starts_and_stops_of_three_streams_leave_nothing_behind() {
     let tags = spawn_blocking(|| flv::read(SMALL.file()).expect("made just now"));
     let tags = Arc::new(tags.await.expect("made"));
-    let daemon = Daemon::start(&config(&STREAMS).publish("grace = \"1s\""));
+    let daemon = Daemon::start(&config(&STREAMS).publish("grace = \"300ms\""));
     let _turn = TURN
         .acquire_many(AT_ONCE as u32)
         .await
@@ -137,7 +137,7 @@ fn publish(address: SocketAddr, key: &str, tags: &[flv::Tag], way: usize) {
     } else {
         tags.len() * 3 / 4
     };
-    publisher.push(&tags[..until], 0, Some(2.0)).expect("taken");
+    publisher.push(&tags[..until], 0, Some(4.0)).expect("taken");
     match way % 3 {
         0 => publisher.stop().expect("stopped"),
         1 => publisher.finish().expect("closed"),
