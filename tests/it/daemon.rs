@@ -142,7 +142,6 @@ impl Config {
     }
 
     /// Lets x264 work as much as this preset says, with a ladder.
-    #[cfg(feature = "transcode")]
     pub(crate) fn preset(mut self, preset: &str) -> Self {
         self.preset = Some(preset.to_owned());
         self
