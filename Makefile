@@ -159,6 +159,12 @@ proof-latency: build-release assets tests/browser/node_modules ## Part and glass
 	@conf/install.sh test
 	node tests/proof/latency.mjs
 
+.PHONY: proof-ladder
+proof-ladder: build-release assets tests/browser/node_modules ## The ladder beside ffmpeg commands: CPU, SSIM, delay, then glass to glass (ARGS="cost sources=1080")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- ladder $(ARGS)
+	[[ -n "$(ARGS)" ]] || node tests/proof/latency.mjs ladder
+
 .PHONY: proof-mobile
 proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shaky link (MOBILE_MINUTES=10 per row; README: "For phones")
 	@conf/install.sh proof

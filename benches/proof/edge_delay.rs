@@ -31,6 +31,8 @@ const SECONDS: u32 = 110;
 /// Milliseconds that design demands of the 95th percentile.
 const BAR_MS: f64 = 15.0;
 
+const KEY: &str = "edge-key";
+
 /// The broadcast that other servers were measured with.
 const BROADCAST: Recipe = Recipe {
     name: "edge-delay",
@@ -42,7 +44,7 @@ const BROADCAST: Recipe = Recipe {
 };
 
 /// When the publisher began to write each frame, in decode order.
-type Sent = Arc<Mutex<Vec<Instant>>>;
+pub(crate) type Sent = Arc<Mutex<Vec<Instant>>>;
 
 /// Runs it for as many seconds as the first argument says, at most the recording's.
 ///
@@ -52,14 +54,14 @@ pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
     let seconds = arguments.first().and_then(|seconds| seconds.parse().ok());
     let seconds = seconds.unwrap_or(SECONDS).min(118);
     let tags = flv::read(BROADCAST.file())?;
-    let daemon = Daemon::start(&Config::new().key("edge-key", "edge").log("warn"));
+    let daemon = Daemon::start(&Config::new().key(KEY, "edge").log("warn"));
     let (http, control) = (daemon.address("http"), daemon.address("control"));
     let before = load_average();
 
     let sent = Sent::default();
     let publisher = std::thread::spawn({
         let (address, sent) = (daemon.address("rtmp"), Arc::clone(&sent));
-        move || publish(address, &tags, seconds * 1000, &sent)
+        move || publish(address, KEY, &tags, seconds * 1000, &sent)
     });
     let mut measured = Measured::default();
     measured.follow(http, control, &sent).await;
@@ -99,8 +101,17 @@ pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
 }
 
 /// Publishes in real time until `end_ms` of media, then stops.
-fn publish(address: SocketAddr, tags: &[flv::Tag], end_ms: u32, sent: &Sent) -> io::Result<()> {
-    let (mut publisher, status) = Publisher::publish(address, "live", "edge-key")?;
+///
+/// # Errors
+/// The socket's.
+pub(crate) fn publish(
+    address: SocketAddr,
+    key: &str,
+    tags: &[flv::Tag],
+    end_ms: u32,
+    sent: &Sent,
+) -> io::Result<()> {
+    let (mut publisher, status) = Publisher::publish(address, "live", key)?;
     assert_eq!(status.code, "NetStream.Publish.Start");
     let start = Instant::now();
     for tag in tags.iter().take_while(|tag| tag.timestamp < end_ms) {
@@ -183,7 +194,7 @@ async fn folder(client: &Client, http: SocketAddr) -> String {
 }
 
 /// Samples in all runs of a part: `trun` is a full box whose count follows version and flags.
-fn sample_count(part: &[u8]) -> usize {
+pub(crate) fn sample_count(part: &[u8]) -> usize {
     let counts = part
         .windows(12)
         .filter(|window| window.starts_with(b"trun"));

@@ -12,6 +12,7 @@ mod edge_delay;
 #[path = "../../tests/it/edges.rs"]
 mod edges;
 mod host;
+mod ladder;
 mod link;
 mod mobile;
 mod peers;
@@ -21,6 +22,7 @@ mod soak;
 #[allow(dead_code)]
 #[path = "../../tests/it/sources.rs"]
 mod sources;
+mod table;
 #[allow(dead_code, unused_imports)]
 #[path = "../../tests/it/viewer.rs"]
 mod viewer;
@@ -40,6 +42,7 @@ async fn main() -> io::Result<()> {
     match name {
         "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
+        "ladder" => ladder::run(rest).await,
         "peers" => peers::run(rest).await,
         "mobile" => mobile::run(rest).await,
         "soak" => soak::run(rest).await,
@@ -53,6 +56,7 @@ async fn main() -> io::Result<()> {
 const USAGE: &str = "  \
   edge [viewers] [seconds per turn] [rounds]
   edge_delay [seconds]
+  ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]
   mobile [minutes] [row]
   peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
   soak [minutes]";

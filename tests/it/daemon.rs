@@ -46,6 +46,7 @@ pub(crate) struct Config {
     ladder: Option<String>,
     /// In place of [`MAX_ENCODED`].
     max_encoded: Option<usize>,
+    preset: Option<String>,
     log: Option<&'static str>,
 }
 
@@ -140,6 +141,12 @@ impl Config {
         self
     }
 
+    /// Lets x264 work as much as this preset says, with a ladder.
+    pub(crate) fn preset(mut self, preset: &str) -> Self {
+        self.preset = Some(preset.to_owned());
+        self
+    }
+
     /// Logs at `level` instead of `debug`.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -184,11 +191,12 @@ impl Config {
             "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
         );
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
             Some(ladder) => write!(
                 text,
-                "[transcode]\nenabled = true\npreset = \"ultrafast\"\nmax_streams = {}\n{ladder}",
+                "[transcode]\nenabled = true\npreset = {preset:?}\nmax_streams = {}\n{ladder}",
                 self.max_encoded.unwrap_or(MAX_ENCODED)
             ),
         };
@@ -503,9 +511,10 @@ fn the_configuration_is_toml_with_the_documented_names() {
     }
     assert!(text.contains("[transcode]\nenabled = false\n"), "{text}");
     let ladder = config.clone().ladder_of("high = { pass = false }");
+    let ladder = ladder.preset("fast");
     let text = ladder.toml(Path::new("/folder"), &Listeners::new());
     for line in [
-        "[transcode]\nenabled = true\n",
+        "[transcode]\nenabled = true\npreset = \"fast\"\n",
         "[ladder.default]\nhigh = { pass = false }\n[[publish.keys]]",
     ] {
         assert!(text.contains(line), "{line} not in\n{text}");

@@ -90,6 +90,7 @@ pub(crate) struct Picture {
 }
 
 /// The pictures of the first video track, in decode order. ffprobe must have nothing to say.
+#[cfg(feature = "transcode")]
 pub(crate) fn pictures(file: &Path) -> Vec<Picture> {
     let output = ffprobe(file, &["-select_streams", "v:0", "-of", "json"])
         .args(["-show_entries", "packet=pts_time,flags,size"])
@@ -113,6 +114,7 @@ fn parse_pictures(json: &[u8]) -> Vec<Picture> {
 }
 
 /// What ffprobe says of the first video track: `codec_name`, `profile`, `level`, `width` and so on.
+#[cfg(feature = "transcode")]
 pub(crate) fn video_stream(file: &Path) -> serde_json::Value {
     let output = ffprobe(file, &["-select_streams", "v:0", "-of", "json"])
         .arg("-show_streams")

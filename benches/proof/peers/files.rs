@@ -25,10 +25,13 @@ use super::{
     floods::{Flood, flood},
     publishers::Publishers,
     servers::names,
-    table::{Table, bar},
     viewers::stage,
 };
-use crate::{publisher::flv, sources::Recipe};
+use crate::{
+    publisher::flv,
+    sources::Recipe,
+    table::{Table, bar},
+};
 
 /// A segment of it is about 200 KB.
 const BROADCAST: Recipe = Recipe {

@@ -12,9 +12,9 @@ use super::{
     client::Connection,
     publishers::Publishers,
     servers::names,
-    table::Table,
     viewers::stage::{self, Rendition},
 };
+use crate::table::Table;
 
 /// Keep-alive connections.
 const CONNECTIONS: usize = 32;

@@ -2,12 +2,8 @@
 
 use std::{io, thread::sleep, time::Duration};
 
-use super::{
-    MIB, Meter, Peer, Plan, Recording, Server,
-    publishers::Publishers,
-    servers::names,
-    table::{Table, bar},
-};
+use super::{MIB, Meter, Peer, Plan, Recording, Server, publishers::Publishers, servers::names};
+use crate::table::{Table, bar};
 
 /// Until every stream has its first segments.
 const WARM_UP: Duration = Duration::from_secs(4);

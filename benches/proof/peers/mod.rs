@@ -10,7 +10,6 @@ mod floods;
 mod ingest;
 mod publishers;
 mod servers;
-mod table;
 mod viewers;
 mod waiters;
 

@@ -22,13 +22,10 @@ use tokio::{
 };
 
 use super::{
-    Meter, Peer, Plan, Recording, Server,
-    client::Connection,
-    publishers::Publishers,
-    servers::names,
-    table::{Table, bar},
-    viewers::stage,
+    Meter, Peer, Plan, Recording, Server, client::Connection, publishers::Publishers,
+    servers::names, viewers::stage,
 };
+use crate::table::{Table, bar};
 
 /// Requests waiting at once.
 const WAITERS: usize = 10_000;

@@ -50,6 +50,11 @@ pub enum Feed {
     },
     /// An access unit, in decode order, on the 90 kHz media clock.
     Picture(Sample),
+    /// Nothing more of this rung is wanted until the next source.
+    Stop {
+        /// The rung.
+        rendition: Rendition,
+    },
     /// Nothing follows for a while: all that was taken is handed back, then [`Encoded::Drained`] of every rung.
     Drain,
 }

@@ -253,11 +253,14 @@ impl Cutter {
         self.pass(i64::MAX)
     }
 
-    /// Whether the encoder is to be given up at `now`: it owes pictures for longer than players wait.
-    pub(super) fn is_late(&self, now: Duration) -> bool {
+    /// Whether the encoder is to be given up at `now`: it owes pictures for longer than players wait, although another was
+    /// given up when it was `relieved`.
+    pub(super) fn is_late(&self, now: Duration, relieved: Duration) -> bool {
         let owes = self.state != State::Lost && !self.idle();
         let oldest = self.marks.front().filter(|_| owes);
-        oldest.is_some_and(|(since, _)| now.saturating_sub(*since) > limits::LADDER_LATE)
+        oldest.is_some_and(|(since, _)| {
+            now.saturating_sub(relieved.max(*since)) > limits::LADDER_LATE
+        })
     }
 
     /// Nothing is on its way.

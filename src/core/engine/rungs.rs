@@ -33,6 +33,8 @@ pub(super) struct Rungs {
     notices: Vec<Notice>,
     /// What time it is (monotonic).
     now: Duration,
+    /// When a rung was given up last.
+    relieved: Duration,
     /// When the rungs that failed are tried again, and how long that takes the next time.
     retry: (Option<Duration>, Duration),
     /// Whether the open part has pictures.
@@ -57,6 +59,7 @@ impl Rungs {
             feeds: Vec::new(),
             notices: Vec::new(),
             now,
+            relieved: Duration::ZERO,
             retry: (None, limits::LADDER_PAUSE_MIN),
             filled: false,
             begun: None,
@@ -155,12 +158,17 @@ impl Rungs {
         }
     }
 
-    /// It is `now` (monotonic): encoders that owe too much are given up.
+    /// It is `now` (monotonic): of encoders that owe too much, that of the least rendition is given up, and the others have
+    /// as long again to use what it leaves.
     pub(super) fn tick(&mut self, now: Duration) -> bool {
         self.now = now;
-        let late = self.cutters.iter().filter(|cutter| cutter.is_late(now));
-        let late: Vec<_> = late.map(Cutter::rendition).collect();
-        { late.into_iter() }.fold(false, |changed, it| changed | self.lose(it, Failure::Late))
+        let late = { self.cutters.iter() }.filter(|cutter| cutter.is_late(now, self.relieved));
+        let Some(least) = late.map(Cutter::rendition).max() else {
+            return false;
+        };
+        self.relieved = now;
+        self.feeds.push(Feed::Stop { rendition: least });
+        self.lose(least, Failure::Late)
     }
 
     /// Nothing follows: encoders hand back what they have.

@@ -112,6 +112,12 @@ impl Pipeline {
                 meters::left_out();
             }
             Feed::Picture(sample) => self.decode(&sample),
+            Feed::Stop { rendition } => {
+                let mut rungs = self.fan.rungs.iter_mut();
+                if let Some(rung) = rungs.find(|it| it.rendition() == rendition) {
+                    rung.lose(&self.stream, Failure::Late);
+                }
+            }
             Feed::Drain => {
                 self.drain();
                 for rung in self.fan.rungs.iter_mut().filter(|rung| !rung.is_lost()) {

@@ -23,12 +23,10 @@ use tokio::{
 
 use self::stage::{Rendition, open_segment, resolve, segments, tail, text};
 use super::{
-    MIB, Meter, Peer, Plan, Recording, Server,
-    client::Connection,
-    publishers::Publishers,
+    MIB, Meter, Peer, Plan, Recording, Server, client::Connection, publishers::Publishers,
     servers::names,
-    table::{Table, bar},
 };
+use crate::table::{Table, bar};
 
 /// People watching.
 const VIEWERS: usize = 2_000;

@@ -64,6 +64,7 @@ impl Encoders {
                 self.config = Some(config);
                 self.rungs = rungs.into_iter().map(|rung| (rung, i64::MIN)).collect();
             }
+            Feed::Stop { rendition } => self.rungs.retain(|(rung, _)| rung.rendition != rendition),
             Feed::Key { at } => self.keys.push_back(at),
             Feed::Picture(sample) => {
                 let place = self

@@ -170,7 +170,7 @@ fn a_session_with_other_parameters_has_them_from_its_first_picture_on() {
 #[test]
 fn a_rung_that_fails_goes_on_with_gaps_that_never_share_a_segment_with_media() {
     let mut rig = rig(1);
-    rig.spread_ms = 3_300;
+    rig.spread_ms = 5_300;
     rig.open();
     let items = large(Source::usual()).items(0, 12_000);
     let (before, after) = items.split_at(items.partition_point(|(ms, _)| *ms < 5_500));
@@ -265,7 +265,7 @@ fn a_ladder_survives_a_restart() {
 #[test]
 fn a_rung_that_failed_comes_back_with_a_segment() {
     let mut rig = rig(1);
-    rig.spread_ms = 3_300;
+    rig.spread_ms = 5_300;
     rig.open();
     let mut items = large(Source::usual()).items(0, 40_000);
     let rest = items.split_off(items.partition_point(|(ms, _)| *ms < 5_500));

@@ -112,7 +112,7 @@ impl Broadcast {
         let mut rig = Rig::new(100);
         // Half of all broadcasts have a ladder, whose encoders are up to six pictures behind.
         rig.ladder = (seed % 2 == 1).then(Ladder::default);
-        rig.spread_ms = 3_500;
+        rig.spread_ms = 7_500;
         rig.encoders.behind = (seed / 2 % 7) as usize;
         rig.open();
         Self {

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, fmt::Display};
 
 /// Rows in the order in which they were first noted, each with the values of every column of every run.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<String>,
     values: BTreeMap<String, Vec<Vec<f64>>>,
 }
 
 impl Table {
     /// Notes one run of a row.
-    pub(super) fn note(&mut self, row: impl Display, values: &[f64]) {
+    pub(crate) fn note(&mut self, row: impl Display, values: &[f64]) {
         let row = row.to_string();
         eprintln!("  {row}: {values:.3?}");
         if !self.values.contains_key(&row) {
@@ -21,7 +21,7 @@ impl Table {
     }
 
     /// The median of a column of a row; not a number when there is none.
-    pub(super) fn median(&self, row: impl Display, column: usize) -> f64 {
+    pub(crate) fn median(&self, row: impl Display, column: usize) -> f64 {
         let runs = self
             .values
             .get(&row.to_string())
@@ -35,7 +35,7 @@ impl Table {
     }
 
     /// Prints the medians, each column with so many decimals.
-    pub(super) fn print(&self, title: &str, columns: &[(&str, usize)]) {
+    pub(crate) fn print(&self, title: &str, columns: &[(&str, usize)]) {
         let runs = self.values.values().map(Vec::len).max().unwrap_or(0);
         println!("\n{title} (medians of {runs})\n");
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
@@ -52,7 +52,7 @@ impl Table {
 }
 
 /// Prints whether a bar is met.
-pub(super) fn bar(what: &str, value: f64, most: f64) {
+pub(crate) fn bar(what: &str, value: f64, most: f64) {
     let verdict = if value <= most { "met" } else { "MISSED" };
     println!("\nbar: {what}: {value:.3} <= {most:.3}: {verdict}");
 }
