@@ -426,6 +426,8 @@ pub(crate) fn client() -> reqwest::ClientBuilder {
         .no_gzip()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
+        // Sooner than the edges close what is idle (Varnish: 5 s): a request must not meet that.
+        .pool_idle_timeout(std::time::Duration::from_secs(2))
         .timeout(PATIENCE)
 }
 

@@ -93,7 +93,7 @@ impl Promises {
                 .flatten()
                 .map(|packager| packager.config().codecs())
                 .collect(),
-            resolution: main.config().resolution(),
+            resolution: main.config().display_resolution(),
             frame_rate: frame_rate.filter(|_| pictures),
         }
     }

@@ -66,6 +66,21 @@ impl Config {
         }
     }
 
+    /// [`Self::resolution`] as it is to be shown: with square pixels, the height kept (draft-pantos-hls-rfc8216bis, 4.4.6.2,
+    /// `RESOLUTION`).
+    pub fn display_resolution(&self) -> Option<(u32, u32)> {
+        let (num, den) = match self {
+            Self::Avc(config) => config.sample_aspect_ratio(),
+            Self::Hevc(config) => config.sample_aspect_ratio(),
+            Self::Av1(_) | Self::Aac(_) | Self::Opus(_) => (1, 1),
+        };
+        let (width, height) = self.resolution()?;
+        let den = u64::from(den).max(1);
+        let shown = (u64::from(width) * u64::from(num) + den / 2) / den;
+        let shown = u32::try_from(shown).ok().filter(|shown| *shown > 0);
+        Some((shown.unwrap_or(width), height))
+    }
+
     /// Frames per second as the bitstream itself declares it, as numerator and denominator; `None` where it does not.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         match self {

@@ -327,10 +327,10 @@ impl Shape {
             let run = video.run();
             assert_eq!(run.size(), self.sizes[index], "{what}");
             let size = variant.resolution.expect("RESOLUTION");
-            let square =
-                (run.shown_aspect() - run.size().0 as f64 / run.size().1 as f64).abs() < 0.01;
+            let shown = size.width as f64 / size.height as f64;
+            assert_eq!(size.height, run.size().1, "{what}: {size:?}");
             assert!(
-                !square || (size.width, size.height) == run.size(),
+                (run.shown_aspect() - shown).abs() < 0.01,
                 "{what}: {size:?}"
             );
             assert_eq!(run.pixels(), "yuv420p", "{what}: what every browser shows");

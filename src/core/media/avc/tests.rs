@@ -50,6 +50,9 @@ fn real_records_tell_codec_size_shape_and_rate() {
         assert_eq!(config.codecs(), codecs);
         assert_eq!(config.resolution(), resolution, "{codecs}");
         assert_eq!(config.sample_aspect_ratio(), ratio, "{codecs}");
+        let shown = (resolution.0 * ratio.0 + ratio.1 / 2) / ratio.1;
+        let display = crate::media::Config::Avc(config.clone()).display_resolution();
+        assert_eq!(display, Some((shown, resolution.1)), "{codecs}");
         assert_eq!(config.frame_rate(), rate, "{codecs}");
         assert_eq!(
             *config.record(),
