@@ -201,13 +201,13 @@ impl Rungs {
     }
 
     fn feed(&mut self, sample: &Sample) {
+        let begun = self.begun.take();
         let due = self.retry.0.is_some_and(|at| at <= self.now);
         if due && sample.sync {
             self.retry.0 = None;
             self.feed_source();
             // The key of a segment that begins here is for the new source.
-            let at = self.begun.filter(|_| !self.filled);
-            self.feeds.extend(at.map(|at| Feed::Key { at }));
+            self.feeds.extend(begun.map(|at| Feed::Key { at }));
         }
         self.filled = true;
         self.feeds.push(Feed::Picture(sample.clone()));

@@ -44,6 +44,14 @@ fn gaps(segment: &Segment) -> usize {
         .count()
 }
 
+/// Every segment begins with a key frame and has no gap.
+fn assert_whole(rig: &Rig, rendition: Rendition) {
+    for segment in segments(rig, rendition) {
+        let whole = segment.parts[0].independent && gaps(&segment) == 0;
+        assert!(whole, "{rendition}: {segment:?}");
+    }
+}
+
 #[test]
 fn all_renditions_are_cut_alike_and_every_segment_begins_with_a_key_frame() {
     for (source, behind) in [
@@ -65,12 +73,7 @@ fn all_renditions_are_cut_alike_and_every_segment_begins_with_a_key_frame() {
         assert!(high.len() >= 8, "{high:?}");
         for rung in RUNGS {
             assert_eq!(cuts(&rig, rung), high, "{rung}");
-            for segment in segments(&rig, rung) {
-                assert!(
-                    segment.parts[0].independent && gaps(&segment) == 0,
-                    "{segment:?}"
-                );
-            }
+            assert_whole(&rig, rung);
         }
     }
 }
@@ -120,12 +123,7 @@ fn what_cannot_be_passed_through_is_encoded_on_a_grid() {
     );
     for rendition in [Rendition::High, Rendition::Mid, Rendition::Low] {
         assert_eq!(cuts(&rig, rendition), high);
-        for segment in segments(&rig, rendition) {
-            assert!(
-                segment.parts[0].independent && gaps(&segment) == 0,
-                "{segment:?}"
-            );
-        }
+        assert_whole(&rig, rendition);
     }
 }
 
