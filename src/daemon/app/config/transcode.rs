@@ -94,7 +94,7 @@ impl Value for Preset {
     }
 }
 
-/// As many streams as CPUs: the three rungs of a 1080p source at `superfast` took three quarters of one.
+/// As many streams as CPUs: `mid` and `low` of a 1080p source at `superfast` took half of one, and `high` may be encoded too.
 #[cfg(feature = "transcode")]
 fn cpus() -> u32 {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
