@@ -355,7 +355,7 @@ pub(super) fn same_shape(a: Option<&Config>, b: Option<&Config>) -> bool {
 }
 
 /// Length of an audio frame; 20 ms for Opus, whose packets say their own.
-fn audio_frame(config: &Config) -> MediaTime {
+pub(super) fn audio_frame(config: &Config) -> MediaTime {
     let scale = config.timescale();
     match config {
         Config::Aac(aac) => scale.at(i64::from(aac.frame_samples())),

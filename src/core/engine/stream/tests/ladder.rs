@@ -1,7 +1,8 @@
 //! Broadcasts with a ladder: every rendition is cut at the same instants, whatever its encoder does.
 
 use super::{
-    End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_high, avc_large, frames, segments,
+    End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_high, avc_large, frames, seconds,
+    segments,
 };
 use crate::{
     engine::{
@@ -9,6 +10,7 @@ use crate::{
         plan::Obstacle,
         stream::Source as Made,
     },
+    limits,
     media::{Kind, Segment},
 };
 
@@ -75,6 +77,36 @@ fn all_renditions_are_cut_alike_and_every_segment_begins_with_a_key_frame() {
             assert_eq!(cuts(&rig, rung), high, "{rung}");
             assert_whole(&rig, rung);
         }
+    }
+}
+
+#[test]
+fn sound_is_published_no_further_than_the_pictures_but_for_half_a_second() {
+    for behind in [0, 6, 12, 45] {
+        let mut rig = rig(behind);
+        rig.spread_ms = 3_000;
+        rig.broadcast(&large(Source::usual()), 6);
+        let end_ms = |rendition| {
+            let all = segments(&rig, rendition);
+            assert_eq!(all[0].msn, 0, "none is forgotten");
+            let seconds = all.iter().map(|segment| seconds(segment, &rig, rendition));
+            (seconds.sum::<f64>() * 1000.0).round() as i64
+        };
+        let (audio, high) = (end_ms(Rendition::Audio), end_ms(Rendition::High));
+        let slowest = end_ms(Rendition::Low).min(end_ms(Rendition::Mid));
+        let shown = slowest.max(high - limits::SOUND_AHEAD_MS);
+        let frame_ms = 22;
+        let part_ms = 222;
+        assert!(
+            (shown - part_ms..=shown + frame_ms).contains(&audio),
+            "{behind} behind: {audio} of {slowest} and {high}"
+        );
+        rig.close(End::Stopped);
+        rig.pass(500);
+        assert_eq!(
+            cuts(&rig, Rendition::Audio).len(),
+            cuts(&rig, Rendition::Low).len()
+        );
     }
 }
 
