@@ -105,6 +105,8 @@ struct Rig {
     owed: VecDeque<Encoded>,
     /// Whose they are.
     rungs: Vec<Rendition>,
+    /// Of the source they had last.
+    config: Option<Config>,
     ended: BTreeSet<u64>,
 }
 
@@ -118,6 +120,7 @@ impl Rig {
             part_hold_back: None,
             grace: Duration::from_secs(20),
             grace_after_stop: Duration::from_secs(3),
+            slate: true,
         };
         Self {
             stream: Stream::new(settings),
@@ -127,6 +130,7 @@ impl Rig {
             pictures: 0,
             owed: VecDeque::new(),
             rungs: Vec::new(),
+            config: None,
             ended: BTreeSet::new(),
         }
     }
@@ -235,7 +239,12 @@ impl Rig {
 
     /// Encoders that make of every picture one like it, a key frame where it was one.
     fn feed(&mut self, feed: Feed) {
-        if let Feed::Source { config, rungs } = &feed {
+        if let Feed::Source { config, .. } = &feed {
+            self.config = Some(config.clone());
+        }
+        if let (Feed::Source { rungs, .. } | Feed::Slate { rungs }, Some(config)) =
+            (&feed, &self.config)
+        {
             self.rungs = rungs.iter().map(|rung| rung.rendition).collect();
             let config = |rendition| Encoded::Config {
                 rendition,
@@ -249,8 +258,21 @@ impl Rig {
                     rendition,
                     sample: sample.clone(),
                 }),
+                Feed::Repeat { at } => self.owed.push_back(Encoded::Picture {
+                    rendition,
+                    sample: Sample {
+                        dts: *at,
+                        composition_offset: 0,
+                        duration: 3000,
+                        sync: at % 90_000 == 0,
+                        data: Bytes::from_static(b"again"),
+                    },
+                }),
                 Feed::Drain => self.owed.push_back(Encoded::Drained { rendition }),
-                Feed::Source { .. } | Feed::Key { .. } | Feed::Stop { .. } => {}
+                Feed::Source { .. }
+                | Feed::Slate { .. }
+                | Feed::Key { .. }
+                | Feed::Stop { .. } => {}
             }
         }
     }

@@ -50,6 +50,17 @@ pub enum Feed {
     },
     /// An access unit, in decode order, on the 90 kHz media clock.
     Picture(Sample),
+    /// No source follows for a while: the picture that was shown last, of whatever source, is what [`Feed::Repeat`] shows,
+    /// made into `rungs`. What was taken before is handed back first. Without such a picture every rung is lost.
+    Slate {
+        /// Targets, largest first.
+        rungs: Vec<Rung>,
+    },
+    /// The picture of the slate is shown at `at`, a 90 kHz media time.
+    Repeat {
+        /// When.
+        at: i64,
+    },
     /// Nothing more of this rung is wanted until the next source.
     Stop {
         /// The rung.
@@ -81,7 +92,7 @@ pub enum Encoded {
         /// The rung.
         rendition: Rendition,
     },
-    /// The rung fails and makes nothing more until the next [`Feed::Source`].
+    /// The rung fails and makes nothing more until the next [`Feed::Source`] or [`Feed::Slate`].
     Lost {
         /// The rung.
         rendition: Rendition,

@@ -34,6 +34,7 @@ mod rung;
 mod rungs;
 pub mod saved;
 pub mod segmenter;
+mod slate;
 pub mod stream;
 pub mod timeline;
 pub mod window;

@@ -130,6 +130,17 @@ impl Cutter {
         self.failure
     }
 
+    /// Whether its encoder makes pictures.
+    pub(super) fn is_running(&self) -> bool {
+        self.state == State::Running
+    }
+
+    /// Its packager, the encoder's rest left out: what it had begun is filled, or a gap.
+    pub(super) fn give_back(mut self) -> Option<Packager> {
+        self.lose();
+        self.packager
+    }
+
     /// Whether its encoder makes nothing.
     pub(super) fn is_lost(&self) -> bool {
         self.state == State::Lost

@@ -2,7 +2,8 @@
 //!
 //! A session is probed, then settled: it joins the running epoch (one discontinuity, at one media sequence number, in
 //! every rendition) or, where its tracks cannot, ends that and begins another. After a session, the epoch stays for a
-//! grace; while nothing arrives it grows in real time with gaps, so that no player's blocked reload starves.
+//! grace; while nothing arrives it grows in real time, with the last picture or with gaps, so that no player's blocked
+//! reload starves.
 //!
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
@@ -27,7 +28,7 @@ use crate::{
     wire::flv::{Frame, Item},
 };
 
-pub use super::output::{Notice, Output, Source};
+pub use super::output::{Notice, Output, Source, Stopgap};
 
 /// The wanted shape of the output; fixed at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How long it survives a deliberate stop.
     pub grace_after_stop: Duration,
+    /// Whether the last picture and silence go on while nothing arrives, where encoders are at work; else gaps do.
+    pub slate: bool,
 }
 
 impl Settings {
@@ -262,11 +265,11 @@ impl Stream {
             self.leave();
         }
         if let Some(epoch) = &mut self.epoch
-            && let Some(silent) = epoch.starve(now)
+            && let Some((silent, stopgap)) = epoch.starve(now, self.settings.slate)
         {
             let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
-            self.outputs
-                .push_back(Output::Notice(Notice::Starving { silent_ms }));
+            let notice = Notice::Starving { silent_ms, stopgap };
+            self.outputs.push_back(Output::Notice(notice));
         }
         self.publish();
     }
