@@ -1,5 +1,5 @@
 //! The decoder's thread: a source's access units become pictures, and each picture goes to the rungs that take it, scaled
-//! from the one above.
+//! from the one above. While there is no source the last picture is shown again, scaled once.
 //!
 //! A rung is never waited for longer than its patience lasts, so that one that is slow costs the others nothing for long;
 //! one that hangs is found by its progress and let go. Not here: threads of rungs, and which picture is a key frame.
@@ -53,6 +53,10 @@ struct Fan {
     last: Option<i64>,
     /// Access units since then.
     futile: u32,
+    /// What was shown last, of whatever source.
+    shown: Option<Video>,
+    /// The same as each rung has it, in their order, while it is shown again.
+    slate: Vec<Video>,
     thumbnails: Thumbnails,
 }
 
@@ -67,6 +71,8 @@ impl Pipeline {
                 frame: SECOND / 30,
                 last: None,
                 futile: 0,
+                shown: None,
+                slate: Vec::new(),
                 thumbnails,
             },
             stream,
@@ -112,6 +118,9 @@ impl Pipeline {
                 meters::left_out();
             }
             Feed::Picture(sample) => self.decode(&sample),
+            Feed::Slate { rungs } => self.rest(&rungs),
+            Feed::Repeat { .. } if late => meters::left_out(),
+            Feed::Repeat { at } => self.fan.repeat(at),
             Feed::Stop { rendition } => {
                 let mut rungs = self.fan.rungs.iter_mut();
                 if let Some(rung) = rungs.find(|it| it.rendition() == rendition) {
@@ -146,6 +155,17 @@ impl Pipeline {
         }
     }
 
+    /// The source has ended; what it showed last goes on.
+    fn rest(&mut self, rungs: &[Rung]) {
+        self.drain();
+        self.decoder = None;
+        self.fan.open(rungs);
+        if let Err(error) = self.fan.hold() {
+            tracing::warn!("the last picture cannot be shown again: {error}");
+            self.fail();
+        }
+    }
+
     fn decode(&mut self, sample: &Sample) {
         let Some(decoder) = &mut self.decoder else {
             return;
@@ -155,7 +175,7 @@ impl Pipeline {
             fan.frame = i64::from(sample.duration).min(SECOND);
         }
         fan.futile += 1;
-        let errors = decoder.decode(sample, &mut |picture| fan.show(&picture));
+        let errors = decoder.decode(sample, &mut |picture| fan.show(picture));
         meters::undecodable(errors);
         if fan.futile > limits::TRANSCODE_FUTILE_MAX {
             let units = fan.futile;
@@ -167,7 +187,7 @@ impl Pipeline {
     fn drain(&mut self) {
         if let Some(decoder) = &mut self.decoder {
             let fan = &mut self.fan;
-            meters::undecodable(decoder.drain(&mut |picture| fan.show(&picture)));
+            meters::undecodable(decoder.drain(&mut |picture| fan.show(picture)));
         }
     }
 
@@ -210,16 +230,44 @@ impl Fan {
         self.keys.at_once();
         self.last = None;
         self.futile = 0;
+        self.slate.clear();
     }
 
-    fn show(&mut self, picture: &Video) {
+    /// Prepares what was shown last to be shown again.
+    fn hold(&mut self) -> Result<(), ffmpeg_next::Error> {
+        let mut above = ffi::shared(self.shown.as_ref().ok_or(ffmpeg_next::Error::InvalidData)?)?;
+        for rung in &mut self.rungs {
+            above = rung.scale(&above)?;
+            self.slate.push(ffi::shared(&above)?);
+        }
+        Ok(())
+    }
+
+    /// Shows it at `pts`.
+    fn repeat(&mut self, pts: i64) {
+        if self.last.is_some_and(|last| pts <= last) {
+            return;
+        }
+        self.last = Some(pts);
+        let key = self.keys.take(pts, self.frame);
+        for (rung, picture) in self.rungs.iter_mut().zip(&self.slate) {
+            if rung.takes(&self.stream, pts, key, self.frame) {
+                match ffi::again(picture, pts) {
+                    Ok(picture) => rung.push(picture, key),
+                    Err(_) => rung.lose(&self.stream, Failure::Encoder),
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, picture: Video) {
         self.futile = 0;
         let pts = picture.pts().or(picture.timestamp());
         let Some(pts) = pts.filter(|pts| self.last.is_none_or(|last| last < *pts)) else {
             return meters::undecodable(1); // shown when its time has passed
         };
         self.last = Some(pts);
-        self.thumbnails.consider(picture, pts);
+        self.thumbnails.consider(&picture, pts);
         let key = self.keys.take(pts, self.frame);
         let takes: Vec<bool> = self
             .rungs
@@ -233,14 +281,14 @@ impl Fan {
         let mut above = None;
         for (at, rung) in self.rungs.iter_mut().enumerate() {
             if !takes[at] {
-                rung.leave_out(picture);
+                rung.leave_out(&picture);
             }
             // Those that do not take it but stand above one that does are scaled all the same: how a picture looks must
             // not depend on the load.
             if at >= through || rung.is_lost() {
                 continue;
             }
-            let scaled = rung.scale(above.as_ref().unwrap_or(picture));
+            let scaled = rung.scale(above.as_ref().unwrap_or(&picture));
             let pushed = scaled.and_then(|scaled| {
                 if takes[at] {
                     rung.push(ffi::shared(&scaled)?, key);
@@ -254,6 +302,7 @@ impl Fan {
                 rung.lose(&self.stream, Failure::Decoder);
             }
         }
+        self.shown = Some(picture);
     }
 
     /// Lets rungs go that hang. Whether any is at work.

@@ -1,4 +1,5 @@
 mod bench;
+mod slate;
 mod source;
 mod still;
 
