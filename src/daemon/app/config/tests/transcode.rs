@@ -181,7 +181,7 @@ mod built {
             ),
             (
                 "[ladder.default]\nhigh.pass_max = \"60M\"",
-                "v.toml:2: ladder.default.high.pass_max = \"60M\": expected 50k to 50M",
+                "v.toml:2: ladder.default.high.pass_max = \"60M\": expected \"50k\" to \"50M\"",
             ),
             (
                 key,
