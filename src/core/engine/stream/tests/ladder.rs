@@ -160,6 +160,73 @@ fn what_cannot_be_passed_through_is_encoded_on_a_grid() {
 }
 
 #[test]
+fn a_source_of_more_bits_than_may_pass_is_encoded() {
+    for (pass_max, passes) in [(4_000_000, false), (5_000_000, true)] {
+        let mut rig = rig(1);
+        rig.ladder = Some(Ladder {
+            pass_max,
+            ..Ladder::default()
+        });
+        rig.open();
+        let mut items = large(Source::usual()).items(0, 5_000);
+        for (_, frame) in frames(&mut items, Kind::Video) {
+            frame.data = vec![7; 4_500_000 / 8 / 30].into();
+        }
+        rig.send(items);
+        let obstacle = Obstacle::Bitrate {
+            kbps: 4_500,
+            max_kbps: 4_000,
+        };
+        let told = [Notice::Encoded(obstacle)];
+        assert_eq!(rig.notices, if passes { &[][..] } else { &told });
+    }
+}
+
+#[test]
+fn an_open_gop_is_called_so() {
+    // SEI, recovery point, recovery_frame_cnt 0; then a slice that is no IDR picture.
+    const RECOVERY: &[u8] = &[0, 0, 0, 5, 6, 6, 1, 0xc4, 0x80, 0, 0, 0, 2, 0x41, 0x9a];
+    let mut rig = rig(1);
+    rig.open();
+    let mut items = large(Source::usual()).items(0, 5_000);
+    for (_, frame) in frames(&mut items, Kind::Video).filter(|(_, frame)| frame.timestamp > 500) {
+        if std::mem::take(&mut frame.sync) {
+            frame.data = RECOVERY.into();
+        }
+    }
+    rig.send(items);
+    assert_eq!(rig.notices, [Notice::Encoded(Obstacle::OpenGop)]);
+}
+
+#[test]
+fn sound_alone_is_a_variant_for_who_wants_it() {
+    let mut rig = rig(1);
+    rig.ladder = Some(Ladder {
+        audio_only: true,
+        ..Ladder::default()
+    });
+    rig.broadcast(&large(Source::usual()), 5);
+    let last = |rig: &Rig| {
+        rig.multivariant()
+            .variants
+            .last()
+            .cloned()
+            .expect("variants")
+    };
+    assert_eq!(last(&rig).rendition, Rendition::Audio);
+    assert_eq!(last(&rig).codecs, ["mp4a.40.2"]);
+    rig.restart(1_000).expect("within grace");
+    rig.ladder = Some(Ladder::default());
+    rig.broadcast(&large(Source::usual()), 5);
+    assert_eq!(rig.epochs.len(), 1);
+    assert_eq!(
+        last(&rig).rendition,
+        Rendition::Audio,
+        "promised is promised"
+    );
+}
+
+#[test]
 fn the_source_may_change_its_size_and_come_back() {
     let mut rig = rig(2);
     rig.broadcast(&large(Source::usual()), 5);
