@@ -61,7 +61,6 @@ fn package(items: Vec<(u32, Item)>) -> Option<Arc<Snapshot>> {
         part_hold_back: None,
         grace: Duration::from_secs(20),
         grace_after_stop: Duration::from_secs(3),
-        slate: true,
     });
     let mut high = None;
     let at = |ms: u32| Now {

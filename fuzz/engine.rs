@@ -120,7 +120,6 @@ impl Rig {
             part_hold_back: None,
             grace: Duration::from_secs(20),
             grace_after_stop: Duration::from_secs(3),
-            slate: true,
         };
         Self {
             stream: Stream::new(settings),
@@ -269,10 +268,8 @@ impl Rig {
                     },
                 }),
                 Feed::Drain => self.owed.push_back(Encoded::Drained { rendition }),
-                Feed::Source { .. }
-                | Feed::Slate { .. }
-                | Feed::Key { .. }
-                | Feed::Stop { .. } => {}
+                Feed::Source { .. } | Feed::Slate { .. } | Feed::Key { .. } | Feed::Stop { .. } => {
+                }
             }
         }
     }

@@ -28,7 +28,6 @@ const SETTINGS: Settings = Settings {
     part_hold_back: None,
     grace: Duration::from_secs(20),
     grace_after_stop: Duration::from_secs(3),
-    slate: true,
 };
 
 /// Restores what `data` is, plays a few seconds, saves and restores again.

@@ -260,9 +260,14 @@ impl Epoch {
 
     /// A new session, with `plan`, whose first media arrived at `arrived`, goes on where the last one ended.
     pub(super) fn join(&mut self, mut plan: Plan, arrived: Now) -> Timeline {
+        let slate = self.slate.take();
+        let bridged = slate.is_some();
+        if let Some(slate) = slate {
+            slate.end(&mut self.segmenter, &mut self.steps);
+        }
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
-        if self.slate.take().is_some() && plan.passes {
+        if bridged && plan.passes {
             let high = self.rungs.give_back(Rendition::High);
             self.packagers.extend(high);
             self.changed = true;
@@ -411,7 +416,7 @@ impl Epoch {
 
     /// Grows every rendition as far as time has gone, once nothing arrived for a target duration: with a slate where one
     /// is wanted and can be, else with gaps. Answers how long that is, and with what, when starvation begins.
-    pub(super) fn starve(&mut self, now: Now, slate: bool) -> Option<(Duration, Stopgap)> {
+    pub(super) fn starve(&mut self, now: Now) -> Option<(Duration, Stopgap)> {
         let silent = now.mono.saturating_sub(self.last_arrival);
         let began = self.starving_since.is_none();
         if began && silent < self.patience() {
@@ -419,27 +424,27 @@ impl Epoch {
         }
         let end = self.end();
         let (since, from) = *self.starving_since.get_or_insert((self.last_arrival, end));
-        if began {
+        if began && !self.begin_slate() {
             self.flush();
-            if slate {
-                self.begin_slate();
-            }
         }
         let grown_ms = millis(now.mono.saturating_sub(since));
         let until = MediaTime::from_ms(from.ms() + grown_ms);
         let (segmenter, steps) = (&mut self.segmenter, &mut self.steps);
-        let stopgap = match &mut self.slate {
-            Some(slate) => {
-                slate.grow(until, segmenter, steps);
-                Stopgap::Slate
-            }
-            None => {
-                segmenter.starve(until, steps);
-                Stopgap::Gaps
-            }
-        };
+        match &mut self.slate {
+            Some(slate) => slate.grow(until, segmenter, steps),
+            None => segmenter.starve(until, steps),
+        }
         self.carry_out();
-        began.then_some((silent, stopgap))
+        Some(silent).filter(|_| began).zip(self.stopgap())
+    }
+
+    /// What it grows with because nothing arrives.
+    pub(super) fn stopgap(&self) -> Option<Stopgap> {
+        self.starving_since?;
+        Some(match self.slate {
+            Some(_) => Stopgap::Slate,
+            None => Stopgap::Gaps,
+        })
     }
 
     /// Appends what changed since it was last called.
@@ -551,18 +556,20 @@ impl Epoch {
         }
     }
 
-    /// What encoders showed last goes on, discontinuous, in every rendition; nothing changes where they showed nothing.
-    fn begin_slate(&mut self) {
+    /// What encoders showed last goes on, discontinuous, in every rendition. Whether they showed anything.
+    fn begin_slate(&mut self) -> bool {
         let Some(mut plan) = self.plan.slate().filter(|_| self.rungs.are_running()) else {
-            return;
+            return false;
         };
         plan.audio = self.current(Kind::Audio).cloned();
-        let base = self.segmenter.restart(plan.clone(), &mut self.steps);
+        let slate = Slate::begin(&plan, &mut self.segmenter, &mut self.steps);
+        self.slate = Some(slate);
         self.carry_out();
+        self.rungs.drain();
         self.encode_high(None);
         plan.rungs.retain(|rung| self.rungs.has(rung.rendition));
-        self.slate = Some(Slate::new(base, &plan));
         self.rungs.set_slate(plan.rungs);
+        true
     }
 
     /// Whether the session that fell silent goes on with `frame`: then it joins, and `timeline` follows it from there.

@@ -138,6 +138,8 @@ pub struct Ladder {
     pub pass_max: u32,
     /// Whether the sound is a variant of its own too, for who cannot receive pictures.
     pub audio_only: bool,
+    /// Whether the last picture and silence go on while nothing arrives; else gaps do.
+    pub slate: bool,
 }
 
 impl Ladder {
@@ -157,6 +159,7 @@ impl Default for Ladder {
             pass: true,
             pass_max: PASS_MAX,
             audio_only: false,
+            slate: true,
         }
     }
 }

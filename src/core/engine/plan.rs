@@ -222,9 +222,10 @@ impl Plan {
         !self.rungs.is_empty()
     }
 
-    /// The plan of a slate, which encodes `high` too; `None` where nothing is encoded that could go on.
+    /// The plan of a slate, which encodes `high` too; `None` where none is wanted, or nothing is encoded that could go on.
     pub(super) fn slate(&self) -> Option<Self> {
-        let (ladder, video) = self.ladder.as_ref().zip(self.video.as_ref())?;
+        let ladder = self.ladder.filter(|ladder| ladder.slate)?;
+        let video = self.video.as_ref()?;
         let mut rungs = self.rungs.clone();
         rungs.first()?;
         if self.passes {

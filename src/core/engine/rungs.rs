@@ -122,7 +122,7 @@ impl Rungs {
     /// A rendition that was passed through is one of them from now on, because of `obstacle`.
     pub(super) fn adopt(&mut self, packager: Packager, obstacle: Option<Obstacle>) {
         self.notices.extend(obstacle.map(Notice::Encoded));
-        self.cutters.push(Cutter::resume(packager));
+        self.cutters.insert(0, Cutter::resume(packager));
     }
 
     /// A rendition that was one of them is none from now on: its packager.
@@ -243,7 +243,8 @@ impl Rungs {
             true => Feed::Repeat { at: sample.dts },
             false => Feed::Picture(sample.clone()),
         });
-        self.cutters.iter_mut().for_each(Cutter::fed);
+        let now = self.now;
+        { self.cutters.iter_mut() }.for_each(|cutter| cutter.fed(now));
     }
 
     fn feed_source(&mut self) {

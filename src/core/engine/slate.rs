@@ -35,15 +35,24 @@ pub(super) struct Slate {
 }
 
 impl Slate {
-    /// A slate that begins at `base`, by its `plan`.
-    pub(super) fn new(base: MediaTime, plan: &Plan) -> Self {
-        let sound = { &plan.audio }.as_ref();
-        Self {
-            next: base.ticks_at_ceil(Timescale::VIDEO),
+    /// Ends what `segmenter` has, and begins a slate by its `plan`.
+    pub(super) fn begin(plan: &Plan, segmenter: &mut Segmenter, out: &mut Vec<Step>) -> Self {
+        let (end, audio) = (segmenter.sound_end(), plan.audio.as_ref());
+        let mut slate = Self {
+            next: 0,
             frame_ticks: plan.frame_ticks,
-            sound: sound.map(|config| Timeline::new(base, None, Some(config), plan.frame_ticks)),
+            sound: audio.map(|_| Timeline::new(end, None, audio, plan.frame_ticks)),
             back: Duration::ZERO,
-        }
+        };
+        slate.fall_silent(segmenter.flush_end(), segmenter, out);
+        let base = segmenter.restart(plan.clone(), out);
+        slate.next = base.ticks_at_ceil(Timescale::VIDEO);
+        slate
+    }
+
+    /// Something else follows.
+    pub(super) fn end(mut self, segmenter: &mut Segmenter, out: &mut Vec<Step>) {
+        self.fall_silent(segmenter.flush_end(), segmenter, out);
     }
 
     /// Where the next picture stands: when time has come there, [`Self::grow`] adds it.
@@ -72,16 +81,20 @@ impl Slate {
             segmenter.push(Kind::Video, picture, out);
             self.next += i64::from(self.frame_ticks);
         }
-        let until = self.next();
-        if let Some(timeline) = &mut self.sound {
-            let mut silence = Vec::new();
-            let silenced = timeline.fill_silence(until, &mut silence);
-            for (kind, sample) in silence {
-                segmenter.push(kind, sample, out);
-            }
-            if !silenced {
-                segmenter.starve_sound(until, out);
-            }
+        self.fall_silent(self.next(), segmenter, out);
+    }
+
+    fn fall_silent(&mut self, until: MediaTime, segmenter: &mut Segmenter, out: &mut Vec<Step>) {
+        let Some(timeline) = &mut self.sound else {
+            return;
+        };
+        let mut silence = Vec::new();
+        let silenced = timeline.fill_silence(until, &mut silence);
+        for (kind, sample) in silence {
+            segmenter.push(kind, sample, out);
+        }
+        if !silenced {
+            segmenter.starve_sound(until, out);
         }
     }
 

@@ -47,8 +47,6 @@ pub struct Settings {
     pub grace: Duration,
     /// How long it survives a deliberate stop.
     pub grace_after_stop: Duration,
-    /// Whether the last picture and silence go on while nothing arrives, where encoders are at work; else gaps do.
-    pub slate: bool,
 }
 
 impl Settings {
@@ -265,7 +263,7 @@ impl Stream {
             self.leave();
         }
         if let Some(epoch) = &mut self.epoch
-            && let Some((silent, stopgap)) = epoch.starve(now, self.settings.slate)
+            && let Some((silent, stopgap)) = epoch.starve(now)
         {
             let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
             let notice = Notice::Starving { silent_ms, stopgap };
@@ -285,6 +283,11 @@ impl Stream {
     pub fn sources(&self) -> Option<(u64, BTreeMap<Rendition, Source>)> {
         let epoch = self.epoch.as_ref()?;
         Some((epoch.number(), epoch.sources().collect()))
+    }
+
+    /// What playlists grow with because nothing arrives; `None` while something does.
+    pub fn stopgap(&self) -> Option<Stopgap> {
+        self.epoch.as_ref()?.stopgap()
     }
 
     /// Asserts what must always hold; for tests and fuzzing.

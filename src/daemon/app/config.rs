@@ -60,8 +60,6 @@ pub struct Config {
     pub transcode: Option<Transcode>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
-    /// Whether the last picture goes on while nothing arrives.
-    pub slate: bool,
 }
 
 /// What is logged, and how.

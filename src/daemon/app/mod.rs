@@ -248,7 +248,6 @@ fn streams(config: &Config) -> stream::Settings {
         part_hold_back: config.hls.part_hold_back,
         grace: config.publish.grace,
         grace_after_stop: config.publish.grace_after_stop,
-        slate: config.slate,
     }
 }
 

@@ -57,7 +57,6 @@ async fn rig() -> Rig {
         part_hold_back: None,
         grace: Duration::from_secs(20),
         grace_after_stop: Duration::from_secs(3),
-        slate: true,
     };
     let registry = Registry::new(streams, None, EpochStore::forgetful(), Clock::start());
     let settings = Settings {

@@ -43,7 +43,6 @@ pub(crate) fn settings() -> Settings {
         part_hold_back: None,
         grace: Duration::from_secs(20),
         grace_after_stop: Duration::from_secs(3),
-        slate: true,
     }
 }
 

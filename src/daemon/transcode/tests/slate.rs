@@ -5,7 +5,8 @@ use vitrine_core::engine::ladder::{Encoded, Failure, Feed};
 use super::{
     ALL, Rendition, SECOND,
     bench::{Bench, ladder},
-    source::{Shape, brightness, brightness_of, captions},
+    ffi,
+    source::{Shape, brightness, brightness_of},
 };
 
 /// Repeats at `pts`, no faster than encoders are.
@@ -49,7 +50,7 @@ async fn the_last_picture_is_shown_again_in_every_rung_wherever_it_is_asked_for(
         for picture in bench.pictures(rendition) {
             let (seen, last) = (brightness_of(&picture), brightness(shape.frames - 1));
             assert!(seen.abs_diff(last) < 8, "{rendition}: {seen} {last}");
-            assert!(captions(&picture).is_empty(), "{rendition}: said once");
+            assert!(ffi::captions(&picture).is_empty(), "{rendition}");
         }
     }
     // The next source is one like any other.

@@ -6,7 +6,7 @@ use proptest::{prelude::*, test_runner::RngSeed};
 use super::{
     End,
     rig::Rig,
-    source::{Source, aac, avc_large},
+    source::{Source, aac, avc_high, avc_large},
 };
 use crate::{engine::ladder::Ladder, media::Kind, wire::flv::Item};
 
@@ -114,6 +114,7 @@ impl Broadcast {
         rig.ladder = (seed % 2 == 1).then(Ladder::default);
         rig.spread_ms = 7_500;
         rig.encoders.behind = (seed / 2 % 7) as usize;
+        rig.encoders.slate = (seed / 14 % 2 == 1).then(avc_high);
         rig.open();
         Self {
             rig,
