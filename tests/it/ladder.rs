@@ -7,6 +7,7 @@
 //! | [`bitrates`] | what a rung was given is what it takes, over a minute and in every second |
 //! | [`changes`] | a source that changes its size does so in every rendition at once |
 //! | [`leaks`] | what begins and ends often leaves nothing behind |
+//! | [`slate`] | while nothing arrives the last picture goes on, and silence |
 //! | [`facts`] | the witnesses, and the rules |
 //!
 //! Encoders take CPU that others are measured by: never more than [`AT_ONCE`] broadcasts are encoded at the same time,
@@ -17,6 +18,7 @@ mod changes;
 mod facts;
 mod leaks;
 mod shapes;
+mod slate;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

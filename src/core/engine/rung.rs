@@ -224,6 +224,10 @@ impl Cutter {
             self.open.next = sample.dts.max(self.open.next - self.half_frame);
         }
         let mut changed = self.pass(sample.dts + self.half_frame);
+        if self.pending.is_some() {
+            // Other parameters need a discontinuity in every rendition.
+            return changed | self.fail(Failure::Encoder);
+        }
         let begins = sample.sync && self.open.first_part && !self.open.filled;
         if self.state == State::Lost || (self.state == State::Waiting && !begins) {
             return changed;
@@ -319,12 +323,11 @@ impl Cutter {
     }
 
     fn begin(&mut self, at: i64, discontinuity: bool, anchor: Anchor) {
-        if let Some(config) = self.pending.take() {
-            match &mut self.packager {
-                Some(packager) if discontinuity => packager.reconfigure(config),
-                // Other parameters need a discontinuity in every rendition.
-                _ => (self.state, self.failure) = (State::Lost, Some(Failure::Encoder)),
-            }
+        if discontinuity
+            && let Some(packager) = &mut self.packager
+            && let Some(config) = self.pending.take()
+        {
+            packager.reconfigure(config);
         }
         self.open = Open {
             part_start: at,
