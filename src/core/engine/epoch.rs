@@ -46,6 +46,8 @@ pub(super) struct Epoch {
     promises: Promises,
     presentation: Option<Arc<Multivariant>>,
     last_arrival: Duration,
+    /// The publisher is gone, and a slate need not wait until nothing has come for long.
+    gone: bool,
     /// Where media stood, and when, as starvation began.
     starving_since: Option<(Duration, MediaTime)>,
     /// What is shown meanwhile, where it is more than gaps.
@@ -104,6 +106,7 @@ impl Epoch {
             promises: Promises::default(),
             presentation: None,
             last_arrival: arrived.mono,
+            gone: false,
             starving_since: None,
             slate: None,
             changed: false,
@@ -217,6 +220,7 @@ impl Epoch {
             promises: Promises::restore(&head.bitrates)?,
             presentation: None,
             last_arrival: now.mono,
+            gone: false,
             starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
             slate: None,
             changed: true,
@@ -279,7 +283,7 @@ impl Epoch {
             self.anchor = Anchor { media: base, wall };
         }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
-        self.starving_since = None;
+        (self.starving_since, self.gone) = (None, false);
         let timeline = Timeline::new(
             base,
             plan.video.as_ref(),
@@ -347,6 +351,7 @@ impl Epoch {
     /// Media arrived at `now`: nothing starves, unless that media cannot be shown yet.
     pub(super) fn touch(&mut self, now: Now) {
         self.last_arrival = now.mono;
+        self.gone = false;
         if self.slate.is_none() {
             self.starving_since = None;
         }
@@ -401,7 +406,7 @@ impl Epoch {
     /// When [`Self::starve`] must be called next.
     pub(super) fn starvation_deadline(&self) -> Option<Duration> {
         match self.starving_since {
-            None => Some(self.last_arrival + self.patience()),
+            None => Some(self.starves_at()),
             Some((since, from)) => {
                 let next = match &self.slate {
                     Some(slate) => slate.next(),
@@ -414,12 +419,12 @@ impl Epoch {
         }
     }
 
-    /// Grows every rendition as far as time has gone, once nothing arrived for a target duration: with a slate where one
-    /// is wanted and can be, else with gaps. Answers how long that is, and with what, when starvation begins.
+    /// Grows every rendition as far as time has gone, once nothing arrived for a target duration or a slate need not wait
+    /// so long: with one where it is wanted and can be, else with gaps. Answers how long that is, and with what, when starvation begins.
     pub(super) fn starve(&mut self, now: Now) -> Option<(Duration, Stopgap)> {
         let silent = now.mono.saturating_sub(self.last_arrival);
         let began = self.starving_since.is_none();
-        if began && silent < self.patience() {
+        if began && now.mono < self.starves_at() {
             return None;
         }
         let end = self.end();
@@ -473,6 +478,19 @@ impl Epoch {
     pub(super) fn check_invariants(&self) {
         for packager in self.packagers() {
             packager.check_invariants();
+        }
+    }
+
+    /// The publisher is lost, and may be back: what can go on without it does so at once.
+    pub(super) fn lose_publisher(&mut self) {
+        self.gone = self.rungs.are_running() && self.plan.slate().is_some();
+    }
+
+    /// When it counts as starving, unless something arrives.
+    fn starves_at(&self) -> Duration {
+        match self.gone {
+            true => self.last_arrival,
+            false => self.last_arrival + self.patience(),
         }
     }
 

@@ -337,6 +337,9 @@ impl Stream {
         self.session = None;
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
+            if end == End::Lost {
+                epoch.lose_publisher();
+            }
         }
         let grace = match end {
             End::Stopped => self.settings.grace_after_stop,

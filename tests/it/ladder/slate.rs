@@ -51,14 +51,14 @@ async fn the_last_picture_and_silence_go_on_until_the_source_is_back() {
     for (stream, how, lines) in [
         ("away", How::Reconnect, ""),
         ("jam", How::Jam, ""),
-        // A target duration of one second: it must not pass before the end.
         ("encoded", How::Reconnect, "high = { pass = false }"),
     ] {
         running.spawn(async move {
             let config = config(&[stream]).publish("grace = \"15s\"");
             let config = match lines {
                 "" => config,
-                lines => config.ladder_of(lines),
+                // What is encoded has target durations of a segment: one must not pass between the stop and the end.
+                lines => config.ladder_of(lines).hls("segment = \"2s\""),
             };
             let publish = |daemon: &Daemon| {
                 let rtmp = daemon.address("rtmp");
@@ -128,7 +128,10 @@ fn check(what: &str, broadcast: &Broadcast, passes: bool) {
     for rendition in RENDITIONS {
         let facts = &facts[rendition];
         let [before, slate, after] = &facts.runs[..] else {
-            panic!("{what} {rendition}: {:?}\n{}", facts.cuts, broadcast.written);
+            panic!(
+                "{what} {rendition}: {:?}\n{}",
+                facts.cuts, broadcast.written
+            );
         };
         complaints.extend(facts::segments_begin_with_keys(facts));
         for run in [before, slate, after] {
