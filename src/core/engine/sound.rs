@@ -80,6 +80,11 @@ impl fmt::Display for Target {
     }
 }
 
+/// Whether sound can be passed through at all: some player must take it.
+pub fn passes(config: &Config) -> bool {
+    !matches!(config, Config::Mp3(_))
+}
+
 fn obstacle(config: &Config) -> Option<Obstacle> {
     let codec = match config {
         Config::Aac(aac) if aac.is_low_complexity() => None,

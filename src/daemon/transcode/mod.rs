@@ -27,6 +27,7 @@ mod queue;
 mod rung;
 mod scale;
 mod settings;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod thumbnail;
@@ -48,9 +49,11 @@ use vitrine_core::{
 };
 
 pub use encode::Error;
+pub(crate) use meters::lost;
 use pipeline::Pipeline;
 use rung::Stream;
 pub use settings::{Encoder, Preset, Settings, UnknownName};
+pub use sound::Sound;
 use thumbnail::Thumbnails;
 pub use thumbnail::still;
 
