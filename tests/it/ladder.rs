@@ -6,6 +6,7 @@
 //! | [`shapes`] | every shape of source becomes the renditions that suit it, the same cuts and key frames in all |
 //! | [`bitrates`] | what a rung was given is what it takes, over a minute and in every second |
 //! | [`changes`] | a source that changes its size does so in every rendition at once |
+//! | [`sound`] | sound that not every player takes becomes AAC, and stays with its pictures |
 //! | [`leaks`] | what begins and ends often leaves nothing behind |
 //! | [`facts`] | the witnesses, and the rules |
 //!
@@ -17,6 +18,7 @@ mod changes;
 mod facts;
 mod leaks;
 mod shapes;
+mod sound;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
