@@ -178,3 +178,106 @@ async fn stalled(encoder: &transcode::Sound, watched: &mut (u64, Instant)) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::time::{advance, pause};
+    use vitrine_core::media::{aac, opus};
+
+    use super::*;
+
+    /// Opus in so many streams of packets, of which decoders refuse none at all.
+    fn opus(streams: u8) -> Config {
+        let head = [&b"OpusHead\x01\x02\x00\x00\x80\xbb\0\0\0\0\x01"[..], &[streams, 1, 0, 1]].concat();
+        Config::Opus(opus::Config::parse(&head.into()).expect("a header"))
+    }
+
+    /// 20 ms of silence.
+    fn packet(number: u32) -> Item {
+        Item::Frame(Frame {
+            kind: Kind::Audio,
+            timestamp: 20 * number,
+            nanos: 0,
+            composition_ms: 0,
+            sync: true,
+            data: Bytes::from_static(&[0xfc, 0xff, 0xfe]),
+        })
+    }
+
+    fn sound() -> Sound {
+        Sound::new(tracing::Span::none())
+    }
+
+    #[tokio::test]
+    async fn what_is_encoded_is_swallowed_and_comes_back_to_its_end() {
+        let mut sound = sound();
+        let target = sound.open(&opus(1)).expect("encoded");
+        assert_eq!(target.config.codecs(), "mp4a.40.2");
+        for number in 0..50 {
+            assert_eq!(sound.take(packet(number)), None);
+        }
+        let first = sound.next().await.expect("a frame");
+        assert_eq!((first.timestamp, first.nanos), (0, 0));
+        let rest = sound.finish().await;
+        // A second, to the last frame that is needed for it.
+        assert_eq!(1 + rest.len(), 48_000_usize.div_ceil(1024));
+        // And now nothing goes there.
+        assert_eq!(sound.take(packet(50)), Some(packet(50)));
+
+        let config = aac::Config::low_complexity(48_000, 2).expect("indexed");
+        assert_eq!(sound.open(&Config::Aac(config)), None);
+        assert_eq!(sound.take(packet(0)), Some(packet(0)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_back_is_never_of_what_was_before() {
+        let mut sound = sound();
+        sound.open(&opus(1)).expect("encoded");
+        for number in 0..50 {
+            sound.take(packet(number));
+        }
+        sound.open(&opus(1)).expect("encoded");
+        for number in 1_000..1_050 {
+            sound.take(packet(number));
+        }
+        let rest = sound.finish().await;
+        assert!(!rest.is_empty() && rest.iter().all(|frame| frame.timestamp >= 20_000));
+    }
+
+    #[tokio::test]
+    async fn an_encoder_that_fails_is_tried_again_after_pauses_that_grow() {
+        let mut sound = sound();
+        sound.open(&opus(0)).expect("to be encoded");
+        pause();
+        let mut wait = limits::LADDER_PAUSE_MIN;
+        for _ in 0..8 {
+            assert!(!sound.is_lost());
+            sound.next().await.expect_err("failed");
+            assert!(sound.is_lost());
+            advance(wait - Duration::from_millis(1)).await;
+            assert_eq!(sound.take(packet(0)), None, "swallowed all the same");
+            assert!(sound.is_lost());
+            advance(Duration::from_millis(1)).await;
+            assert_eq!(sound.take(packet(0)), None);
+            wait = (2 * wait).min(limits::LADDER_PAUSE_MAX);
+        }
+        sound.finish().await;
+        assert!(!sound.is_lost());
+    }
+
+    #[tokio::test]
+    async fn an_encoder_that_hangs_is_let_go() {
+        let mut sound = sound();
+        sound.open(&opus(1)).expect("encoded");
+        // It waits for ever for somebody to read what it made.
+        let (_nobody, nothing) = mpsc::channel(1);
+        let unread = { sound.running.as_mut() }.map(|it| std::mem::replace(&mut it.frames, nothing));
+        for number in 0..limits::SOUND_UNITS_MAX as u32 {
+            sound.take(packet(number));
+        }
+        assert_eq!(sound.next().await, Err(Failure::Late));
+        assert!(sound.is_lost() && sound.running.is_none());
+        drop(unread);
+    }
+}
