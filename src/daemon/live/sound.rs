@@ -189,7 +189,11 @@ mod tests {
 
     /// Opus in so many streams of packets, of which decoders refuse none at all.
     fn opus(streams: u8) -> Config {
-        let head = [&b"OpusHead\x01\x02\x00\x00\x80\xbb\0\0\0\0\x01"[..], &[streams, 1, 0, 1]].concat();
+        let head = [
+            &b"OpusHead\x01\x02\x00\x00\x80\xbb\0\0\0\0\x01"[..],
+            &[streams, 1, 0, 1],
+        ]
+        .concat();
         Config::Opus(opus::Config::parse(&head.into()).expect("a header"))
     }
 
@@ -272,7 +276,8 @@ mod tests {
         sound.open(&opus(1)).expect("encoded");
         // It waits for ever for somebody to read what it made.
         let (_nobody, nothing) = mpsc::channel(1);
-        let unread = { sound.running.as_mut() }.map(|it| std::mem::replace(&mut it.frames, nothing));
+        let unread =
+            { sound.running.as_mut() }.map(|it| std::mem::replace(&mut it.frames, nothing));
         for number in 0..limits::SOUND_UNITS_MAX as u32 {
             sound.take(packet(number));
         }
