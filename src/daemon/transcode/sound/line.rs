@@ -29,7 +29,10 @@ const MILLISECOND: i64 = 1_000_000;
 
 /// Takes access units of one configuration.
 pub(super) struct Line {
+    config: Config,
     decoder: decoder::Audio,
+    /// Loudspeakers that the configuration speaks of, where it does.
+    layout: ChannelLayout,
     target: Target,
     /// Timestamp of the newest access unit, and its nanoseconds, unwrapped.
     newest: Option<(u32, i64)>,
@@ -51,25 +54,11 @@ impl Line {
     /// # Errors
     /// [`Error::InvalidData`] for pictures, or what FFmpeg says.
     pub(super) fn open(config: &Config, target: &Target) -> Result<Self, Error> {
-        let (id, record) = match config {
-            Config::Aac(config) => (codec::Id::AAC, config.record().clone()),
-            Config::Mp3(_) => (codec::Id::MP3, Bytes::new()),
-            Config::Opus(config) => (codec::Id::OPUS, config.head()),
-            Config::Av1(_) | Config::Avc(_) | Config::Hevc(_) => return Err(Error::InvalidData),
-        };
-        let codec = decoder::find(id).ok_or(Error::DecoderNotFound)?;
-        let mut context = codec::Context::new_with_codec(codec);
-        if !record.is_empty() {
-            ffi::set_extradata(&mut context, &record)?;
-        }
-        context.set_threading(threading::Config {
-            count: 1,
-            ..threading::Config::default()
-        });
-        let mut decoder = context.decoder();
-        decoder.set_packet_time_base((1, SECOND as i32));
+        let decoder = decoder(config)?;
         Ok(Self {
-            decoder: decoder.open_as(codec)?.audio()?,
+            config: config.clone(),
+            layout: decoder.channel_layout(),
+            decoder,
             target: target.clone(),
             newest: None,
             run: None,
@@ -123,6 +112,11 @@ impl Line {
         if sound.samples() == 0 || sound.rate() == 0 {
             return Ok(());
         }
+        if self.is_mistaken(&sound) {
+            meters::undecodable(1);
+            self.decoder = decoder(&self.config)?;
+            return Ok(());
+        }
         if sound.channel_layout().is_empty() {
             sound.set_channel_layout(ChannelLayout::default(sound.channels().into()));
         }
@@ -136,14 +130,26 @@ impl Line {
         match self.run.as_mut().filter(goes_on) {
             Some(run) => run.follow(at, emit)?,
             None => {
+                let Ok(resampler) = resampler(&sound, &self.target) else {
+                    meters::undecodable(1); // no loudspeakers that anybody has
+                    return Ok(());
+                };
                 self.finish(emit)?;
-                self.run = Some(Run::begin(at, &sound, &self.target)?);
+                self.run = Some(Run::begin(at, resampler, &self.target)?);
             }
         }
         match &mut self.run {
             Some(run) => run.push(&sound, emit),
             None => Ok(()),
         }
+    }
+
+    /// Whether the decoder takes the sound for another than was configured: a broken access unit of AAC may tell it so, and
+    /// it stays with that. Of mono, stereo may come (parametric stereo, which the configuration need not tell).
+    fn is_mistaken(&self, sound: &Audio) -> bool {
+        let (layout, told) = (sound.channel_layout(), self.layout);
+        let stereo = told == ChannelLayout::MONO && layout == ChannelLayout::STEREO;
+        matches!(self.config, Config::Aac(_)) && !told.is_empty() && layout != told && !stereo
     }
 
     /// The publisher's clock without its wrap, in nanoseconds.
@@ -162,23 +168,11 @@ impl Line {
 }
 
 impl Run {
-    fn begin(at: i64, sound: &Audio, target: &Target) -> Result<Self, Error> {
-        let layout = aac::layout(target.config.channels());
-        // What many channels add up to is never louder than one can be.
-        let quiet = Dictionary::from_iter([("rematrix_maxval", "1")]);
-        let resampler = resampling::Context::get_with(
-            sound.format(),
-            sound.channel_layout(),
-            sound.rate(),
-            aac::FORMAT,
-            layout,
-            target.config.timescale().hz(),
-            quiet,
-        )?;
+    fn begin(at: i64, resampler: resampling::Context, target: &Target) -> Result<Self, Error> {
         Ok(Self {
+            rate: resampler.input().rate,
             resampler,
             encoder: Encoder::open(target)?,
-            rate: sound.rate(),
             began: at,
             taken: 0,
         })
@@ -257,6 +251,43 @@ impl Run {
         room.set_rate(output.rate);
         room
     }
+}
+
+/// A decoder of `config`.
+fn decoder(config: &Config) -> Result<decoder::Audio, Error> {
+    let (id, record) = match config {
+        Config::Aac(config) => (codec::Id::AAC, config.record().clone()),
+        Config::Mp3(_) => (codec::Id::MP3, Bytes::new()),
+        Config::Opus(config) => (codec::Id::OPUS, config.head()),
+        Config::Av1(_) | Config::Avc(_) | Config::Hevc(_) => return Err(Error::InvalidData),
+    };
+    let codec = decoder::find(id).ok_or(Error::DecoderNotFound)?;
+    let mut context = codec::Context::new_with_codec(codec);
+    if !record.is_empty() {
+        ffi::set_extradata(&mut context, &record)?;
+    }
+    context.set_threading(threading::Config {
+        count: 1,
+        ..threading::Config::default()
+    });
+    let mut decoder = context.decoder();
+    decoder.set_packet_time_base((1, SECOND as i32));
+    decoder.open_as(codec)?.audio()
+}
+
+/// From what `sound` is to what the encoder takes. Its filters begin in such a way that they delay nothing.
+fn resampler(sound: &Audio, target: &Target) -> Result<resampling::Context, Error> {
+    // What many channels add up to is never louder than one can be.
+    let quiet = Dictionary::from_iter([("rematrix_maxval", "1")]);
+    resampling::Context::get_with(
+        sound.format(),
+        sound.channel_layout(),
+        sound.rate(),
+        aac::FORMAT,
+        aac::layout(target.config.channels()),
+        target.config.timescale().hz(),
+        quiet,
+    )
 }
 
 /// A frame whose first sample is number `count` of a run that began at `began`.

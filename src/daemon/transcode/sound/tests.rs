@@ -441,6 +441,47 @@ fn what_cannot_be_decoded_is_left_out_alone() {
 }
 
 #[test]
+fn what_is_broken_in_its_middle_takes_nothing_with_it() {
+    let surround = Source { channels: 6, ..AAC };
+    let mp3 = Source {
+        codec: "libmp3lame",
+        ..OPUS
+    };
+    for source in [
+        OPUS,
+        mp3,
+        surround,
+        Source {
+            rate: 22_050,
+            ..AAC
+        },
+    ] {
+        let clip = source.clip();
+        let last = clip.units.len() * 2 / 3;
+        let broken = clip.units.iter().enumerate().map(|(at, unit)| {
+            let mut data = unit.data.to_vec();
+            if at < last {
+                for (salt, byte) in [7919, 104_729].into_iter().enumerate() {
+                    let hit = (at * byte) % data.len();
+                    data[hit] ^= 1 << ((at + salt) % 8);
+                }
+            }
+            frame(unit.timestamp, data.into())
+        });
+        let (target, frames) = encoded(&clip.config, broken.collect());
+        // The last third was whole: it is heard.
+        let samples = decoded(&target, &frames);
+        let (at, energy) = heard(&samples[0], FIRST + 3.0 * APART);
+        assert!(energy > 1.0, "{}: {energy}", source.codec);
+        assert!(
+            (at - FIRST - 3.0 * APART).abs() < 0.03,
+            "{}: {at}",
+            source.codec
+        );
+    }
+}
+
+#[test]
 fn dropped_or_finished_it_leaves_no_thread() {
     let clip = OPUS.clip();
     let target = Target::of(&clip.config).expect("encoded");
