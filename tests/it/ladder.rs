@@ -121,10 +121,22 @@ async fn overload(daemon: &Daemon, status: &str) -> Vec<String> {
         line.starts_with("vitrine_transcode_") && late && !line.ends_with(" 0")
     };
     let metrics = daemon.control("/metrics").await;
-    let metrics = metrics.lines().filter(tells);
+    let waited = |up_to: &str| {
+        let name = "vitrine_transcode_queue_seconds_bucket{stage=\"sound\"";
+        let mut lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines.find(|line| line.contains(&format!("le=\"{up_to}\"")))
+    };
+    let count = |line: Option<&str>| line?.rsplit(' ').next().map(str::to_owned);
+    // Silence stands in for sound that is later.
+    let silence = (count(waited("0.25")) != count(waited("+Inf"))).then_some("sound was late");
+    let lines = metrics.lines().filter(tells);
     let words = "encoding cannot keep up";
     let words = status.contains(words).then_some(words);
-    metrics.chain(words).map(str::to_owned).collect()
+    lines
+        .chain(silence)
+        .chain(words)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Where what was served is kept for people to look at.
