@@ -363,7 +363,8 @@ impl Task {
     /// What came back of the sound.
     async fn heard(&mut self, heard: Result<flv::Frame, Failure>) {
         match heard {
-            Ok(frame) => self.push_sound(frame).await,
+            // As if it was received: a part of encoded sound is as fresh as its last frame.
+            Ok(frame) => self.push_sound(frame, Some(Instant::now())).await,
             Err(failure) => {
                 self.say(&format_args!(
                     "the sound: {failure}; silence stands in for it"
@@ -376,13 +377,13 @@ impl Task {
     /// Nothing more of the present publish goes to the encoder of its sound: the engine takes what is still in there.
     async fn finish_sound(&mut self) {
         for frame in self.sound.finish().await {
-            self.push_sound(frame).await;
+            self.push_sound(frame, None).await;
         }
     }
 
-    async fn push_sound(&mut self, frame: flv::Frame) {
+    async fn push_sound(&mut self, frame: flv::Frame, received: Option<Instant>) {
         let (session, item) = (self.session, flv::Item::Frame(frame));
-        self.push(Input::Media { session, item }, None).await;
+        self.push(Input::Media { session, item }, received).await;
     }
 
     fn tell_sound(&self) {
