@@ -253,3 +253,22 @@ pub const SLATE_RETURN: Duration = Duration::from_secs(5);
 pub const GLANCES_MAX: usize = 1;
 /// Milliseconds of media from one such still to the next, at least.
 pub const GLANCE_INTERVAL_MS: u32 = 5_000;
+
+// sound
+
+/// Access units of sound waiting to be encoded: what the longest probe hands over at once, and some seconds.
+pub const SOUND_UNITS_MAX: usize = 512;
+/// Frames of encoded sound that wait for the stream's task: some 5 s.
+pub const SOUND_ENCODED_MAX: usize = 256;
+/// Bytes of an access unit of sound that is decoded: 120 ms of Opus in 48 packets of its largest, which is more than any
+/// other codec's.
+pub const SOUND_UNIT_BYTES_MAX: usize = 64 << 10;
+/// How far, in milliseconds, sound that is encoded may stand from its count to go on with it, either way: a hole is filled
+/// with silence. Below what the engine waits for sound, so that it never fills the same hole.
+pub const SOUND_HOLE_MS: i64 = AUDIO_RESYNC_MS;
+/// How much of that is the publisher's clock alone: rounding, and stamps by arrival. Lost frames are longer.
+pub const SOUND_JITTER_MS: i64 = 30;
+/// What part of the distance between clock and count is made good with each access unit: one in so many.
+pub const SOUND_CORRECTION: i64 = 32;
+/// How long the sound that is still being encoded is waited for when its publish ends: far more than it needs.
+pub const SOUND_FINISH: Duration = Duration::from_millis(250);

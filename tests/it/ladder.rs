@@ -6,6 +6,7 @@
 //! | [`shapes`] | every shape of source becomes the renditions that suit it, the same cuts and key frames in all |
 //! | [`bitrates`] | what a rung was given is what it takes, over a minute and in every second |
 //! | [`changes`] | a source that changes its size does so in every rendition at once |
+//! | [`sound`] | sound that not every player takes becomes AAC, and stays with its pictures |
 //! | [`leaks`] | what begins and ends often leaves nothing behind |
 //! | [`slate`] | while nothing arrives the last picture goes on, and silence |
 //! | [`facts`] | the witnesses, and the rules |
@@ -19,6 +20,7 @@ mod facts;
 mod leaks;
 mod shapes;
 mod slate;
+mod sound;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -121,10 +123,22 @@ async fn overload(daemon: &Daemon, status: &str) -> Vec<String> {
         line.starts_with("vitrine_transcode_") && late && !line.ends_with(" 0")
     };
     let metrics = daemon.control("/metrics").await;
-    let metrics = metrics.lines().filter(tells);
+    let waited = |up_to: &str| {
+        let name = "vitrine_transcode_queue_seconds_bucket{stage=\"sound\"";
+        let mut lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines.find(|line| line.contains(&format!("le=\"{up_to}\"")))
+    };
+    let count = |line: Option<&str>| line?.rsplit(' ').next().map(str::to_owned);
+    // Silence stands in for sound that is later.
+    let silence = (count(waited("0.25")) != count(waited("+Inf"))).then_some("sound was late");
+    let lines = metrics.lines().filter(tells);
     let words = "encoding cannot keep up";
     let words = status.contains(words).then_some(words);
-    metrics.chain(words).map(str::to_owned).collect()
+    lines
+        .chain(silence)
+        .chain(words)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Where what was served is kept for people to look at.

@@ -402,7 +402,8 @@ pub(super) fn same_shape(a: Option<&Config>, b: Option<&Config>) -> bool {
 pub(super) fn audio_frame(config: &Config) -> MediaTime {
     let scale = config.timescale();
     match config {
-        Config::Aac(aac) => scale.at(i64::from(aac.frame_samples())),
+        Config::Aac(aac) => scale.at(aac.frame_samples().into()),
+        Config::Mp3(mp3) => scale.at(mp3.frame_samples().into()),
         _ => scale.at(i64::from(scale.hz()) / 50),
     }
 }

@@ -5,6 +5,7 @@ pub mod av1;
 pub mod avc;
 mod bits;
 pub mod hevc;
+pub mod mp3;
 mod nal;
 pub mod opus;
 mod sample;

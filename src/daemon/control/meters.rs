@@ -96,15 +96,15 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "vitrine_transcode_frames_shed_total",
-        "Pictures left out because encoders were behind, by rendition; of `source`, before they were decoded",
+        "Pictures left out because encoders were behind, by rendition, and access units of sound as `audio`; of `source`, before they were decoded",
     ),
     (
         "vitrine_transcode_frames_total",
-        "Pictures encoded, by rendition",
+        "Pictures encoded, by rendition, and frames of sound as `audio`",
     ),
     (
         "vitrine_transcode_rungs_lost_total",
-        "Renditions that encoding was given up for until the next source, by reason",
+        "Renditions, and sound, that encoding was given up for until the next source or attempt, by reason",
     ),
     (
         "vitrine_transcode_undecodable_total",

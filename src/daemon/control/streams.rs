@@ -81,7 +81,7 @@ struct RenditionReport {
     /// `passthrough`: as the publisher sent it, or `encoded`; this and `state` of the newest epoch only.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
-    /// Why the source itself is not passed through, in words for the broadcaster.
+    /// Why the source, or its sound, is not passed through, in words for the broadcaster.
     #[serde(skip_serializing_if = "Option::is_none")]
     source_detail: Option<String>,
     /// `ok`, or `lost`: its encoder failed, and it goes on with gaps.
@@ -237,9 +237,19 @@ impl RenditionReport {
         let (width, height) = variant.and_then(|variant| variant.resolution).unzip();
         let sources = status.sources.as_ref().filter(|(of, _)| *of == epoch);
         let source = sources.and_then(|(_, sources)| sources.get(&name).copied());
-        let (because, lost) = match source {
-            Some(Source::Encoded { because, lost }) => (because, lost),
-            _ => (None, None),
+        let sound = { status.sound.as_ref() }.filter(|_| name == Rendition::Audio);
+        let (encoded, because, lost) = match (source, sound) {
+            (Some(_), Some((target, lost))) => (
+                true,
+                Some(target.to_string()),
+                lost.then(|| SILENT.to_owned()),
+            ),
+            (Some(Source::Encoded { because, lost }), None) => (
+                true,
+                because.map(|because| because.to_string()),
+                lost.map(|lost| lost.to_string()),
+            ),
+            (Some(Source::Passthrough) | None, _) => (false, None, None),
         };
         // Sound beside pictures is no variant: it is what each of them names last.
         let sound = { variants.first() }
@@ -248,13 +258,10 @@ impl RenditionReport {
         Self {
             epoch,
             name: name.name(),
-            source: source.map(|source| match source {
-                Source::Passthrough => "passthrough",
-                Source::Encoded { .. } => "encoded",
-            }),
-            source_detail: because.map(|because| because.to_string()),
+            source: source.map(|_| if encoded { "encoded" } else { "passthrough" }),
+            source_detail: because,
             state: source.map(|_| if lost.is_some() { "lost" } else { "ok" }),
-            state_detail: lost.map(|lost| lost.to_string()),
+            state_detail: lost,
             codecs: variant.map(|variant| variant.codecs.join(",")).or(sound),
             width,
             height,
@@ -283,6 +290,10 @@ fn transcoding_detail(status: &Status) -> Option<String> {
         (Ok(()), None) => None,
     }
 }
+
+/// Of sound whose encoder is gone for a while.
+const SILENT: &str =
+    "its encoder failed, which the notices tell; silence stands in, and it is tried again";
 
 /// Of pictures that have no other rendition although there are encoders.
 const ALONE: &str = "no other rendition is made of this source: it has fewer than 240 lines, or its encoders failed, \

@@ -19,6 +19,7 @@ use vitrine_core::{
     wire::flv::Frame,
 };
 
+pub(super) use super::sound::Sound;
 use super::status::Untranscoded;
 use crate::transcode::{self, Settings, Transcoder};
 

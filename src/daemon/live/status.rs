@@ -9,7 +9,10 @@ use std::{
 };
 
 use vitrine_core::{
-    engine::stream::{Source, Stopgap},
+    engine::{
+        sound::Target,
+        stream::{Source, Stopgap},
+    },
     limits,
     media::{Config, Kind, Rendition, WallTime},
     wire::m3u8::multivariant::Multivariant,
@@ -105,6 +108,9 @@ pub struct Status {
     pub presentation: Option<std::sync::Arc<Multivariant>>,
     /// Where the renditions of the newest epoch, of this number, come from.
     pub sources: Option<(u64, BTreeMap<Rendition, Source>)>,
+    /// What the sound of the latest publisher is encoded into, where not every player takes it, and whether its encoder
+    /// failed: then silence stands in.
+    pub sound: Option<(Target, bool)>,
     /// Whether renditions are encoded of what the latest publisher sends; `None` before the first.
     pub transcoding: Option<Result<(), Untranscoded>>,
     /// What comes in.

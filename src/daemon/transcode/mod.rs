@@ -2,8 +2,8 @@
 //!
 //! The only room that names `ffmpeg_next`, and [`ffi`] in it the only file with unsafe code. Who uses it: the task of a
 //! stream ([`crate::live`]) starts a [`Transcoder`] where renditions are to be made, feeds it and cuts what comes back; the
-//! daemon [`probes`](Settings::probe) its encoder at start. Built with the feature `transcode`; without it this module is
-//! not there, and broadcasts are passed through.
+//! daemon [`probes`](Settings::probe) its encoder at start. Sound has a [`Sound`] of its own, where it is to be encoded. Built
+//! with the feature `transcode`; without it this module is not there, and broadcasts are passed through.
 //!
 //! # What holds
 //!
@@ -27,6 +27,7 @@ mod queue;
 mod rung;
 mod scale;
 mod settings;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod thumbnail;
@@ -48,9 +49,11 @@ use vitrine_core::{
 };
 
 pub use encode::Error;
+pub(crate) use meters::lost;
 use pipeline::Pipeline;
 use rung::Stream;
 pub use settings::{Encoder, Preset, Settings, UnknownName};
+pub use sound::Sound;
 use thumbnail::Thumbnails;
 pub use thumbnail::still;
 
