@@ -165,6 +165,11 @@ proof-ladder: build-release assets tests/browser/node_modules ## The ladder besi
 	cargo bench --locked --bench proof -- ladder $(ARGS)
 	[[ -n "$(ARGS)" ]] || node tests/proof/latency.mjs ladder
 
+.PHONY: proof-decode
+proof-decode: ## Mutated access units into the ladder for MINUTES (30), or one round again: ARGS="rounds=1 seed=N"
+	@conf/install.sh proof
+	cargo bench --locked --profile dev --bench proof -- decode minutes=$(if $(filter file,$(origin MINUTES)),30,$(MINUTES)) $(ARGS)
+
 .PHONY: proof-mobile
 proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shaky link (MOBILE_MINUTES=10 per row; README: "For phones")
 	@conf/install.sh proof
