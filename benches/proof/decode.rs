@@ -12,7 +12,7 @@
 mod mutation;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -270,7 +270,7 @@ impl Sum {
             transcoder,
             encoded,
             last: BTreeMap::new(),
-            starts: Vec::new(),
+            whole: (Vec::new(), BTreeSet::new()),
             sum: self,
         };
         for _ in 0..=dice.below(4) {
@@ -335,8 +335,8 @@ struct Round<'a> {
     encoded: mpsc::Receiver<Encoded>,
     /// What each rung said last, of those that have been asked to.
     last: BTreeMap<Rendition, Option<Encoded>>,
-    /// Where the pictures of the whole broadcast are shown, in order.
-    starts: Vec<i64>,
+    /// Where the pictures of the whole broadcast are shown, in order; and the rungs that have made some of them.
+    whole: (Vec<i64>, BTreeSet<Rendition>),
     sum: &'a mut Sum,
 }
 
@@ -394,7 +394,7 @@ impl Round<'_> {
             match timeout(QUIET, self.encoded.recv()).await {
                 Ok(Some(encoded)) => self.took(encoded)?,
                 Ok(None) => return Err("the decoder's thread is gone".to_owned()),
-                Err(_) if self.last.values().all(is_over) => return Ok(()),
+                Err(_) if self.is_over() => return Ok(()),
                 Err(_) if began.elapsed() > ANSWER => {
                     return Err(format!("a drain is not answered: {:?}", self.last));
                 }
@@ -425,10 +425,8 @@ impl Round<'_> {
             self.feed(Feed::Picture(Sample { dts, ..sample })).await?;
         }
         times.sort_unstable();
-        self.starts = times;
-        let before = self.sum.pictures;
+        self.whole.0 = times;
         self.settle().await?;
-        self.starts.clear();
         for (rendition, last) in &self.last {
             match last {
                 Some(Encoded::Lost { reason, .. }) if *reason != Failure::Late => {
@@ -440,10 +438,18 @@ impl Round<'_> {
                 _ => {}
             }
         }
-        if self.sum.pictures == before && self.last.values().all(is_drained) {
-            return Err(format!("{} after it gives no pictures", clip.name));
-        }
         Ok(())
+    }
+
+    /// Whether every rung has said that there is no more, and of the whole broadcast there was some.
+    fn is_over(&self) -> bool {
+        let (times, begun) = &self.whole;
+        let is_over = |(rendition, last): (&Rendition, &Option<Encoded>)| match last {
+            Some(Encoded::Lost { .. }) => true,
+            Some(Encoded::Drained { .. }) => times.is_empty() || begun.contains(rendition),
+            _ => false,
+        };
+        self.last.iter().all(is_over)
     }
 
     async fn feed(&mut self, feed: Feed) -> Result<(), String> {
@@ -474,7 +480,11 @@ impl Round<'_> {
                 if sample.data.is_empty() {
                     return Err("an empty picture".to_owned());
                 }
-                if !self.starts.is_empty() && self.starts.binary_search(&sample.dts).is_err() {
+                // Of a rung that is late, those of the broadcasts before come first.
+                let (times, begun) = &mut self.whole;
+                if times.binary_search(&sample.dts).is_ok() {
+                    begun.insert(encoded.rendition());
+                } else if begun.contains(&encoded.rendition()) {
                     return Err(format!("a picture at {} that nobody sent", sample.dts));
                 }
             }
@@ -493,14 +503,6 @@ impl Round<'_> {
         }
         Ok(())
     }
-}
-
-fn is_drained(last: &Option<Encoded>) -> bool {
-    matches!(last, Some(Encoded::Drained { .. }))
-}
-
-fn is_over(last: &Option<Encoded>) -> bool {
-    is_drained(last) || matches!(last, Some(Encoded::Lost { .. }))
 }
 
 /// Threads of this process.
