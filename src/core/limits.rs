@@ -21,6 +21,8 @@ pub const SILENCE_MAX_MS: i64 = 10_000;
 pub const AUDIO_LAG_MS: i64 = 500;
 /// How far sound may fall behind the picture, in milliseconds, before silence stands in for it.
 pub const AUDIO_LATE_MS: i64 = 300;
+/// How far sound may be published ahead of pictures that encoders owe, in milliseconds: beyond, it is not they who wait.
+pub const SOUND_AHEAD_MS: i64 = 500;
 /// Shortest segment, in milliseconds, except before a discontinuity: longer than any audio frame, so that every
 /// rendition has media in every segment.
 pub const SEGMENT_MIN_MS: i64 = 130;

@@ -4,9 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     ladder::{Encoded, Rung},
+    lockstep::Lockstep,
     output::{Output, Source},
     packager::{Anchor, Packager},
-    plan::{Plan, same_shape},
+    plan::{Plan, audio_frame, same_shape},
     presentation::Promises,
     rungs::Rungs,
     saved::{self, Saved},
@@ -33,6 +34,8 @@ pub(super) struct Epoch {
     packagers: Vec<Packager>,
     /// Of pictures that come back from encoders.
     rungs: Rungs,
+    /// Sound that waits for them.
+    lockstep: Lockstep,
     /// Configurations that the next segment begins with.
     pending: Vec<Config>,
     /// Program date-time is counted from the number, by media time alone: the same in every origin that is told the same.
@@ -83,6 +86,7 @@ impl Epoch {
             segmenter: Segmenter::new(plan.clone()),
             packagers,
             rungs: Rungs::new(renditions, plan.constants, length, began),
+            lockstep: Lockstep::default(),
             pending: Vec::new(),
             named,
             anchor: Anchor {
@@ -199,6 +203,7 @@ impl Epoch {
             segmenter,
             packagers,
             rungs: Rungs::resume(rungs, plan.constants, now.mono),
+            lockstep: Lockstep::default(),
             pending: Vec::new(),
             named: head.named,
             anchor: Anchor {
@@ -317,6 +322,7 @@ impl Epoch {
     /// It is `now` (monotonic): encoders that owe too much are given up.
     pub(super) fn tick(&mut self, now: Duration) {
         self.changed |= self.rungs.tick(now);
+        self.release_sound();
     }
 
     /// Media arrived at `now`: nothing starves.
@@ -336,11 +342,13 @@ impl Epoch {
     pub(super) fn rest(&mut self) {
         self.flush();
         self.changed |= self.rungs.rest();
+        self.release_all_sound();
     }
 
     /// Takes what an encoder handed back.
     pub(super) fn encoded(&mut self, encoded: Encoded) {
         self.changed |= self.rungs.encoded(encoded);
+        self.release_sound();
     }
 
     /// Where its renditions come from.
@@ -359,7 +367,7 @@ impl Epoch {
     pub(super) fn end_lists(&mut self) {
         self.rest();
         self.packagers.iter_mut().for_each(Packager::end);
-        self.rungs.end();
+        self.rungs.end_lists();
         self.changed = true;
     }
 
@@ -441,10 +449,11 @@ impl Epoch {
                 }
                 Kind::Audio => {
                     self.segmenter.forget_held_sound();
+                    self.release_all_sound();
                     timeline.reconfigure_audio(&config);
                 }
             }
-            if let Some(packager) = { self.packagers.iter_mut() }.find(|it| it.kind() == kind) {
+            if let Some(packager) = packager_of(&mut self.packagers, kind) {
                 packager.reconfigure(config);
             }
         }
@@ -519,15 +528,44 @@ impl Epoch {
             if kind == Kind::Video && !self.rungs.is_empty() {
                 self.changed |= self.rungs.take(&op, self.anchor);
             }
-            for packager in self
-                .packagers
-                .iter_mut()
-                .filter(|packager| packager.kind() == kind)
-            {
-                self.changed |= packager.push(op.clone(), self.anchor);
+            if kind == Kind::Audio {
+                self.lockstep.push(op, self.anchor);
+            } else if let Some(high) = packager_of(&mut self.packagers, kind) {
+                self.changed |= high.push(op, self.anchor);
             }
         }
         self.steps = steps;
+        self.release_sound();
+    }
+
+    /// Publishes the sound of the time for which every rendition of pictures is published.
+    fn release_sound(&mut self) {
+        if self.rungs.is_empty() {
+            return self.release_all_sound();
+        }
+        let Some(sound) = packager_of(&mut self.packagers, Kind::Audio) else {
+            return;
+        };
+        let cut = self.segmenter.part_start();
+        let slowest = self.rungs.end().unwrap_or(cut);
+        let shown = slowest.max(cut - limits::SOUND_AHEAD_MS * 90);
+        // Sound is cut at its first boundary at or after the pictures' cut.
+        let scale = sound.config().timescale();
+        let frame = audio_frame(sound.config()).ticks_at_ceil(scale);
+        let until = scale.at(Timescale::VIDEO.at(shown).ticks_at_ceil(scale) + frame);
+        while let Some(part) = self.lockstep.next_part(scale, until) {
+            for (op, anchor) in part {
+                self.changed |= sound.push(op, anchor);
+            }
+        }
+    }
+
+    fn release_all_sound(&mut self) {
+        if let Some(sound) = packager_of(&mut self.packagers, Kind::Audio) {
+            for (op, anchor) in self.lockstep.rest() {
+                self.changed |= sound.push(op, anchor);
+            }
+        }
     }
 
     fn reports(&self, of: Rendition) -> Vec<Report> {
@@ -556,6 +594,12 @@ impl Epoch {
             outputs.push_back(Output::Presentation(multivariant));
         }
     }
+}
+
+fn packager_of(packagers: &mut [Packager], kind: Kind) -> Option<&mut Packager> {
+    packagers
+        .iter_mut()
+        .find(|packager| packager.kind() == kind)
 }
 
 fn millis(length: Duration) -> i64 {

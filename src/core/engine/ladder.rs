@@ -123,6 +123,10 @@ pub struct Ladder {
     pub targets: Option<Targets>,
     /// Whether a source fit for it is `high` as it came; if not, `high` is always encoded.
     pub pass: bool,
+    /// Most bits per second of pictures that are passed through.
+    pub pass_max: u32,
+    /// Whether the sound is a variant of its own too, for who cannot receive pictures.
+    pub audio_only: bool,
 }
 
 impl Ladder {
@@ -140,6 +144,8 @@ impl Default for Ladder {
         Self {
             targets: None,
             pass: true,
+            pass_max: PASS_MAX,
+            audio_only: false,
         }
     }
 }
@@ -209,6 +215,9 @@ impl Targets {
     }
 }
 
+/// Bits per second of pictures that are passed through, unless told otherwise: 1080p60 as encoders are advised to send it,
+/// and what a household with one fast line can watch.
+const PASS_MAX: u32 = 12_000_000;
 /// Short side from which a source that is passed through has the large ladder.
 const LARGE: u32 = 900;
 /// Short side below which a source has no rendition but itself.

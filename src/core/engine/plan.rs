@@ -25,6 +25,21 @@ pub enum Obstacle {
         /// The longest that passes, in milliseconds.
         max_ms: i64,
     },
+    /// Pictures refer across key frames, so that nobody can begin with one.
+    #[error(
+        "pictures refer across key frames (an open GOP): switch that off in the encoder (OBS: Settings > Output > x264 Options, open-gop=0)"
+    )]
+    OpenGop,
+    /// More bits than viewers are to be sent.
+    #[error(
+        "{kbps} kb/s are more than the {max_kbps} kb/s that are passed through: set a lower bitrate in the encoder (OBS: Settings > Output > Video Bitrate)"
+    )]
+    Bitrate {
+        /// What the pictures take, in kilobits per second.
+        kbps: u32,
+        /// The most that passes.
+        max_kbps: u32,
+    },
     /// Not every player can show it.
     #[error(
         "{codec} is not played everywhere: set the encoder to H.264 (OBS: Settings > Output > Video Encoder)"
@@ -59,11 +74,16 @@ impl Findings {
             Config::Avc(avc) if !avc.is_common() => Some(Obstacle::Pixels),
             _ => None,
         };
+        let bitrate = self.bitrate.filter(|bitrate| *bitrate > ladder.pass_max);
+        let bitrate = bitrate.map(|bitrate| Obstacle::Bitrate {
+            kbps: bitrate / 1000,
+            max_kbps: ladder.pass_max / 1000,
+        });
         let chosen = (!ladder.pass).then_some(Obstacle::Ladder);
-        codec.or(self.long_gop(targets)).or(chosen)
+        codec.or(self.long_gop(targets)).or(bitrate).or(chosen)
     }
 
-    /// Key frames too far apart for a segment to begin with one.
+    /// Key frames too far apart for a segment to begin with one, or none that pictures can begin with.
     pub fn long_gop(&self, targets: &Targets) -> Option<Obstacle> {
         let frame_ms = self.frame_rate.map_or(33, |(num, den)| {
             1000 * i64::from(den) / i64::from(num).max(1)
@@ -72,10 +92,14 @@ impl Findings {
         let fits = self
             .gop_ms
             .is_some_and(|gop_ms| gop_ms <= max_ms + frame_ms / 2 + 1);
-        (self.video.is_some() && !fits).then_some(Obstacle::LongGop {
-            gop_ms: self.gop_ms,
-            max_ms,
-        })
+        let long = match self.open_gop {
+            true => Obstacle::OpenGop,
+            false => Obstacle::LongGop {
+                gop_ms: self.gop_ms,
+                max_ms,
+            },
+        };
+        (self.video.is_some() && !fits).then_some(long)
     }
 }
 
@@ -355,7 +379,7 @@ pub(super) fn same_shape(a: Option<&Config>, b: Option<&Config>) -> bool {
 }
 
 /// Length of an audio frame; 20 ms for Opus, whose packets say their own.
-fn audio_frame(config: &Config) -> MediaTime {
+pub(super) fn audio_frame(config: &Config) -> MediaTime {
     let scale = config.timescale();
     match config {
         Config::Aac(aac) => scale.at(i64::from(aac.frame_samples())),

@@ -55,12 +55,18 @@ impl Promises {
         let audio = packagers.clone().find(|it| it.kind() == Kind::Audio);
         let mut videos: Vec<_> = packagers.filter(|it| it.kind() == Kind::Video).collect();
         videos.sort_by_key(|video| video.rendition());
-        let variants = match (videos.is_empty(), audio) {
-            (true, Some(audio)) => vec![self.variant(plan, audio, None)],
-            _ => { videos.iter() }
-                .map(|video| self.variant(plan, video, audio))
-                .collect(),
-        };
+        // What was promised once stays, whatever a session to come asks for.
+        let promised = { self.0.iter() }.any(|(known, _)| *known == Rendition::Audio);
+        let alone = promised || plan.ladder.is_some_and(|ladder| ladder.audio_only);
+        let mut mains: Vec<_> = videos.iter().map(|video| (*video, audio)).collect();
+        mains.extend(
+            { audio }
+                .filter(|_| alone || videos.is_empty())
+                .map(|audio| (audio, None)),
+        );
+        let variants = { mains.into_iter() }
+            .map(|(main, audio)| self.variant(plan, main, audio))
+            .collect();
         let sound = audio.map(Packager::config).filter(|_| !videos.is_empty());
         Multivariant {
             epoch,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::publish::Metadata;
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now},
+    media::{Config, Kind, MediaTime, Now, avc},
     wire::flv::{Frame, Item},
 };
 
@@ -162,6 +162,8 @@ impl Probe {
             gop_ms: first_sync
                 .zip(second_sync)
                 .map(|(first, second)| elapsed_ms(first, second)),
+            bitrate: self.bitrate(),
+            open_gop: self.open_gop(),
             audio_lag_ms: self.audio_lag_ms(),
             arrived: self.held.first()?.0,
         })
@@ -237,6 +239,33 @@ impl Probe {
     fn waited(&self, now: Duration, ms: i64) -> bool {
         self.first_arrival
             .is_some_and(|first| now >= first + millis(ms))
+    }
+
+    /// Bits per second of the pictures, over whole GOPs where there are any.
+    fn bitrate(&self) -> Option<u32> {
+        let pictures = { self.held.iter() }.map(|(_, frame)| frame);
+        let pictures: Vec<_> = pictures.filter(|it| it.kind == Kind::Video).collect();
+        let whole = { pictures.iter() }.rposition(|frame| frame.sync);
+        let last = whole
+            .filter(|last| *last > 0)
+            .or(pictures.len().checked_sub(1))?;
+        let span_ms = elapsed_ms(pictures[0], pictures[last]);
+        let bytes: u64 = { &pictures[..last] }
+            .iter()
+            .map(|it| it.data.len() as u64)
+            .sum();
+        let bitrate = (bytes * 8000).checked_div(u64::try_from(span_ms).ok()?)?;
+        Some(u32::try_from(bitrate).unwrap_or(u32::MAX))
+    }
+
+    /// Whether decoding could begin at pictures that are no sync samples, but for those that follow and refer back.
+    fn open_gop(&self) -> bool {
+        let Some(Config::Avc(_)) = self.video else {
+            return false;
+        };
+        { self.held.iter() }.any(|(_, frame)| {
+            frame.kind == Kind::Video && !frame.sync && avc::is_recovery_point(&frame.data)
+        })
     }
 
     /// How far sound arrives behind pictures of the same time, in milliseconds; 0 when it does not.
@@ -339,6 +368,10 @@ pub struct Findings {
     pub frame_rate: Option<(u32, u32)>,
     /// Distance of the first two sync samples, when both came.
     pub gop_ms: Option<i64>,
+    /// Bits per second of the pictures; `None` while too few are known.
+    pub bitrate: Option<u32>,
+    /// Whether key frames are none that a segment could begin with, because pictures behind them refer further back.
+    pub open_gop: bool,
     /// How far sound arrives behind pictures of the same time.
     pub audio_lag_ms: i64,
     /// When the first thing held arrived.

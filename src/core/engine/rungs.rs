@@ -106,6 +106,11 @@ impl Rungs {
         })
     }
 
+    /// Up to where all of them are packaged, in 90 kHz ticks; `None` while there is none to be shown.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.packagers().map(|it| it.window().end_time()).min()
+    }
+
     /// What they have packaged.
     pub(super) fn packagers(&self) -> impl Iterator<Item = &Packager> + Clone {
         self.cutters.iter().filter_map(Cutter::packager)
@@ -186,7 +191,7 @@ impl Rungs {
     }
 
     /// `EXT-X-ENDLIST`, at [rest](Self::rest).
-    pub(super) fn end(&mut self) {
+    pub(super) fn end_lists(&mut self) {
         for packager in self.cutters.iter_mut().filter_map(Cutter::packager_mut) {
             packager.end();
         }

@@ -26,11 +26,49 @@ const WHAT: &str = "AVCDecoderConfigurationRecord";
 
 // nal_unit_type (ITU-T H.264, table 7-1).
 const IDR: u8 = 5;
+const SEI: u8 = 6;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
 const DELIMITER: u8 = 9;
 const FILLER: u8 = 12;
 const SPS_EXTENSION: u8 = 13;
+
+/// Whether the pictures from this access unit on, fit for `mdat`, are whole although none is an IDR picture: it has an
+/// SEI message "recovery point" (ITU-T H.264, D.2.8) with no pictures to go. So do key frames of an open GOP.
+pub fn is_recovery_point(data: &[u8]) -> bool {
+    let Ok(split) = nal::split(data, nal::LENGTH_BYTES) else {
+        return false;
+    };
+    let mut units = split.units.into_iter().map(|range| &data[range]);
+    units.any(|unit| unit[0] & 0x1f == SEI && says_recovery(&nal::rbsp(&unit[1..])))
+}
+
+/// Whether one of these SEI messages (ITU-T H.264, 7.3.2.3) is a recovery point after no pictures.
+fn says_recovery(mut messages: &[u8]) -> bool {
+    const RECOVERY_POINT: usize = 6;
+    let number = |messages: &mut &[u8]| {
+        let mut sum = 0;
+        loop {
+            let (&byte, rest) = messages.split_first()?;
+            *messages = rest;
+            sum += usize::from(byte);
+            if byte != 0xff {
+                return Some(sum);
+            }
+        }
+    };
+    while let Some(kind) = number(&mut messages)
+        && let Some(size) = number(&mut messages)
+        && let Some((payload, rest)) = messages.split_at_checked(size)
+    {
+        // recovery_frame_cnt, ue(v): a leading one is 0.
+        if kind == RECOVERY_POINT && payload.first().is_some_and(|byte| byte & 0x80 != 0) {
+            return true;
+        }
+        messages = rest;
+    }
+    false
+}
 
 /// A decoder configuration (AVCDecoderConfigurationRecord).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -178,7 +178,7 @@ const SHAPES: &[Shape] = &[
         30.0,
         1,
     )
-    .encoded(KEY_FRAMES),
+    .encoded(&["open GOP", "open-gop=0"]),
     shape(
         clip(
             "ten-bit",

@@ -88,6 +88,8 @@ impl Multivariant {
     }
 
     fn variant(&self, variant: &Variant) -> VariantStream {
+        // A variant of sound alone has it in its own playlist.
+        let group = { self.audio_channels }.filter(|_| variant.rendition != Rendition::Audio);
         VariantStream {
             uri: self.uri(variant.rendition),
             bandwidth: variant.bandwidth,
@@ -98,7 +100,7 @@ impl Multivariant {
                 height: height.into(),
             }),
             frame_rate: variant.frame_rate.and_then(rounded),
-            audio: self.audio_channels.map(|_| AUDIO_GROUP.to_owned()),
+            audio: group.map(|_| AUDIO_GROUP.to_owned()),
             closed_captions: Some(ClosedCaptionGroupId::None),
             ..VariantStream::default()
         }
@@ -170,6 +172,23 @@ mod tests {
 7/audio/index.m3u8
 "#;
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_variant_of_sound_alone_names_no_group_beside_those_that_do() {
+        let mut playlist = ladder();
+        let alone = Variant {
+            rendition: Rendition::Audio,
+            codecs: vec!["mp4a.40.2".to_owned()],
+            resolution: None,
+            frame_rate: None,
+            ..playlist.variants[1].clone()
+        };
+        playlist.variants.push(alone);
+        let text = playlist.write();
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("-INF")).collect();
+        let groups = lines.iter().map(|line| line.contains("AUDIO=\"audio\""));
+        assert_eq!(groups.collect::<Vec<_>>(), [true, true, false]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use vitrine_core::engine::ladder::{Ladder, Target, Targets};
-use vitrine_runtime::config::{Bitrate, Lack, Reader, Value};
+use vitrine_runtime::config::{Bitrate, Reader, Value};
 
 use super::transcode::{BUILT, LACK};
 
@@ -17,8 +17,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> BTreeMap<String, Ladder> {
         return BTreeMap::new();
     }
     let audio_only = reader.value("ladder.audio_only", false);
-    reader.unsupported_if(audio_only, "ladder.audio_only", Lack::Version);
-    reader.tables("ladder", DEFAULT, ladder)
+    let mut ladders = reader.tables("ladder", DEFAULT, ladder);
+    if audio_only {
+        ladders.entry(DEFAULT.to_owned()).or_default();
+        for ladder in ladders.values_mut() {
+            ladder.audio_only = true;
+        }
+    }
+    ladders
 }
 
 /// The ladder that a stream key names.
@@ -32,12 +38,17 @@ pub(super) fn named(entry: &mut Reader<'_>) -> Option<String> {
 
 fn ladder(reader: &mut Reader<'_>) -> Option<Ladder> {
     let usual = Targets::built_in(0, false);
-    let pass = reader.value("high.pass", true);
+    let built_in = Ladder::default();
+    let pass = reader.value("high.pass", built_in.pass);
+    let pass_max = Bitrate(built_in.pass_max);
+    let pass_max = bounded(reader, ("high", "pass_max"), pass_max, BITRATES, None);
     let high = target(reader, "high", usual.high, None);
     let mid = target(reader, "mid", usual.mid, Some(("high", high)));
     let low = target(reader, "low", usual.low, Some(("mid", mid)));
     Some(Ladder {
         pass,
+        pass_max: pass_max.0,
+        audio_only: built_in.audio_only,
         targets: Some(Targets { high, mid, low }),
     })
 }

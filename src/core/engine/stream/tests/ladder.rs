@@ -1,7 +1,8 @@
 //! Broadcasts with a ladder: every rendition is cut at the same instants, whatever its encoder does.
 
 use super::{
-    End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_high, avc_large, frames, segments,
+    End, FRAME_MS, Notice, Rendition, Rig, Source, aac, avc_high, avc_large, frames, seconds,
+    segments,
 };
 use crate::{
     engine::{
@@ -9,6 +10,7 @@ use crate::{
         plan::Obstacle,
         stream::Source as Made,
     },
+    limits,
     media::{Kind, Segment},
 };
 
@@ -79,6 +81,36 @@ fn all_renditions_are_cut_alike_and_every_segment_begins_with_a_key_frame() {
 }
 
 #[test]
+fn sound_is_published_no_further_than_the_pictures_but_for_half_a_second() {
+    for behind in [0, 6, 12, 45] {
+        let mut rig = rig(behind);
+        rig.spread_ms = 3_000;
+        rig.broadcast(&large(Source::usual()), 6);
+        let end_ms = |rendition| {
+            let all = segments(&rig, rendition);
+            assert_eq!(all[0].msn, 0, "none is forgotten");
+            let seconds = all.iter().map(|segment| seconds(segment, &rig, rendition));
+            (seconds.sum::<f64>() * 1000.0).round() as i64
+        };
+        let (audio, high) = (end_ms(Rendition::Audio), end_ms(Rendition::High));
+        let slowest = end_ms(Rendition::Low).min(end_ms(Rendition::Mid));
+        let shown = slowest.max(high - limits::SOUND_AHEAD_MS);
+        let frame_ms = 22;
+        let part_ms = 222;
+        assert!(
+            (shown - part_ms..=shown + frame_ms).contains(&audio),
+            "{behind} behind: {audio} of {slowest} and {high}"
+        );
+        rig.close(End::Stopped);
+        rig.pass(500);
+        assert_eq!(
+            cuts(&rig, Rendition::Audio).len(),
+            cuts(&rig, Rendition::Low).len()
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_passed_through_is_encoded_on_a_grid() {
     let mut source = Source::new((30, 1), 240, Some(aac(48_000, false)));
     if let Some(pictures) = &mut source.pictures {
@@ -125,6 +157,73 @@ fn what_cannot_be_passed_through_is_encoded_on_a_grid() {
         assert_eq!(cuts(&rig, rendition), high);
         assert_whole(&rig, rendition);
     }
+}
+
+#[test]
+fn a_source_of_more_bits_than_may_pass_is_encoded() {
+    for (pass_max, passes) in [(4_000_000, false), (5_000_000, true)] {
+        let mut rig = rig(1);
+        rig.ladder = Some(Ladder {
+            pass_max,
+            ..Ladder::default()
+        });
+        rig.open();
+        let mut items = large(Source::usual()).items(0, 5_000);
+        for (_, frame) in frames(&mut items, Kind::Video) {
+            frame.data = vec![7; 4_500_000 / 8 / 30].into();
+        }
+        rig.send(items);
+        let obstacle = Obstacle::Bitrate {
+            kbps: 4_500,
+            max_kbps: 4_000,
+        };
+        let told = [Notice::Encoded(obstacle)];
+        assert_eq!(rig.notices, if passes { &[][..] } else { &told });
+    }
+}
+
+#[test]
+fn an_open_gop_is_called_so() {
+    // SEI, recovery point, recovery_frame_cnt 0; then a slice that is no IDR picture.
+    const RECOVERY: &[u8] = &[0, 0, 0, 5, 6, 6, 1, 0xc4, 0x80, 0, 0, 0, 2, 0x41, 0x9a];
+    let mut rig = rig(1);
+    rig.open();
+    let mut items = large(Source::usual()).items(0, 5_000);
+    for (_, frame) in frames(&mut items, Kind::Video).filter(|(_, frame)| frame.timestamp > 500) {
+        if std::mem::take(&mut frame.sync) {
+            frame.data = RECOVERY.into();
+        }
+    }
+    rig.send(items);
+    assert_eq!(rig.notices, [Notice::Encoded(Obstacle::OpenGop)]);
+}
+
+#[test]
+fn sound_alone_is_a_variant_for_who_wants_it() {
+    let mut rig = rig(1);
+    rig.ladder = Some(Ladder {
+        audio_only: true,
+        ..Ladder::default()
+    });
+    rig.broadcast(&large(Source::usual()), 5);
+    let last = |rig: &Rig| {
+        rig.multivariant()
+            .variants
+            .last()
+            .cloned()
+            .expect("variants")
+    };
+    assert_eq!(last(&rig).rendition, Rendition::Audio);
+    assert_eq!(last(&rig).codecs, ["mp4a.40.2"]);
+    rig.restart(1_000).expect("within grace");
+    rig.ladder = Some(Ladder::default());
+    rig.broadcast(&large(Source::usual()), 5);
+    assert_eq!(rig.epochs.len(), 1);
+    assert_eq!(
+        last(&rig).rendition,
+        Rendition::Audio,
+        "promised is promised"
+    );
 }
 
 #[test]

@@ -94,6 +94,7 @@ mod built {
                 mid: target(360, 600_000),
                 low: target(240, 250_000),
             }),
+            ..Ladder::default()
         };
         let ladders = |config: Config| -> Vec<_> {
             let keys = config.publish.keys.iter();
@@ -105,10 +106,20 @@ mod built {
 
         let (config, _) = load_text(&format!("{text}\n[ladder.default]\n")).unwrap();
         let usual = Some(Ladder {
-            pass: true,
             targets: Some(Targets::built_in(720, false)),
+            ..Ladder::default()
         });
         assert_eq!(ladders(config), [Some(phones), usual, usual]);
+
+        let (config, _) = load_text(&format!("ladder.audio_only = true\n{text}")).unwrap();
+        let audio_only = |ladder| {
+            Some(Ladder {
+                audio_only: true,
+                ..ladder
+            })
+        };
+        let built_in = audio_only(Ladder::default());
+        assert_eq!(ladders(config), [audio_only(phones), built_in, built_in]);
     }
 
     #[test]
@@ -169,8 +180,8 @@ mod built {
                 "v.toml:2: unknown key ladder.phones.lower.bitrate; the nearest known key is ladder.phones.low.bitrate",
             ),
             (
-                "[ladder]\naudio_only = true",
-                "v.toml:2: ladder.audio_only is not supported by this version yet",
+                "[ladder.default]\nhigh.pass_max = \"60M\"",
+                "v.toml:2: ladder.default.high.pass_max = \"60M\": expected \"50k\" to \"50M\"",
             ),
             (
                 key,
