@@ -101,6 +101,7 @@ impl Promises {
                 .collect(),
             resolution: main.config().display_resolution(),
             frame_rate: frame_rate.filter(|_| pictures),
+            hdr: main.config().hdr(),
         }
     }
 }

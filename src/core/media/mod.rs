@@ -20,6 +20,7 @@ pub use segment::{Part, Rendition, Segment, UnknownRendition};
 pub use time::{MediaTime, Now, Timescale, WallTime};
 pub use track::{Config, Kind};
 pub use unit::Unit;
+pub use vui::Hdr;
 
 /// Why a codec configuration or an access unit cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

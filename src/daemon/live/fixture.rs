@@ -139,6 +139,7 @@ impl Stage {
                 codecs: vec!["avc1.64001f".to_owned(), "mp4a.40.2".to_owned()],
                 resolution: Some((1280, 720)),
                 frame_rate: Some((30, 1)),
+                hdr: None,
             }],
             audio_channels: Some(2),
             independent_segments: true,

@@ -5,11 +5,11 @@
 //! engine's to know.
 
 use m3u8_rs::{
-    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, Resolution,
-    VariantStream,
+    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, QuotedOrUnquoted,
+    Resolution, VariantStream,
 };
 
-use crate::media::Rendition;
+use crate::media::{Hdr, Rendition};
 
 /// `GROUP-ID` of the one group of sound.
 const AUDIO_GROUP: &str = "audio";
@@ -29,6 +29,8 @@ pub struct Variant {
     pub resolution: Option<(u32, u32)>,
     /// Frames per second as a fraction, for pictures.
     pub frame_rate: Option<(u32, u32)>,
+    /// `VIDEO-RANGE`, for pictures beyond the standard one.
+    pub hdr: Option<Hdr>,
 }
 
 /// The multivariant playlist of an epoch, ready to be written.
@@ -102,6 +104,10 @@ impl Multivariant {
             frame_rate: variant.frame_rate.and_then(rounded),
             audio: group.map(|_| AUDIO_GROUP.to_owned()),
             closed_captions: Some(ClosedCaptionGroupId::None),
+            other_attributes: variant.hdr.map(|hdr| {
+                let range = QuotedOrUnquoted::Unquoted(hdr.name().to_owned());
+                [("VIDEO-RANGE".to_owned(), range)].into()
+            }),
             ..VariantStream::default()
         }
     }
@@ -126,6 +132,7 @@ mod tests {
             codecs: vec!["avc1.64001F".to_owned(), "mp4a.40.2".to_owned()],
             resolution: Some(resolution),
             frame_rate: Some((30_000, 1001)),
+            hdr: None,
         };
         Multivariant {
             epoch: 1_767_268_800,
@@ -162,6 +169,7 @@ mod tests {
                 codecs: vec!["mp4a.40.2".to_owned()],
                 resolution: None,
                 frame_rate: None,
+                hdr: None,
             }],
             audio_channels: None,
             independent_segments: false,
@@ -172,6 +180,18 @@ mod tests {
 7/audio/index.m3u8
 "#;
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_range_beyond_the_standard_one_is_named() {
+        let mut playlist = ladder();
+        playlist.variants[0].hdr = Some(Hdr::Hlg);
+        let text = playlist.write();
+        let lines: Vec<_> = { text.lines() }
+            .filter(|it| it.contains("-STREAM-INF"))
+            .collect();
+        assert!(lines[0].contains(",VIDEO-RANGE=HLG,"), "{}", lines[0]);
+        assert!(!lines[1].contains("VIDEO-RANGE"), "{}", lines[1]);
     }
 
     #[test]
