@@ -107,6 +107,9 @@ pub const MAX_PARAMETER_SETS: usize = 31;
 pub const MAX_CONFIG_BYTES: usize = 4096;
 /// Width or height of a picture in pixels: 16K, and what a sample entry's 16 bit can hold.
 pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
+/// Bytes of an access unit that are searched for captions, which stand in front of the picture: some SEI of other kinds,
+/// an encoder's signature among them, may stand before.
+pub const CAPTIONS_FRONT_BYTES: usize = 4096;
 /// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
 pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
 // ingest: the RTMP door

@@ -72,6 +72,7 @@ impl Promises {
             epoch,
             variants,
             audio_channels: sound.and_then(Config::channels),
+            captions: plan.captions,
             independent_segments: independent,
         }
     }

@@ -4,6 +4,7 @@ pub mod aac;
 pub mod av1;
 pub mod avc;
 mod bits;
+pub mod captions;
 pub mod hevc;
 mod nal;
 pub mod opus;

@@ -142,6 +142,7 @@ impl Stage {
                 hdr: None,
             }],
             audio_channels: Some(2),
+            captions: false,
             independent_segments: true,
         });
         self.live.0.status().presentation = Some(presentation.clone());

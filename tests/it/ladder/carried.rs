@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use m3u8_rs::ClosedCaptionGroupId;
 use tokio::task::spawn_blocking;
 
 use super::{Broadcast, RENDITIONS, config, enhanced_tags, folder, publish};
@@ -84,6 +85,10 @@ async fn captions_are_in_every_rendition_letter_by_letter() {
         publish(daemon, "captions", tags.clone())
     })
     .await;
+    for variant in &broadcast.multivariant.variants {
+        let group = ClosedCaptionGroupId::GroupId("captions".to_owned());
+        assert_eq!(variant.closed_captions, Some(group), "{}", variant.uri);
+    }
     for rendition in RENDITIONS {
         let file = served(&broadcast, "captions", rendition);
         let text = spawn_blocking(move || read_aloud(&file))

@@ -5,14 +5,16 @@
 //! engine's to know.
 
 use m3u8_rs::{
-    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, QuotedOrUnquoted,
-    Resolution, VariantStream,
+    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, InstreamId, MasterPlaylist,
+    QuotedOrUnquoted, Resolution, VariantStream,
 };
 
 use crate::media::{Hdr, Rendition};
 
 /// `GROUP-ID` of the one group of sound.
 const AUDIO_GROUP: &str = "audio";
+/// `GROUP-ID` of the one group of captions.
+const CAPTIONS_GROUP: &str = "captions";
 
 /// One `EXT-X-STREAM-INF`.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Multivariant {
     pub variants: Vec<Variant>,
     /// Output channels of the separate audio rendition, when there is one.
     pub audio_channels: Option<u8>,
+    /// Whether the pictures bring captions: players look for them only where a playlist says so.
+    pub captions: bool,
     /// `EXT-X-INDEPENDENT-SEGMENTS`: every segment begins with a sync sample, and that is kept.
     pub independent_segments: bool,
 }
@@ -51,10 +55,9 @@ impl Multivariant {
     pub fn write(&self) -> String {
         let playlist = MasterPlaylist {
             independent_segments: self.independent_segments,
-            alternatives: self
-                .audio_channels
-                .map(|channels| self.audio(channels))
+            alternatives: { self.audio_channels.map(|channels| self.audio(channels)) }
                 .into_iter()
+                .chain(self.captions.then(captions))
                 .collect(),
             variants: self
                 .variants
@@ -103,13 +106,31 @@ impl Multivariant {
             }),
             frame_rate: variant.frame_rate.and_then(rounded),
             audio: group.map(|_| AUDIO_GROUP.to_owned()),
-            closed_captions: Some(ClosedCaptionGroupId::None),
+            // "None" is said of all variants or of none.
+            closed_captions: match (self.captions, variant.rendition) {
+                (false, _) => Some(ClosedCaptionGroupId::None),
+                (true, Rendition::Audio) => None,
+                (true, _) => Some(ClosedCaptionGroupId::GroupId(CAPTIONS_GROUP.to_owned())),
+            },
             other_attributes: variant.hdr.map(|hdr| {
                 let range = QuotedOrUnquoted::Unquoted(hdr.name().to_owned());
                 [("VIDEO-RANGE".to_owned(), range)].into()
             }),
             ..VariantStream::default()
         }
+    }
+}
+
+/// The first channel, which broadcasts with captions have.
+fn captions() -> AlternativeMedia {
+    AlternativeMedia {
+        media_type: AlternativeMediaType::ClosedCaptions,
+        group_id: CAPTIONS_GROUP.to_owned(),
+        language: Some("und".to_owned()),
+        name: "Captions".to_owned(),
+        autoselect: true,
+        instream_id: Some(InstreamId::CC(1)),
+        ..AlternativeMedia::default()
     }
 }
 
@@ -141,6 +162,7 @@ mod tests {
                 rung(Rendition::Low, 700_000, (360, 640)),
             ],
             audio_channels: Some(2),
+            captions: false,
             independent_segments: true,
         }
     }
@@ -172,6 +194,7 @@ mod tests {
                 hdr: None,
             }],
             audio_channels: None,
+            captions: false,
             independent_segments: false,
         }
         .write();
@@ -180,6 +203,20 @@ mod tests {
 7/audio/index.m3u8
 "#;
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn captions_are_named_where_there_are_some() {
+        let mut playlist = ladder();
+        playlist.captions = true;
+        let text = playlist.write();
+        let media = r#"#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID="captions",LANGUAGE="und",NAME="Captions",AUTOSELECT=YES,INSTREAM-ID="CC1""#;
+        assert!(text.lines().any(|line| line == media), "{text}");
+        let mut variants = text.lines().filter(|line| line.contains("-STREAM-INF"));
+        assert!(
+            variants.all(|line| line.contains("CLOSED-CAPTIONS=\"captions\"")),
+            "{text}"
+        );
     }
 
     #[test]
