@@ -7,7 +7,8 @@
 //!
 //! What is covered: our Rust with overflow checks, and through it FFmpeg's decoders, scaler and x264 as the distribution
 //! built them, by whatever they are hit with. They are not instrumented, so no coverage guides the mutations and a read
-//! beyond a buffer is found only where it crashes, or under valgrind (`conf/valgrind.supp`).
+//! beyond a buffer is found only where it crashes, or under valgrind (`make proof-decode VALGRIND=1`), which suppresses
+//! nothing.
 
 mod mutation;
 
