@@ -2,7 +2,8 @@
 //! from the one above.
 //!
 //! A rung that has no room is waited for, which makes pictures late, which the least rungs then leave out
-//! ([`overload`]); one that hangs is not waited for twice, is found by its progress and let go. Not here: threads of rungs, and which picture is a key frame.
+//! ([`overload`]); one that hangs is not waited for twice, is found by its progress and let go. Not here: threads of rungs,
+//! and which picture is a key frame.
 
 use std::{
     panic,

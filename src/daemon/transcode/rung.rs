@@ -210,7 +210,8 @@ impl Handle {
     /// Whether the rung takes a picture that it keeps: a key frame, and any that is not `shed` for which there is room,
     /// now or soon.
     pub(super) fn takes(&mut self, key: bool, shed: bool) -> bool {
-        let takes = key | (!shed && self.has_room());
+        let has_room = !shed && self.has_room();
+        let takes = key || has_room;
         if !takes {
             meters::shed(self.rendition);
         }
