@@ -125,6 +125,11 @@ impl Rungs {
     /// Pictures from here on are of `config`, and are made into `rungs`.
     pub(super) fn set_source(&mut self, config: Config, rungs: Vec<Rung>) {
         if !rungs.is_empty() {
+            let told = { &self.source }
+                .as_ref()
+                .and_then(|(config, _)| config.hdr());
+            let hdr = config.hdr().filter(|_| told != config.hdr());
+            self.notices.extend(hdr.map(Notice::Colours));
             self.source = Some((config, rungs));
             self.feed_source();
         }

@@ -1,8 +1,9 @@
 //! The decoder's thread: a source's access units become pictures, and each picture goes to the rungs that take it, scaled
 //! from the one above.
 //!
-//! A rung is never waited for longer than its patience lasts, so that one that is slow costs the others nothing for long;
-//! one that hangs is found by its progress and let go. Not here: threads of rungs, and which picture is a key frame.
+//! A rung that has no room is waited for, which makes pictures late, which the least rungs then leave out
+//! ([`overload`]); one that hangs is not waited for twice, is found by its progress and let go. Not here: threads of rungs,
+//! and which picture is a key frame.
 
 use std::{
     panic,
@@ -11,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ffmpeg_next::frame::Video;
@@ -26,6 +27,7 @@ use super::{
     decode::Decoder,
     ffi,
     meters::{self, Cpu, Stage},
+    overload::{self, Tally},
     rung::{Handle, Stream},
     thumbnail::Thumbnails,
 };
@@ -53,6 +55,9 @@ struct Fan {
     last: Option<i64>,
     /// Access units since then.
     futile: u32,
+    /// When what is at work now was fed.
+    fed: Instant,
+    tally: Tally,
     thumbnails: Thumbnails,
 }
 
@@ -67,6 +72,8 @@ impl Pipeline {
                 frame: SECOND / 30,
                 last: None,
                 futile: 0,
+                fed: Instant::now(),
+                tally: Tally::default(),
                 thumbnails,
             },
             stream,
@@ -93,6 +100,7 @@ impl Pipeline {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             meters::waited(Stage::Decode, since);
+            self.fan.fed = since;
             let late = since.elapsed() > limits::TRANSCODE_LATE;
             let take = panic::AssertUnwindSafe(|| self.take(feed, late));
             if panic::catch_unwind(take).is_err() {
@@ -155,7 +163,13 @@ impl Pipeline {
             fan.frame = i64::from(sample.duration).min(SECOND);
         }
         fan.futile += 1;
-        let errors = decoder.decode(sample, &mut |picture| fan.show(&picture));
+        let (began, mut elsewhere) = (Instant::now(), Duration::ZERO);
+        let errors = decoder.decode(sample, &mut |picture| {
+            let shown = Instant::now();
+            fan.show(&picture);
+            elsewhere += shown.elapsed();
+        });
+        meters::decoded(began.elapsed().saturating_sub(elsewhere));
         meters::undecodable(errors);
         if fan.futile > limits::TRANSCODE_FUTILE_MAX {
             let units = fan.futile;
@@ -210,6 +224,7 @@ impl Fan {
         self.keys.at_once();
         self.last = None;
         self.futile = 0;
+        self.tally = Tally::default();
     }
 
     fn show(&mut self, picture: &Video) {
@@ -220,12 +235,10 @@ impl Fan {
         };
         self.last = Some(pts);
         self.thumbnails.consider(picture, pts);
+        #[cfg(test)]
+        (self.stream.fault)(None, pts).expect("a decoder may only panic");
         let key = self.keys.take(pts, self.frame);
-        let takes: Vec<bool> = self
-            .rungs
-            .iter_mut()
-            .map(|rung| rung.takes(&self.stream, pts, key, self.frame))
-            .collect();
+        let takes = self.takes(pts, key);
         let through = takes
             .iter()
             .rposition(|takes| *takes)
@@ -240,7 +253,9 @@ impl Fan {
             if at >= through || rung.is_lost() {
                 continue;
             }
+            let began = Instant::now();
             let scaled = rung.scale(above.as_ref().unwrap_or(picture));
+            meters::scaled(rung.rendition(), began.elapsed());
             let pushed = scaled.and_then(|scaled| {
                 if takes[at] {
                     rung.push(ffi::shared(&scaled)?, key);
@@ -254,6 +269,29 @@ impl Fan {
                 rung.lose(&self.stream, Failure::Decoder);
             }
         }
+    }
+
+    /// Which rungs take the picture shown at `pts`. What is late the least ones leave out, and one that leaves out too much
+    /// is given up.
+    fn takes(&mut self, pts: i64, key: bool) -> Vec<bool> {
+        let shed = if key {
+            0
+        } else {
+            overload::shed(self.fed.elapsed())
+        };
+        let mut below = self.rungs.iter().filter(|rung| !rung.is_lost()).count();
+        let mut takes = Vec::with_capacity(self.rungs.len());
+        for rung in &mut self.rungs {
+            below -= usize::from(!rung.is_lost());
+            let keeps = rung.keeps(pts, key, self.frame);
+            let taken = keeps && rung.takes(key, below < shed);
+            takes.push(taken);
+            let is_least = keeps && below == 0;
+            if is_least && self.tally.is_hopeless(rung.rendition(), pts, taken) {
+                rung.give_up(&self.stream);
+            }
+        }
+        takes
     }
 
     /// Lets rungs go that hang. Whether any is at work.

@@ -1,4 +1,5 @@
 mod bench;
+mod faults;
 mod source;
 mod still;
 
