@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Book, Dice, VIEWERS_PER_STREAM, stream};
+use super::{Book, Dice};
 use crate::viewer::{Playlist, Viewer, check_succession, client};
 
 /// How long a reload may be waited for: three target durations, and what a busy machine adds.
@@ -22,9 +22,8 @@ const REMEMBERED_MAX: usize = 400;
 /// Of a broken rule with its playlists, what is kept to be read.
 const RULE_CHARS: usize = 300;
 
-/// Viewer `number`, until `end`.
-pub(super) async fn watch(root: String, number: usize, end: Instant, book: Book) {
-    let stream = stream(number / VIEWERS_PER_STREAM);
+/// Viewer `number`, of `stream`, until `end`.
+pub(super) async fn watch(root: String, stream: String, number: usize, end: Instant, book: Book) {
     let mut dice = Dice::new(100 + number as u64);
     let mut over = BTreeSet::new();
     // Not all in the same instant.
