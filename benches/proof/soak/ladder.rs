@@ -6,8 +6,7 @@
 //! loses is for both ends a moment without any, and then all at once: [`LOSSY`], for the publishers and for every second
 //! viewer. `cargo bench --bench proof -- soak-ladder [minutes]`.
 //!
-//! [`memcheck`] is a small one of them under valgrind, with the daemon as cargo builds it for tests
-//! (`cargo run`-like, unoptimized: `make soak-memcheck`). What valgrind says of FFmpeg's and x264's vector code, which
+//! [`memcheck`] is a small one under valgrind, with the daemon as it is built for tests: `make soak-memcheck`. What valgrind says of FFmpeg's and x264's vector code, which
 //! reads a line's padding on purpose, is left out by `valgrind.supp`, entry by entry; all else is an error. Rust's own
 //! memory is jemalloc's and not watched: what is watched is what unsafe code and C libraries do with theirs.
 
@@ -76,6 +75,7 @@ pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
         film: Film::new(&[WIDE, TALL], TURN),
         link: Some(LOSSY),
         encodes: true,
+        asks: true,
     };
     let config = Config::new()
         .log("warn")
@@ -116,6 +116,7 @@ pub(crate) async fn memcheck(arguments: &[String]) -> io::Result<()> {
         film: Film::new(&[LITTLE, LITTLE_TALL], MEMCHECK_TURN),
         link: None,
         encodes: true,
+        asks: false,
     };
     let config = Config::new().log("warn").ladder().under(VALGRIND);
     let daemon = Daemon::start(&scene.keys(config));
