@@ -160,7 +160,11 @@ struct Pages {
 
 impl Book {
     fn deed(&self, name: &str) {
-        *self.pages().deeds.entry(name.to_owned()).or_default() += 1;
+        self.deeds(name, 1);
+    }
+
+    fn deeds(&self, name: &str, count: u64) {
+        *self.pages().deeds.entry(name.to_owned()).or_default() += count;
     }
 
     fn broken(&self, rule: &str) {
@@ -271,8 +275,13 @@ async fn play(scene: &Scene, daemon: &Daemon, length: Duration, book: &Book) -> 
             book.broken("a thread of the soak itself ended early");
         }
     }
-    if scene.encodes && samples.iter().all(|sample| sample.encoders < 2.0) {
-        book.broken("nothing was encoded");
+    if scene.encodes {
+        let fetched = book.pages().deeds.clone();
+        for name in ["fetched of mid", "fetched of low"] {
+            if fetched.get(name).is_none_or(|count| *count == 0) {
+                book.broken(&format!("nothing was {name}"));
+            }
+        }
     }
     let after = departed(&mut meter, idle, book).await;
     Ok(verdict(&samples, idle, after, book))

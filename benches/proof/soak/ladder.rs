@@ -6,9 +6,9 @@
 //! loses is for both ends a moment without any, and then all at once: [`LOSSY`], for the publishers and for every second
 //! viewer. `cargo bench --bench proof -- soak-ladder [minutes]`.
 //!
-//! [`memcheck`] is a small one under valgrind, with the daemon as it is built for tests: `make soak-memcheck`. What valgrind says of FFmpeg's and x264's vector code, which
-//! reads a line's padding on purpose, is left out by `valgrind.supp`, entry by entry; all else is an error. Rust's own
-//! memory is jemalloc's and not watched: what is watched is what unsafe code and C libraries do with theirs.
+//! [`memcheck`] is a small one under valgrind, with the daemon as it is built for tests: `make soak-memcheck`. Nothing is
+//! suppressed. Rust's own memory is jemalloc's and not watched: what is watched is what unsafe code and the C libraries
+//! (FFmpeg, x264) do with theirs.
 
 use std::{io, time::Duration};
 
@@ -97,11 +97,6 @@ const VALGRIND: &[&str] = &[
     "--error-exitcode=99",
     "--fair-sched=yes",
     "--num-callers=24",
-    concat!(
-        "--suppressions=",
-        env!("CARGO_MANIFEST_DIR"),
-        "/benches/proof/soak/valgrind.supp"
-    ),
 ];
 
 /// One publisher and one viewer under valgrind.

@@ -110,10 +110,15 @@ async fn follow(
     mut dice: Dice,
     book: &Book,
 ) -> bool {
+    let rendition = folder
+        .rsplit('/')
+        .find(|name| !name.is_empty())
+        .unwrap_or("");
     let mut seen = Seen::default();
     let mut playlist = viewer.playlist(folder, "").await;
     loop {
-        seen.fetch(viewer, folder, &playlist, &mut dice).await;
+        let fetched = seen.fetch(viewer, folder, &playlist, &mut dice).await;
+        book.deeds(&format!("fetched of {rendition}"), fetched);
         if playlist.ended || Instant::now() >= leaves {
             return playlist.ended;
         }
@@ -147,8 +152,14 @@ struct Seen {
 }
 
 impl Seen {
-    /// Fetches what is new in a version, and now and then something old.
-    async fn fetch(&mut self, viewer: &Viewer, folder: &str, playlist: &Playlist, dice: &mut Dice) {
+    /// Fetches what is new in a version, and now and then something old; how many things that was.
+    async fn fetch(
+        &mut self,
+        viewer: &Viewer,
+        folder: &str,
+        playlist: &Playlist,
+        dice: &mut Dice,
+    ) -> u64 {
         let mut uris = Vec::new();
         for segment in &playlist.segments {
             for (part, index) in segment.parts.iter().zip(0..) {
@@ -172,11 +183,13 @@ impl Seen {
                 );
             }
         }
+        let count = uris.len() as u64;
         for uri in uris {
             let bytes = viewer.bytes(&format!("{folder}{uri}")).await;
             assert!(!bytes.is_empty(), "H7: {uri} is empty");
             self.remember(uri, &bytes);
         }
+        count
     }
 
     fn remember(&mut self, uri: String, bytes: &[u8]) {
