@@ -250,7 +250,7 @@ impl Rig {
                     sample: sample.clone(),
                 }),
                 Feed::Drain => self.owed.push_back(Encoded::Drained { rendition }),
-                Feed::Source { .. } | Feed::Key { .. } | Feed::Stop { .. } => {}
+                Feed::Source { .. } | Feed::Key { .. } | Feed::Seal { .. } | Feed::Stop { .. } => {}
             }
         }
     }

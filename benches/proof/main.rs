@@ -53,6 +53,8 @@ async fn main() -> io::Result<()> {
         "peers" => peers::run(rest).await,
         "mobile" => mobile::run(rest).await,
         "soak" => soak::run(rest).await,
+        "soak-ladder" => soak::run_ladder(rest).await,
+        "soak-memcheck" => soak::memcheck(rest).await,
         _ => {
             eprintln!("usage: cargo bench --bench proof -- <one of>\n{USAGE}");
             std::process::exit(64);
@@ -67,4 +69,6 @@ const USAGE: &str = "  \
   ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]
   mobile [minutes] [row]
   peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
-  soak [minutes]";
+  soak [minutes]
+  soak-ladder [minutes]
+  soak-memcheck [minutes]";

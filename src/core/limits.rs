@@ -228,8 +228,10 @@ pub const TRANSCODE_KEYS_MAX: usize = 64;
 pub const TRANSCODE_PIXELS_MAX: u32 = 4096 * 2304;
 /// Access units in a row that gave no picture, after which the source counts as undecodable: some seconds.
 pub const TRANSCODE_FUTILE_MAX: u32 = 300;
-/// Access units and words from all encoders of a stream that wait for its task: some 2 s of three renditions.
-pub const TRANSCODE_ENCODED_MAX: usize = 256;
+/// What all encoders of a stream have handed over and its task has not taken: parts of some 2 s of three renditions.
+pub const TRANSCODE_ENCODED_MAX: usize = 32;
+/// Access units that an encoder's thread keeps until their part is whole: half a second, longer than most parts.
+pub const TRANSCODE_MADE_MAX: usize = 15;
 /// Lines of FFmpeg's log that one thread may say in [`FFMPEG_LOG_INTERVAL`]; a broken stream has several per picture.
 pub const FFMPEG_LOG_LINES_MAX: u32 = 20;
 /// See [`FFMPEG_LOG_LINES_MAX`].

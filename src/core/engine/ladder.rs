@@ -50,6 +50,12 @@ pub enum Feed {
     },
     /// An access unit, in decode order, on the 90 kHz media clock.
     Picture(Sample),
+    /// What is shown before `until` (a 90 kHz media time) is wanted now. Between two of these pictures may be handed back
+    /// together: nobody can use one before its part is whole.
+    Seal {
+        /// Where a part ends.
+        until: i64,
+    },
     /// Nothing more of this rung is wanted until the next source.
     Stop {
         /// The rung.

@@ -144,7 +144,7 @@ impl Rungs {
             }
             Op::Sample(sample) => self.feed(sample),
             Op::Seal { .. } if !std::mem::take(&mut self.filled) => self.drain(),
-            Op::Seal { .. } => {}
+            Op::Seal { until, .. } => self.feeds.push(Feed::Seal { until: *until }),
         }
         let now = self.now;
         { self.cutters.iter_mut() }.fold(false, |changed, it| changed | it.cut(now, op, anchor))

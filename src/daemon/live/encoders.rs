@@ -63,7 +63,7 @@ pub(super) struct Encoders {
 #[derive(Debug)]
 struct Running {
     transcoder: Transcoder,
-    encoded: mpsc::Receiver<Encoded>,
+    encoded: mpsc::Receiver<Vec<Encoded>>,
     stills: watch::Receiver<Option<Bytes>>,
 }
 
@@ -152,6 +152,7 @@ impl Encoders {
             match running.transcoder.feed(feed) {
                 Ok(()) => {}
                 Err(_) if picture => self.shedding = true,
+                Err(transcode::Full(feed)) if matches!(*feed, Feed::Seal { .. }) => {} // the next one will do
                 Err(_) => lost.extend(self.give_up()),
             }
         }
@@ -163,7 +164,7 @@ impl Encoders {
         match (&mut self.running, &mut self.glance) {
             (Some(running), _) => tokio::select! {
                 encoded = running.encoded.recv() => match encoded {
-                    Some(encoded) => (vec![encoded], None),
+                    Some(encoded) => (encoded, None),
                     None => (self.give_up().collect(), None),
                 },
                 Ok(()) = running.stills.changed() => {

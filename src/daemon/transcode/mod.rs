@@ -75,7 +75,10 @@ impl Transcoder {
     /// A transcoder without a source; its threads log in `stream`'s span. What comes back waits in the receiver, which
     /// must be read: an encoder that cannot hand over for two seconds counts as hung. One picture that was on its way may
     /// come after [`Encoded::Lost`]. The receiver ends with the last thread.
-    pub fn start(settings: &Settings, stream: tracing::Span) -> (Self, mpsc::Receiver<Encoded>) {
+    pub fn start(
+        settings: &Settings,
+        stream: tracing::Span,
+    ) -> (Self, mpsc::Receiver<Vec<Encoded>>) {
         // Full: encoders wait, then are shed.
         let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
         (Self::of(&Stream::new(settings, stream, out)), encoded)

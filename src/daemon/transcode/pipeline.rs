@@ -49,6 +49,8 @@ struct Fan {
     /// Of earlier sources, whose threads wait.
     idle: Vec<Handle>,
     keys: Keys,
+    /// Where parts end.
+    ends: Keys,
     /// Ticks that a picture of the source lasts.
     frame: i64,
     /// When the last picture was shown.
@@ -69,6 +71,7 @@ impl Pipeline {
                 rungs: Vec::new(),
                 idle: Vec::new(),
                 keys: Keys::default(),
+                ends: Keys::default(),
                 frame: SECOND / 30,
                 last: None,
                 futile: 0,
@@ -115,6 +118,12 @@ impl Pipeline {
             Feed::Key { at } => {
                 self.fan.keys.push(at);
                 self.cpu.tell();
+            }
+            Feed::Seal { until } => {
+                self.fan.ends.push(until);
+                if let Some(last) = self.fan.last {
+                    self.fan.seal(last);
+                }
             }
             Feed::Picture(sample) if self.backlog.leaves_out(sample.sync, late) => {
                 meters::left_out();
@@ -211,10 +220,10 @@ impl Fan {
                     Err(error) => {
                         tracing::error!(%rung, "rendition lost: no thread: {error}");
                         meters::lost(Failure::Encoder);
-                        self.stream.emit(Encoded::Lost {
+                        self.stream.emit(vec![Encoded::Lost {
                             rendition: rung.rendition,
                             reason: Failure::Encoder,
-                        });
+                        }]);
                     }
                 },
             }
@@ -268,6 +277,14 @@ impl Fan {
                 tracing::warn!(rendition = %rung.rendition(), ?format, "pictures cannot be scaled: {error}");
                 rung.lose(&self.stream, Failure::Decoder);
             }
+        }
+        self.seal(pts);
+    }
+
+    /// Rungs hand over what they have made when a part ends with the picture shown at `pts`.
+    fn seal(&mut self, pts: i64) {
+        if self.ends.take(pts.saturating_add(self.frame), self.frame) {
+            self.rungs.iter_mut().for_each(Handle::seal);
         }
     }
 

@@ -38,7 +38,7 @@ use super::{
 pub(super) struct Stream {
     pub(super) settings: Settings,
     pub(super) span: tracing::Span,
-    pub(super) out: mpsc::Sender<Encoded>,
+    pub(super) out: mpsc::Sender<Vec<Encoded>>,
     #[cfg(test)]
     pub(super) fault: Fault,
 }
@@ -52,7 +52,7 @@ impl Stream {
     pub(super) fn new(
         settings: &Settings,
         span: tracing::Span,
-        out: mpsc::Sender<Encoded>,
+        out: mpsc::Sender<Vec<Encoded>>,
     ) -> Self {
         Self {
             settings: *settings,
@@ -64,7 +64,7 @@ impl Stream {
     }
 
     /// Hands `encoded` over, waiting for room. A receiver that is gone wants nothing.
-    pub(super) fn emit(&self, encoded: Encoded) {
+    pub(super) fn emit(&self, encoded: Vec<Encoded>) {
         let _ = self.out.blocking_send(encoded);
     }
 
@@ -89,6 +89,8 @@ enum Job {
         key: bool,
         since: Instant,
     },
+    /// A part is whole.
+    Seal,
     Drain,
     /// There is no such rung any more.
     Close,
@@ -100,6 +102,8 @@ pub(super) struct Handle {
     link: Arc<Link>,
     /// Number of the present source, from 1.
     source: u64,
+    /// It has pictures since it was last told that a part is whole.
+    given: bool,
     /// Of pictures that were left out, for the next one.
     captions: Vec<u8>,
     thinner: Thinner,
@@ -152,6 +156,7 @@ impl Handle {
             source: 0,
             fresh: false,
             encoder: None,
+            made: Vec::new(),
             cpu: Cpu::of(Stage::Encode),
         };
         stream.spawn(format!("encode-{}", rung.rendition), || worker.run())?;
@@ -159,6 +164,7 @@ impl Handle {
             rendition: rung.rendition,
             link,
             source: 0,
+            given: false,
             captions: Vec::new(),
             thinner: Thinner::new(rung.frame_rate),
             scaler: scaler(stream, rung),
@@ -196,6 +202,13 @@ impl Handle {
     /// No pictures until [`open`](Self::open).
     pub(super) fn close(&mut self) {
         self.link.jobs.push(Job::Close);
+    }
+
+    /// What it was given so far is wanted now.
+    pub(super) fn seal(&mut self) {
+        if mem::take(&mut self.given) {
+            self.link.jobs.push(Job::Seal);
+        }
     }
 
     pub(super) fn drain(&mut self) {
@@ -256,6 +269,7 @@ impl Handle {
             captions.truncate(CAPTIONS_MAX);
             ffi::set_captions(&mut picture, &captions);
         }
+        self.given = true;
         self.link.jobs.push(Job::Picture {
             picture,
             key,
@@ -281,10 +295,10 @@ impl Handle {
     /// Says that the rung makes nothing more, unless it said so itself.
     pub(super) fn lose(&mut self, stream: &Stream, reason: Failure) {
         if self.link.lose(self.source, reason) {
-            stream.emit(Encoded::Lost {
+            stream.emit(vec![Encoded::Lost {
                 rendition: self.rendition,
                 reason,
-            });
+            }]);
         }
     }
 
@@ -315,6 +329,8 @@ struct Worker {
     /// The next picture is the first of a source.
     fresh: bool,
     encoder: Option<Encoder>,
+    /// Not handed over: a part's pictures go together, which wakes the stream's task once and not for each.
+    made: Vec<Encoded>,
     cpu: Cpu,
 }
 
@@ -335,19 +351,21 @@ impl Worker {
     }
 
     fn fail(&mut self) {
+        self.hand_over();
         self.encoder = None;
         self.rung = None;
         if self.link.lose(self.source, Failure::Encoder) {
-            self.stream.emit(Encoded::Lost {
+            self.stream.emit(vec![Encoded::Lost {
                 rendition: self.rendition,
                 reason: Failure::Encoder,
-            });
+            }]);
         }
     }
 
     fn work(&mut self, job: Job) -> Result<(), Error> {
         match job {
             Job::Open(rung, source) => {
+                self.hand_over();
                 (self.rung, self.source) = (Some(rung), source);
                 self.fresh = true;
             }
@@ -362,14 +380,18 @@ impl Worker {
                     self.cpu.tell();
                 }
             }
+            Job::Seal => self.hand_over(),
             Job::Drain => {
                 self.finish()?;
-                if self.rung.is_some() {
-                    self.emit(|rendition| Encoded::Drained { rendition });
+                if let Some(rung) = self.rung {
+                    let rendition = rung.rendition;
+                    self.made.push(Encoded::Drained { rendition });
                 }
+                self.hand_over();
             }
             Job::Close => {
                 self.finish()?;
+                self.hand_over();
                 self.encoder = None;
                 self.rung = None;
             }
@@ -390,8 +412,10 @@ impl Worker {
             }
             self.fresh = false;
             if let Some(encoder) = &self.encoder {
-                let config = Config::Avc(encoder.config().clone());
-                self.emit(|rendition| Encoded::Config { rendition, config });
+                let (rendition, config) = (self.rendition, encoder.config().clone());
+                let config = Config::Avc(config);
+                self.made.push(Encoded::Config { rendition, config });
+                self.hand_over(); // what it is called is asked for before it is there
             }
         }
         #[cfg(test)]
@@ -422,17 +446,18 @@ impl Worker {
                 break;
             };
             let duration = encoder.frame_ticks();
-            self.hand_over(unit, duration);
+            self.keep(unit, duration);
         }
         Ok(())
     }
 
-    fn hand_over(&self, unit: Unit, duration: u32) {
+    fn keep(&mut self, unit: Unit, duration: u32) {
+        let rendition = self.rendition;
         if let Some(config) = unit.config {
             let config = Config::Avc(config);
-            self.emit(|rendition| Encoded::Config { rendition, config });
+            self.made.push(Encoded::Config { rendition, config });
         }
-        meters::made(self.rendition);
+        meters::made(rendition);
         let sample = Sample {
             dts: unit.pts,
             composition_offset: 0,
@@ -440,13 +465,17 @@ impl Worker {
             sync: unit.sync,
             data: unit.data,
         };
-        self.emit(|rendition| Encoded::Picture { rendition, sample });
+        self.made.push(Encoded::Picture { rendition, sample });
+        if self.made.len() >= limits::TRANSCODE_MADE_MAX {
+            self.hand_over();
+        }
     }
 
     /// Nothing of what is lost: if the thread was let go, another may have taken its place.
-    fn emit(&self, encoded: impl FnOnce(Rendition) -> Encoded) {
-        if !self.link.has_lost(self.source) {
-            self.stream.emit(encoded(self.rendition));
+    fn hand_over(&mut self) {
+        let made = mem::take(&mut self.made);
+        if !made.is_empty() && !self.link.has_lost(self.source) {
+            self.stream.emit(made);
         }
     }
 }

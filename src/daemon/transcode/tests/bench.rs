@@ -51,7 +51,7 @@ pub(super) fn ladder(rate: (u32, u32)) -> Vec<Rung> {
 /// A transcoder at work and what came of it.
 pub(super) struct Bench {
     pub(super) transcoder: Transcoder,
-    pub(super) encoded: Receiver<Encoded>,
+    pub(super) encoded: Receiver<Vec<Encoded>>,
     pub(super) got: BTreeMap<Rendition, Vec<Encoded>>,
     /// How often it was drained.
     pub(super) drains: usize,
@@ -131,12 +131,11 @@ impl Bench {
         self.note(encoded.expect("the transcoder lives"));
     }
 
-    pub(super) fn note(&mut self, encoded: Encoded) {
-        let (Encoded::Config { rendition, .. }
-        | Encoded::Picture { rendition, .. }
-        | Encoded::Drained { rendition }
-        | Encoded::Lost { rendition, .. }) = encoded;
-        self.got.entry(rendition).or_default().push(encoded);
+    pub(super) fn note(&mut self, encoded: Vec<Encoded>) {
+        for encoded in encoded {
+            let known = self.got.entry(encoded.rendition()).or_default();
+            known.push(encoded);
+        }
     }
 
     /// Drains, and takes what comes back until each of `renditions` has said that there is no more.
