@@ -141,6 +141,7 @@ async fn what_is_late_the_least_rendition_leaves_out_first_but_no_key_frame_and_
     let keys: Vec<i64> = (0..14).map(|second| second * SECOND).collect();
     for at in &keys {
         bench.feed(Feed::Key { at: *at }).await;
+        bench.feed(Feed::Seal { until: *at }).await;
     }
     for sample in &clip.samples {
         bench.feed(Feed::Picture(sample.clone())).await;
