@@ -237,6 +237,20 @@ pub const FFMPEG_LOG_LINES_MAX: u32 = 20;
 /// See [`FFMPEG_LOG_LINES_MAX`].
 pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+// slate: what goes on while nothing arrives
+
+/// Shortest distance of a slate's pictures in 90 kHz ticks, sixty a second, whatever a source says its rate is: a
+/// picture that stands still needs no more.
+pub const SLATE_FRAME_TICKS_MIN: u32 = 1_500;
+/// Milliseconds of pictures that a slate adds at once: the longest usual target duration, twice. What a process that was
+/// suspended still owes follows in turns, in which encoders come to answer.
+pub const SLATE_BURST_MS: i64 = 4_000;
+/// How far behind the slate the key frame may stand, in milliseconds, that a session goes on with: the jitter of a
+/// network. Players fall behind by as much.
+pub const SLATE_LATE_MS: i64 = 500;
+/// How long media that is older than that is passed over while it catches up; a publisher that stays late is shown late.
+pub const SLATE_RETURN: Duration = Duration::from_secs(5);
+
 // stills
 
 /// Key frames decoded at once, in the whole process, for stills of broadcasts that are passed through: one processor at

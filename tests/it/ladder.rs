@@ -9,6 +9,7 @@
 //! | [`changes`] | a source that changes its size does so in every rendition at once |
 //! | [`sound`] | sound that not every player takes becomes AAC, and stays with its pictures |
 //! | [`leaks`] | what begins and ends often leaves nothing behind |
+//! | [`slate`] | while nothing arrives the last picture goes on, and silence |
 //! | [`facts`] | the witnesses, and the rules |
 //!
 //! Encoders take CPU that others are measured by: never more than [`AT_ONCE`] broadcasts are encoded at the same time,
@@ -20,6 +21,7 @@ mod changes;
 mod facts;
 mod leaks;
 mod shapes;
+mod slate;
 mod sound;
 
 use std::{collections::BTreeMap, path::PathBuf};

@@ -35,6 +35,7 @@ mod rung;
 mod rungs;
 pub mod saved;
 pub mod segmenter;
+mod slate;
 pub mod sound;
 pub mod stream;
 pub mod timeline;

@@ -44,15 +44,28 @@ pub enum Notice {
     /// The session joined the running epoch.
     #[error("publisher is back: the broadcast goes on")]
     Joined,
-    /// Nothing arrives: playlists grow with gaps.
-    #[error("no media for {silent_ms} ms: playlists go on with gaps")]
+    /// Nothing arrives.
+    #[error("no media for {silent_ms} ms: playlists go on with {stopgap}")]
     Starving {
         /// How long nothing arrived, in milliseconds.
         silent_ms: u64,
+        /// What playlists grow with.
+        stopgap: Stopgap,
     },
     /// A session ended before anything of it could be played.
     #[error("nothing playable was received: no key frame and no sound")]
     Nothing,
+}
+
+/// What playlists grow with while nothing arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopgap {
+    /// The last picture and silence, encoded.
+    #[error("the last picture and silence")]
+    Slate,
+    /// Missing media.
+    #[error("gaps")]
+    Gaps,
 }
 
 /// Where the samples of a rendition come from.

@@ -225,6 +225,26 @@ impl Plan {
         !self.rungs.is_empty()
     }
 
+    /// The plan of a slate, which encodes `high` too; `None` where none is wanted, or nothing is encoded that could go on.
+    pub(super) fn slate(&self) -> Option<Self> {
+        let ladder = self.ladder.filter(|ladder| ladder.slate)?;
+        let video = self.video.as_ref()?;
+        let mut rungs = self.rungs.clone();
+        rungs.first()?;
+        if self.passes {
+            let frame_rate = self.frame_rate.unwrap_or((30, 1));
+            let encoded = ladder.rungs(video.resolution()?, frame_rate, false);
+            rungs.insert(0, *encoded.first()?);
+        }
+        Some(Self {
+            rungs,
+            passes: false,
+            segment_max: self.segment,
+            frame_ticks: self.frame_ticks.max(limits::SLATE_FRAME_TICKS_MIN),
+            ..self.clone()
+        })
+    }
+
     /// The configuration of a track.
     pub fn track(&self, kind: Kind) -> Option<&Config> {
         match kind {

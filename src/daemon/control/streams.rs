@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vitrine_core::{
-    engine::stream::{Notice as Told, Source},
+    engine::stream::{Notice as Told, Source, Stopgap},
     limits,
     media::{Config, Hdr, Kind, Rendition},
 };
@@ -14,7 +14,7 @@ use vitrine_core::{
 use crate::live::{
     Live,
     published::Rendered,
-    status::{Status, Untranscoded},
+    status::{State, Status, Untranscoded},
 };
 
 #[derive(Serialize)]
@@ -25,6 +25,9 @@ pub(super) struct Stream {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
     tracks: Vec<Track>,
+    /// What playlists grow with while nothing arrives: `slate`, the last picture and silence, or `gaps`; else absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopgap: Option<&'static str>,
     /// Whether renditions are encoded: `on`, `off` or `full`; absent before the first publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     transcoding: Option<&'static str>,
@@ -169,6 +172,12 @@ impl Stream {
             tracks: (status.tracks.values())
                 .map(|config| Track::of(config, &status))
                 .collect(),
+            stopgap: { status.stopgap }
+                .filter(|_| matches!(status.state, State::Live | State::Grace))
+                .map(|stopgap| match stopgap {
+                    Stopgap::Slate => "slate",
+                    Stopgap::Gaps => "gaps",
+                }),
             transcoding: status.transcoding.map(|transcoding| match transcoding {
                 Ok(()) => "on",
                 Err(Untranscoded::Full) => "full",

@@ -491,7 +491,6 @@ impl Task {
                 Output::Notice(notice) => {
                     if let Notice::Starving { .. } = notice {
                         metrics::counter!("vitrine_starvations_total").increment(1);
-                        self.shared.status().starving = true;
                     }
                     if let Notice::Unencoded = notice {
                         self.shared.status().transcoding = Some(Err(Untranscoded::Failed));
@@ -510,6 +509,7 @@ impl Task {
         {
             let mut status = self.shared.status();
             status.state = self.state();
+            status.stopgap = self.stream.stopgap();
             if let Some(sources) = sources.then(|| self.stream.sources()).flatten() {
                 status.sources = Some(sources);
             }
@@ -517,7 +517,6 @@ impl Task {
                 let latency = received.elapsed();
                 status.latency.add(latency);
                 status.media_lag_ms = lag_ms;
-                status.starving = false;
                 meters::part_latency(latency);
             }
         }

@@ -115,8 +115,8 @@ impl Transcoder {
     /// Takes `feed`, without waiting.
     ///
     /// # Errors
-    /// [`Full`]: the caller leaves out what is fed up to the next [`Feed::Key`] and its sync sample. [`Feed::Source`] and
-    /// [`Feed::Drain`] are to be tried again.
+    /// [`Full`]: the caller leaves out what is fed up to the next [`Feed::Key`] and its sync sample; of a slate, that one
+    /// [`Feed::Repeat`]. [`Feed::Source`], [`Feed::Slate`] and [`Feed::Drain`] are to be tried again.
     pub fn feed(&self, feed: Feed) -> Result<(), Full> {
         match self.feeds.try_send((Instant::now(), feed)) {
             // Without its thread nothing comes back, which the receiver's end has said.

@@ -1,5 +1,5 @@
 //! The decoder's thread: a source's access units become pictures, and each picture goes to the rungs that take it, scaled
-//! from the one above.
+//! from the one above. While there is no source the last picture is shown again, scaled once.
 //!
 //! A rung that has no room is waited for, which makes pictures late, which the least rungs then leave out
 //! ([`overload`]); one that hangs is not waited for twice, is found by its progress and let go. Not here: threads of rungs,
@@ -60,6 +60,10 @@ struct Fan {
     /// When what is at work now was fed.
     fed: Instant,
     tally: Tally,
+    /// What was shown last, of whatever source.
+    shown: Option<Video>,
+    /// The same as each rung has it, in their order, while it is shown again.
+    slate: Vec<Video>,
     thumbnails: Thumbnails,
 }
 
@@ -77,6 +81,8 @@ impl Pipeline {
                 futile: 0,
                 fed: Instant::now(),
                 tally: Tally::default(),
+                shown: None,
+                slate: Vec::new(),
                 thumbnails,
             },
             stream,
@@ -129,6 +135,9 @@ impl Pipeline {
                 meters::left_out();
             }
             Feed::Picture(sample) => self.decode(&sample),
+            Feed::Slate { rungs } => self.rest(&rungs),
+            Feed::Repeat { .. } if late => meters::left_out(),
+            Feed::Repeat { at } => self.fan.repeat(at),
             Feed::Stop { rendition } => {
                 let mut rungs = self.fan.rungs.iter_mut();
                 if let Some(rung) = rungs.find(|it| it.rendition() == rendition) {
@@ -163,6 +172,17 @@ impl Pipeline {
         }
     }
 
+    /// The source has ended; what it showed last goes on.
+    fn rest(&mut self, rungs: &[Rung]) {
+        self.drain();
+        self.decoder = None;
+        self.fan.open(rungs);
+        if let Err(error) = self.fan.hold() {
+            tracing::warn!("the last picture cannot be shown again: {error}");
+            self.fail();
+        }
+    }
+
     fn decode(&mut self, sample: &Sample) {
         let Some(decoder) = &mut self.decoder else {
             return;
@@ -175,7 +195,7 @@ impl Pipeline {
         let (began, mut elsewhere) = (Instant::now(), Duration::ZERO);
         let errors = decoder.decode(sample, &mut |picture| {
             let shown = Instant::now();
-            fan.show(&picture);
+            fan.show(picture);
             elsewhere += shown.elapsed();
         });
         meters::decoded(began.elapsed().saturating_sub(elsewhere));
@@ -190,7 +210,7 @@ impl Pipeline {
     fn drain(&mut self) {
         if let Some(decoder) = &mut self.decoder {
             let fan = &mut self.fan;
-            meters::undecodable(decoder.drain(&mut |picture| fan.show(&picture)));
+            meters::undecodable(decoder.drain(&mut |picture| fan.show(picture)));
         }
     }
 
@@ -234,16 +254,46 @@ impl Fan {
         self.last = None;
         self.futile = 0;
         self.tally = Tally::default();
+        self.slate.clear();
     }
 
-    fn show(&mut self, picture: &Video) {
+    /// Prepares what was shown last to be shown again.
+    fn hold(&mut self) -> Result<(), ffmpeg_next::Error> {
+        let mut above = ffi::shared(self.shown.as_ref().ok_or(ffmpeg_next::Error::InvalidData)?)?;
+        for rung in &mut self.rungs {
+            above = rung.scale(&above)?;
+            self.slate.push(ffi::shared(&above)?);
+        }
+        Ok(())
+    }
+
+    /// Shows it at `pts`.
+    fn repeat(&mut self, pts: i64) {
+        if self.last.is_some_and(|last| pts <= last) {
+            return;
+        }
+        self.last = Some(pts);
+        let key = self.keys.take(pts, self.frame);
+        let takes = self.takes(pts, key);
+        for ((rung, picture), takes) in self.rungs.iter_mut().zip(&self.slate).zip(takes) {
+            if takes {
+                match ffi::again(picture, pts) {
+                    Ok(picture) => rung.push(picture, key),
+                    Err(_) => rung.lose(&self.stream, Failure::Encoder),
+                }
+            }
+        }
+        self.seal(pts);
+    }
+
+    fn show(&mut self, picture: Video) {
         self.futile = 0;
         let pts = picture.pts().or(picture.timestamp());
         let Some(pts) = pts.filter(|pts| self.last.is_none_or(|last| last < *pts)) else {
             return meters::undecodable(1); // shown when its time has passed
         };
         self.last = Some(pts);
-        self.thumbnails.consider(picture, pts);
+        self.thumbnails.consider(&picture, pts);
         #[cfg(test)]
         (self.stream.fault)(None, pts).expect("a decoder may only panic");
         let key = self.keys.take(pts, self.frame);
@@ -255,7 +305,7 @@ impl Fan {
         let mut above = None;
         for (at, rung) in self.rungs.iter_mut().enumerate() {
             if !takes[at] {
-                rung.leave_out(picture);
+                rung.leave_out(&picture);
             }
             // Those that do not take it but stand above one that does are scaled all the same: how a picture looks must
             // not depend on the load.
@@ -263,7 +313,7 @@ impl Fan {
                 continue;
             }
             let began = Instant::now();
-            let scaled = rung.scale(above.as_ref().unwrap_or(picture));
+            let scaled = rung.scale(above.as_ref().unwrap_or(&picture));
             meters::scaled(rung.rendition(), began.elapsed());
             let pushed = scaled.and_then(|scaled| {
                 if takes[at] {
@@ -278,6 +328,7 @@ impl Fan {
                 rung.lose(&self.stream, Failure::Decoder);
             }
         }
+        self.shown = Some(picture);
         self.seal(pts);
     }
 
