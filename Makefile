@@ -15,6 +15,7 @@ CASES ?= 6000
 MINUTES ?= 60
 HOURS ?= 24
 MOBILE_MINUTES ?= 10
+LADDER_MINUTES ?= 30
 fuzz_targets = $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 
 ##@ Try it
@@ -98,7 +99,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
 
 # What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
-encoded = bitrates changes leaks shapes
+encoded = bitrates carried changes leaks shapes
 test-ladder: # modules of the integration tests
 	@$(call need_tests,--test it ladder::shapes::)
 	cargo test --locked --test it -- $(encoded:%=ladder::%::) --test-threads=8
@@ -139,11 +140,19 @@ $(fuzz_targets:%=fuzz-%): fuzz-%: # libFuzzer wants unstable flags: a nightly to
 
 ##@ Measure
 
-.PHONY: soak model
+.PHONY: soak soak-ladder soak-memcheck model
 soak: ## HOURS (24) of the core on a virtual clock, then MINUTES (60) of publishers, viewers and hostile neighbours: flat?
 	@conf/install.sh proof
 	MODEL_HOURS=$(HOURS) cargo test --locked --package vitrine-core --lib -- day::an_hour --nocapture
 	cargo bench --locked --bench proof -- soak $(MINUTES)
+
+soak-ladder: ## LADDER_MINUTES (30) with encoders at work: sizes that change each minute, lost packets, reconnects: flat?
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- soak-ladder $(LADDER_MINUTES)
+
+soak-memcheck: ## The same small, for two minutes, with the unoptimized daemon under valgrind: clean?
+	@conf/install.sh proof
+	cargo bench --locked --profile dev --bench proof -- soak-memcheck 2
 
 model: ## Random broadcasts against the model player, about a hundred a minute (CASES=6000: about an hour)
 	@conf/install.sh build
@@ -163,7 +172,15 @@ proof-latency: build-release assets tests/browser/node_modules ## Part and glass
 proof-ladder: build-release assets tests/browser/node_modules ## The ladder beside ffmpeg commands: CPU, SSIM, delay, then glass to glass (ARGS="cost sources=1080")
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- ladder $(ARGS)
-	[[ -n "$(ARGS)" ]] || node tests/proof/latency.mjs ladder
+	[[ -n "$(ARGS)" ]] || node tests/proof/latency.mjs ladder 20
+
+# Code of FFmpeg's is too long for valgrind's buffers in one piece.
+valgrind = valgrind --vex-guest-max-insns=20 --error-exitcode=9 --leak-check=full --show-leak-kinds=definite
+.PHONY: proof-decode
+proof-decode: ## Mutated access units into the ladder for MINUTES (30); one round again: ARGS="rounds=1 seed=N"; VALGRIND=1
+	@conf/install.sh proof
+	cargo bench --locked --profile dev --bench proof $(if $(VALGRIND),--config 'target."cfg(all())".runner = "$(valgrind)"') -- \
+		decode minutes=$(if $(filter file,$(origin MINUTES)),30,$(MINUTES)) $(ARGS)
 
 .PHONY: proof-mobile
 proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shaky link (MOBILE_MINUTES=10 per row; README: "For phones")

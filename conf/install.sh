@@ -66,7 +66,8 @@ has promtool            | prometheus
 has systemd-analyze     | systemd"
 
 proof="$test
-has_nginx_rtmp          | libnginx-mod-rtmp"
+has_nginx_rtmp          | libnginx-mod-rtmp
+has valgrind            | valgrind"
 
 deb=$build
 

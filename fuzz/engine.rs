@@ -268,8 +268,11 @@ impl Rig {
                     },
                 }),
                 Feed::Drain => self.owed.push_back(Encoded::Drained { rendition }),
-                Feed::Source { .. } | Feed::Slate { .. } | Feed::Key { .. } | Feed::Stop { .. } => {
-                }
+                Feed::Source { .. }
+                | Feed::Slate { .. }
+                | Feed::Key { .. }
+                | Feed::Seal { .. }
+                | Feed::Stop { .. } => {}
             }
         }
     }

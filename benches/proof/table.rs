@@ -34,6 +34,17 @@ impl Table {
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
+    /// The least and the most of a column of a row.
+    pub(crate) fn extremes(&self, row: impl Display, column: usize) -> [f64; 2] {
+        let runs = self.values.get(&row.to_string());
+        let values = runs.into_iter().flatten();
+        let values = values.filter_map(|run| run.get(column).copied());
+        values.fold(
+            [f64::INFINITY, f64::NEG_INFINITY],
+            |[least, most], value| [least.min(value), most.max(value)],
+        )
+    }
+
     /// Prints the medians, each column with so many decimals.
     pub(crate) fn print(&self, title: &str, columns: &[(&str, usize)]) {
         let runs = self.values.values().map(Vec::len).max().unwrap_or(0);

@@ -107,6 +107,9 @@ pub const MAX_PARAMETER_SETS: usize = 31;
 pub const MAX_CONFIG_BYTES: usize = 4096;
 /// Width or height of a picture in pixels: 16K, and what a sample entry's 16 bit can hold.
 pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
+/// Bytes of an access unit that are searched for captions, which stand in front of the picture: some SEI of other kinds,
+/// an encoder's signature among them, may stand before.
+pub const CAPTIONS_FRONT_BYTES: usize = 4096;
 /// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
 pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
 // ingest: the RTMP door
@@ -208,13 +211,13 @@ pub const TRANSCODE_JOBS_MAX: usize = 16;
 /// How long an access unit may wait for the decoder: what the longest probe hands over at once is dealt with by then, and
 /// players have given up on a rendition that is later.
 pub const TRANSCODE_LATE: Duration = Duration::from_secs(4);
-/// How long, in sum, an encoder that is behind is waited for before its pictures are shed: what comes in a burst, as the
+/// How late a picture may be when it is shown until the least rendition leaves it out: what comes in a burst, as the
 /// probe's hold does, is encoded whole.
-pub const TRANSCODE_PATIENCE: Duration = Duration::from_secs(2);
+pub const TRANSCODE_SHED_AGE: Duration = Duration::from_millis(1250);
+/// How much later for each rendition above that one; three of them are below [`LADDER_LATE`].
+pub const TRANSCODE_SHED_STEP: Duration = Duration::from_millis(250);
 /// How long one picture waits for a place: an encoder that takes longer for a picture hangs, or may as well.
 pub const TRANSCODE_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
-/// What of the time that passes comes back as patience: one part in so many.
-pub const TRANSCODE_PATIENCE_REGAINED: u32 = 20;
 /// Without a picture done in spite of work, after which an encoder counts as hung.
 pub const TRANSCODE_WATCHDOG: Duration = Duration::from_secs(2);
 /// How often an encoder at work is looked after while nothing else comes.
@@ -225,8 +228,10 @@ pub const TRANSCODE_KEYS_MAX: usize = 64;
 pub const TRANSCODE_PIXELS_MAX: u32 = 4096 * 2304;
 /// Access units in a row that gave no picture, after which the source counts as undecodable: some seconds.
 pub const TRANSCODE_FUTILE_MAX: u32 = 300;
-/// Access units and words from all encoders of a stream that wait for its task: some 2 s of three renditions.
-pub const TRANSCODE_ENCODED_MAX: usize = 256;
+/// What all encoders of a stream have handed over and its task has not taken: parts of some 2 s of three renditions.
+pub const TRANSCODE_ENCODED_MAX: usize = 32;
+/// Access units that an encoder's thread keeps until their part is whole: half a second, longer than most parts.
+pub const TRANSCODE_MADE_MAX: usize = 15;
 /// Lines of FFmpeg's log that one thread may say in [`FFMPEG_LOG_INTERVAL`]; a broken stream has several per picture.
 pub const FFMPEG_LOG_LINES_MAX: u32 = 20;
 /// See [`FFMPEG_LOG_LINES_MAX`].

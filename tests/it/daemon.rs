@@ -36,6 +36,8 @@ pub(crate) struct Config {
     top: String,
     keys: Vec<(String, String)>,
     key_option: &'static str,
+    /// Streams with a ladder of their own, and its name.
+    ladders: BTreeMap<String, &'static str>,
     tls: bool,
     static_dir: Option<PathBuf>,
     rtmp: String,
@@ -48,6 +50,7 @@ pub(crate) struct Config {
     max_encoded: Option<usize>,
     preset: Option<String>,
     log: Option<&'static str>,
+    under: &'static [&'static str],
 }
 
 impl Config {
@@ -72,6 +75,13 @@ impl Config {
     /// Adds a line to every key.
     pub(crate) fn key_option(mut self, line: &'static str) -> Self {
         self.key_option = line;
+        self
+    }
+
+    /// Makes `stream` of the ladder of this name, one of the sections in [`Self::ladder_of`].
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn ladder_for(mut self, stream: &str, ladder: &'static str) -> Self {
+        self.ladders.insert(stream.to_owned(), ladder);
         self
     }
 
@@ -153,6 +163,13 @@ impl Config {
         self
     }
 
+    /// Runs the daemon by a command that takes it and its arguments, such as valgrind.
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn under(mut self, command: &'static [&'static str]) -> Self {
+        self.under = command;
+        self
+    }
+
     fn doors(&self) -> &'static [&'static str] {
         if self.tls {
             &["rtmp", "http", "control", "rtmps", "https"]
@@ -206,6 +223,9 @@ impl Config {
                 "[[publish.keys]]\nkey = {key:?}\nstream = {stream:?}\n{}\n",
                 self.key_option
             );
+            if let Some(ladder) = self.ladders.get(stream) {
+                let _ = writeln!(text, "ladder = {ladder:?}");
+            }
         }
         text
     }
@@ -262,7 +282,16 @@ impl Daemon {
             config.toml(folder.path(), &listeners),
         )
         .expect("the configuration is written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+        let binary = env!("CARGO_BIN_EXE_vitrine");
+        let mut command = match config.under {
+            [] => Command::new(binary),
+            [under, arguments @ ..] => {
+                let mut command = Command::new(under);
+                command.args(arguments).arg(binary);
+                command
+            }
+        };
+        let mut child = command
             .arg("--config")
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())

@@ -97,8 +97,8 @@ pub(super) fn one(
 }
 
 /// A command for each rendition, as people run them behind nginx-rtmp: each decodes, and scales from the source. What is
-/// passed through is copied.
-pub(super) fn each(source: Source, preset: &str) -> Vec<Command> {
+/// passed through is copied, and thrown away.
+pub(super) fn each(source: Source, preset: &str, folder: &Path) -> Vec<Command> {
     let rungs = source.rungs().iter().map(|rung| {
         let mut command = ffmpeg();
         command
@@ -111,7 +111,7 @@ pub(super) fn each(source: Source, preset: &str) -> Vec<Command> {
         command.arg("-an");
         command
             .args(encoding(rung, preset, Keys::Source))
-            .args(nowhere());
+            .args(packaged(rung, folder));
         command
     });
     let mut commands: Vec<Command> = rungs.collect();
@@ -167,6 +167,18 @@ pub(super) fn frames(source: Source, length: Duration, folder: &Path) -> io::Res
 
 /// Options of an input that is read in real time.
 pub(super) const REAL_TIME: &[&str] = &["-re"];
+
+/// An output that is packaged as the daemon does it: HLS in fragmented MP4, a segment a second, into `folder`.
+pub(super) fn packaged(rung: &Rung, folder: &Path) -> Vec<String> {
+    let name = rung.name;
+    let options = format!(
+        "-f hls -hls_time 1 -hls_list_size 8 -hls_flags delete_segments -hls_segment_type fmp4 \
+         -hls_fmp4_init_filename {name}.mp4"
+    );
+    let options = options.split(' ').map(str::to_owned);
+    let playlist = folder.join(format!("{name}.m3u8"));
+    options.chain([playlist.display().to_string()]).collect()
+}
 
 /// An output that is thrown away.
 pub(super) fn nowhere() -> Vec<String> {

@@ -1,9 +1,10 @@
 //! CPU seconds per second of stream: the daemon's ladder, one ffmpeg command, one for each rendition, and x264 alone.
 //!
 //! The daemon's ladder is what it uses beyond the control, the same daemon with `transcode.enabled = false` and the same
-//! publisher; what is not the ladder (network, packaging of what is passed through) is in neither. Packaging its renditions
-//! is in the daemon's figure, while the commands throw theirs away. All are measured in the same seconds of the recording,
-//! in turns, from a moment at which each has long started.
+//! publisher; what is not the ladder (network, packaging of what is passed through) is in neither. Whoever encodes a rendition
+//! also packages it, the commands as HLS in fragmented MP4 and in memory; what the one command costs when it throws away
+//! what it makes stands beside. All are measured in the same seconds of the recording, in turns, from a moment at which
+//! each has long started. What is judged is measured as often as the plan says; what only stands beside it, once.
 
 use std::{
     io,
@@ -12,17 +13,17 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{KEY, Plan, RATE, Source, check, commands, scrape::Scrape};
+use super::{DEFAULT_PRESET, KEY, Plan, RATE, Rung, Source, check, commands, scrape::Scrape};
 use crate::{
     daemon::Daemon,
-    host::Usage,
+    host::{Usage, load_average},
     sources::Encoder,
     table::{Table, bar},
     viewer::Viewer,
 };
 
 /// Until everything has started: the daemon's probe, two segments, encoders.
-const WARM_UP: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_secs(4);
 
 /// Who makes the ladder.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ enum Way {
     Control,
     Daemon,
     OneCommand,
+    /// The same, thrown away.
+    Unpackaged,
     CommandEach,
     /// x264 alone.
     Floor,
@@ -42,6 +45,7 @@ enum Way {
 /// A command's or the daemon's.
 pub(super) async fn run(plan: &Plan) -> io::Result<()> {
     let mut table = Table::default();
+    let load_before = load_average();
     for &source in &plan.sources {
         let folder = TempDir::with_prefix_in("vitrine-proof-", commands::memory())?;
         commands::frames(
@@ -49,24 +53,32 @@ pub(super) async fn run(plan: &Plan) -> io::Result<()> {
             WARM_UP + plan.time + Duration::from_secs(3),
             folder.path(),
         )?;
-        for _ in 0..plan.runs {
+        for run in 0..plan.runs {
             let control = daemon(source, None, plan).await?;
             table.note(row(source, "", Way::Control), &control);
-            for preset in &plan.presets {
+            for preset in plan.presets.iter().filter(|it| run < plan.runs_of(it)) {
                 let measure = |commands| commands::measure(commands, WARM_UP, plan.time);
-                let one =
-                    commands::one(source, preset, commands::REAL_TIME, |_| commands::nowhere());
+                let out = TempDir::with_prefix_in("vitrine-proof-", commands::memory())?;
+                let one = |output: &dyn Fn(&Rung) -> Vec<String>| {
+                    vec![commands::one(source, preset, commands::REAL_TIME, output)]
+                };
+                let packaged = one(&|rung| commands::packaged(rung, out.path()));
                 let ours = daemon(source, Some(preset), plan).await?;
                 table.note(row(source, preset, Way::Daemon), &ours);
-                table.note(row(source, preset, Way::OneCommand), &measure(vec![one])?);
-                let each = commands::each(source, preset);
+                table.note(row(source, preset, Way::OneCommand), &measure(packaged)?);
+                if run > 0 {
+                    continue;
+                }
+                let thrown_away = one(&|_| commands::nowhere());
+                table.note(row(source, preset, Way::Unpackaged), &measure(thrown_away)?);
+                let each = commands::each(source, preset, out.path());
                 table.note(row(source, preset, Way::CommandEach), &measure(each)?);
                 let floor = commands::floor(source, preset, folder.path());
                 table.note(row(source, preset, Way::Floor), &measure(vec![floor])?);
             }
         }
     }
-    print(plan, &table);
+    print(plan, &table, &load_before);
     Ok(())
 }
 
@@ -112,17 +124,21 @@ fn row(source: Source, preset: &str, way: Way) -> String {
     format!("{source}, {preset}, {way:?}")
 }
 
-fn print(plan: &Plan, table: &Table) {
+fn print(plan: &Plan, table: &Table, load_before: &str) {
     println!(
-        "\nThe ladder, CPU seconds per second of stream (medians of {} interleaved runs of {} s)\n",
+        "\nThe ladder, CPU seconds per second of stream (medians and extremes of {} interleaved runs of {} s, of {} with \
+         other presets than {DEFAULT_PRESET}); load average {} before, {} after\n",
         plan.runs,
-        plan.time.as_secs()
+        plan.time.as_secs(),
+        plan.others,
+        load_before,
+        load_average()
     );
     println!(
-        "| source | preset | the daemon's ladder | control: without | one ffmpeg | an ffmpeg each | floor: x264 alone | \
-         ours / one | ours / each | pace: ours, one, each | pictures shed |"
+        "| source | preset | the daemon's ladder | control: without | one ffmpeg | the same, thrown away | an ffmpeg each | \
+         floor: x264 alone | ours / one | ours / each | pace: ours, one, each | pictures shed |"
     );
-    println!("|-|-|-|-|-|-|-|-|-|-|-|");
+    println!("|-|-|-|-|-|-|-|-|-|-|-|-|");
     let mut ratios = Vec::new();
     for &source in &plan.sources {
         let control = table.median(row(source, "", Way::Control), 0);
@@ -130,12 +146,24 @@ fn print(plan: &Plan, table: &Table) {
             let median = |way, column| table.median(row(source, preset, way), column);
             // As with the commands: what it has not made it has not paid for.
             let ours = (median(Way::Daemon, 0) - control) / median(Way::Daemon, 1);
-            let [one, each, floor] =
-                [Way::OneCommand, Way::CommandEach, Way::Floor].map(|way| median(way, 0));
+            let [one, away, each, floor] = [
+                Way::OneCommand,
+                Way::Unpackaged,
+                Way::CommandEach,
+                Way::Floor,
+            ]
+            .map(|way| median(way, 0));
+            let extremes = |way, less: f64| {
+                let [least, most] = table.extremes(row(source, preset, way), 0);
+                format!("{:.3} to {:.3}", least - less, most - less)
+            };
+            let ours_extremes = extremes(Way::Daemon, control);
+            let one_extremes = extremes(Way::OneCommand, 0.0);
             let [pace, pace_one, pace_each] =
                 [Way::Daemon, Way::OneCommand, Way::CommandEach].map(|way| median(way, 1));
             println!(
-                "| {source} | {preset} | {ours:.3} | {control:.3} | {one:.3} | {each:.3} | {floor:.3} | {:.2} | {:.2} | \
+                "| {source} | {preset} | {ours:.3} ({ours_extremes}) | {control:.3} | {one:.3} ({one_extremes}) | {away:.3} | \
+                 {each:.3} | {floor:.3} | {:.3} | {:.2} | \
                  {pace:.2}, {pace_one:.2}, {pace_each:.2} | {:.0} |",
                 ours / one,
                 ours / each,

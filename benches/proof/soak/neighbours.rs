@@ -9,7 +9,7 @@ use std::{
 
 use reqwest::{Client, StatusCode};
 
-use super::{Book, Dice, STREAMS, publishers::pause, stream};
+use super::{Book, Dice, publishers::pause, stream};
 use crate::publisher::Publisher;
 
 /// From one knock at the RTMP door to the next.
@@ -74,13 +74,13 @@ fn shout(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// At the playback door, until `end`.
-pub(super) async fn browse(http: SocketAddr, end: Instant, book: Book) {
+/// At the playback door of so many streams, until `end`.
+pub(super) async fn browse(http: SocketAddr, streams: usize, end: Instant, book: Book) {
     let mut dice = Dice::new(300);
     let client = crate::viewer::client().build().expect("a client");
     let mut slow = tokio::task::JoinSet::new();
     while Instant::now() < end {
-        let stream = stream(dice.roll(0, STREAMS as u64) as usize);
+        let stream = stream(dice.roll(0, streams as u64) as usize);
         match dice.roll(0, 6) {
             0 | 1 => {
                 let number = dice.roll(0, 1 << 40);

@@ -3,36 +3,79 @@
 use std::{
     io,
     net::SocketAddr,
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use super::{Book, Dice, STREAMS, key};
+use super::{Book, Dice, Scene, key};
 use crate::{
     publisher::{Publisher, VIDEO, flv},
-    sources::LONG,
+    sources::Recipe,
 };
 
-/// The recording's length, milliseconds: where the next round begins.
-const ROUND_MS: u32 = 40_000;
+/// From the last picture of one size to the first of another.
+const CHANGE_MS: u32 = 33;
 /// How long a publisher that was taken over may stay connected.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// What is pushed: recordings that take turns, each round and round in its time.
+#[derive(Clone, Debug)]
+pub(super) struct Film {
+    reels: Arc<Vec<Reel>>,
+    turn: Duration,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct Reel {
+    tags: Vec<flv::Tag>,
+    /// Where the next round begins.
+    round_ms: u32,
+}
+
+impl Film {
+    /// Of recordings whose names are those of files; after a `turn` it is the next one's.
+    pub(super) fn new(recipes: &[Recipe], turn: Duration) -> Self {
+        let reel = |recipe: &Recipe| {
+            let tags = flv::read(recipe.file()).expect("ffmpeg wrote it");
+            // The last tag says that the sequence ends; here it does not.
+            let lasting = |tag: &flv::Tag| !(tag.kind == VIDEO && tag.body.get(1) == Some(&2));
+            let tags: Vec<flv::Tag> = tags.into_iter().filter(lasting).collect();
+            let last = tags.iter().map(|tag| tag.timestamp).max().unwrap_or(0);
+            let round_ms = (last / 1000 + 1) * 1000;
+            Reel { tags, round_ms }
+        };
+        Self {
+            reels: Arc::new(recipes.iter().map(reel).collect()),
+            turn,
+            began: Instant::now(),
+        }
+    }
+
+    /// Whose turn it is.
+    fn now(&self) -> usize {
+        let turns = self.began.elapsed().as_nanos() / self.turn.as_nanos();
+        turns as usize % self.reels.len()
+    }
+}
+
 /// Starts them all; each thread ends a moment after `end`.
-pub(super) fn start(address: SocketAddr, end: Instant, book: &Book) -> Vec<JoinHandle<()>> {
-    let tags = flv::read(LONG.file()).expect("ffmpeg wrote it");
-    // The last tag says that the sequence ends; here it does not.
-    let lasting = |tag: &flv::Tag| !(tag.kind == VIDEO && tag.body.get(1) == Some(&2));
-    let tags: Vec<flv::Tag> = tags.into_iter().filter(lasting).collect();
-    (0..STREAMS)
+pub(super) fn start(
+    address: SocketAddr,
+    scene: &Scene,
+    end: Instant,
+    book: &Book,
+) -> Vec<JoinHandle<()>> {
+    (0..scene.streams)
         .map(|number| {
-            let (tags, book) = (tags.clone(), book.clone());
+            let (film, book) = (scene.film.clone(), book.clone());
             std::thread::spawn(move || {
                 let mut dice = Dice::new(number as u64);
                 let mut last = None;
                 while Instant::now() < end {
                     if let Err(error) =
-                        session(address, number, &tags, end, &mut dice, &mut last, &book)
+                        session(address, number, &film, end, &mut dice, &mut last, &book)
                     {
                         book.broken(&format!("a publisher was failed: {error}"));
                         pause(Duration::from_secs(1), end);
@@ -47,7 +90,7 @@ pub(super) fn start(address: SocketAddr, end: Instant, book: &Book) -> Vec<JoinH
 fn session(
     address: SocketAddr,
     number: usize,
-    tags: &[flv::Tag],
+    film: &Film,
     end: Instant,
     dice: &mut Dice,
     last: &mut Option<Publisher>,
@@ -67,9 +110,10 @@ fn session(
     }
     push(
         &mut publisher,
-        tags,
+        film,
         Duration::from_secs(dice.roll(15, 75)),
         end,
+        book,
     )?;
     let away = match dice.roll(0, 6) {
         0 => {
@@ -108,32 +152,44 @@ fn session(
     Ok(())
 }
 
-/// Pushes the recording round and round, at its own speed.
+/// Pushes the film at its own speed.
 fn push(
     publisher: &mut Publisher,
-    tags: &[flv::Tag],
+    film: &Film,
     length: Duration,
     end: Instant,
+    book: &Book,
 ) -> io::Result<()> {
     let start = Instant::now();
     let end = end.min(start + length);
-    for round in 0.. {
-        let shift_ms = round * ROUND_MS;
+    let (mut shift_ms, mut shown) = (0, None);
+    loop {
+        let turn = film.now();
+        let reel = &film.reels[turn];
+        if shown.is_some_and(|shown| shown != turn) {
+            book.deed("changes of the picture's size within a session");
+        }
         // Configurations and metadata come once.
-        let media = tags
-            .iter()
-            .filter(|tag| round == 0 || (tag.kind != 18 && tag.body.get(1) != Some(&0)));
-        for tag in media.filter(|tag| tag.timestamp < ROUND_MS) {
+        let is_new = shown != Some(turn);
+        shown = Some(turn);
+        let media = reel.tags.iter();
+        let media = media.filter(|tag| is_new || (tag.kind != 18 && tag.body.get(1) != Some(&0)));
+        let mut next_ms = shift_ms + reel.round_ms;
+        for tag in media.filter(|tag| tag.timestamp < reel.round_ms) {
             let timestamp = tag.timestamp + shift_ms;
             let due = start + Duration::from_millis(timestamp.into());
             if due > end {
                 return Ok(());
             }
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if film.now() != turn {
+                next_ms = timestamp + CHANGE_MS;
+                break;
+            }
             publisher.message(tag.kind, timestamp, &tag.body)?;
         }
+        shift_ms = next_ms;
     }
-    Ok(())
 }
 
 /// Sleeps for `length`, or until `end`.

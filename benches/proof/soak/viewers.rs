@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Book, Dice, VIEWERS_PER_STREAM, stream};
+use super::{Book, Dice};
 use crate::viewer::{Playlist, Viewer, check_succession, client};
 
 /// How long a reload may be waited for: three target durations, and what a busy machine adds.
@@ -22,9 +22,8 @@ const REMEMBERED_MAX: usize = 400;
 /// Of a broken rule with its playlists, what is kept to be read.
 const RULE_CHARS: usize = 300;
 
-/// Viewer `number`, until `end`.
-pub(super) async fn watch(root: String, number: usize, end: Instant, book: Book) {
-    let stream = stream(number / VIEWERS_PER_STREAM);
+/// Viewer `number`, of `stream`, until `end`.
+pub(super) async fn watch(root: String, stream: String, number: usize, end: Instant, book: Book) {
     let mut dice = Dice::new(100 + number as u64);
     let mut over = BTreeSet::new();
     // Not all in the same instant.
@@ -111,10 +110,15 @@ async fn follow(
     mut dice: Dice,
     book: &Book,
 ) -> bool {
+    let rendition = folder
+        .rsplit('/')
+        .find(|name| !name.is_empty())
+        .unwrap_or("");
     let mut seen = Seen::default();
     let mut playlist = viewer.playlist(folder, "").await;
     loop {
-        seen.fetch(viewer, folder, &playlist, &mut dice).await;
+        let fetched = seen.fetch(viewer, folder, &playlist, &mut dice).await;
+        book.deeds(&format!("fetched of {rendition}"), fetched);
         if playlist.ended || Instant::now() >= leaves {
             return playlist.ended;
         }
@@ -148,8 +152,14 @@ struct Seen {
 }
 
 impl Seen {
-    /// Fetches what is new in a version, and now and then something old.
-    async fn fetch(&mut self, viewer: &Viewer, folder: &str, playlist: &Playlist, dice: &mut Dice) {
+    /// Fetches what is new in a version, and now and then something old; how many things that was.
+    async fn fetch(
+        &mut self,
+        viewer: &Viewer,
+        folder: &str,
+        playlist: &Playlist,
+        dice: &mut Dice,
+    ) -> u64 {
         let mut uris = Vec::new();
         for segment in &playlist.segments {
             for (part, index) in segment.parts.iter().zip(0..) {
@@ -173,11 +183,13 @@ impl Seen {
                 );
             }
         }
+        let count = uris.len() as u64;
         for uri in uris {
             let bytes = viewer.bytes(&format!("{folder}{uri}")).await;
             assert!(!bytes.is_empty(), "H7: {uri} is empty");
             self.remember(uri, &bytes);
         }
+        count
     }
 
     fn remember(&mut self, uri: String, bytes: &[u8]) {

@@ -50,6 +50,12 @@ pub enum Feed {
     },
     /// An access unit, in decode order, on the 90 kHz media clock.
     Picture(Sample),
+    /// What is shown before `until` (a 90 kHz media time) is wanted now. Between two of these pictures may be handed back
+    /// together: nobody can use one before its part is whole.
+    Seal {
+        /// Where a part ends.
+        until: i64,
+    },
     /// No source follows for a while: the picture that was shown last, of whatever source, is what [`Feed::Repeat`] shows,
     /// made into `rungs`. What was taken before is handed back first. Without such a picture every rung is lost.
     Slate {

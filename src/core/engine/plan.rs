@@ -110,6 +110,8 @@ pub struct Plan {
     pub video: Option<Config>,
     /// Configuration of the sound at the epoch's start.
     pub audio: Option<Config>,
+    /// Whether the pictures bring captions.
+    pub captions: bool,
     /// Frames per second as a fraction, with pictures.
     pub frame_rate: Option<(u32, u32)>,
     /// Nominal length of a picture on the 90 kHz clock.
@@ -179,6 +181,7 @@ impl Plan {
         Self {
             video: findings.video.clone(),
             audio: findings.audio.clone(),
+            captions: findings.captions,
             frame_rate: findings.frame_rate,
             frame_ticks: u32::try_from(frame_ticks).unwrap_or(u32::MAX),
             part,
@@ -288,6 +291,7 @@ impl Plan {
         Ok(Self {
             video,
             audio,
+            captions: false, // until a session brings some again
             frame_rate: saved.frame_rate,
             frame_ticks: saved.frame_ticks,
             part: time(saved.part)?,
@@ -364,6 +368,7 @@ impl Plan {
             && fits.part.ms() * 100 >= part_target_ms * 85;
         joins.then_some(Self {
             constants: self.constants,
+            captions: self.captions || fits.captions,
             independent: self.independent,
             obstacle: self.obstacle,
             ..fits

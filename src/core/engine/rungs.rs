@@ -148,6 +148,11 @@ impl Rungs {
     pub(super) fn set_source(&mut self, config: Config, rungs: Vec<Rung>) {
         self.slate = false;
         if !rungs.is_empty() {
+            let told = { &self.source }
+                .as_ref()
+                .and_then(|(config, _)| config.hdr());
+            let hdr = config.hdr().filter(|_| told != config.hdr());
+            self.notices.extend(hdr.map(Notice::Colours));
             self.source = Some((config, rungs));
             self.feed_source();
         }
@@ -162,7 +167,7 @@ impl Rungs {
             }
             Op::Sample(sample) => self.feed(sample),
             Op::Seal { .. } if !std::mem::take(&mut self.filled) => self.drain(),
-            Op::Seal { .. } => {}
+            Op::Seal { until, .. } => self.feeds.push(Feed::Seal { until: *until }),
         }
         let now = self.now;
         let slate = self.slate;

@@ -1,6 +1,6 @@
 //! A track: what kind it is, and the configuration its decoder needs.
 
-use super::{Timescale, aac, av1, avc, hevc, mp3, opus};
+use super::{Hdr, Timescale, aac, av1, avc, hevc, mp3, opus};
 
 /// The two kinds of media a broadcast carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,6 +91,16 @@ impl Config {
             Self::Av1(config) => config.frame_rate(),
             Self::Avc(config) => config.frame_rate(),
             Self::Hevc(config) => config.frame_rate(),
+            Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => None,
+        }
+    }
+
+    /// What goes beyond standard displays, where the bitstream says so; `None` for audio.
+    pub fn hdr(&self) -> Option<Hdr> {
+        match self {
+            Self::Av1(config) => config.hdr(),
+            Self::Avc(config) => config.hdr(),
+            Self::Hevc(config) => config.hdr(),
             Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => None,
         }
     }

@@ -179,6 +179,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
         "vitrine_transcode_queue_seconds",
         "Seconds that an access unit or a picture waited, by the stage it waited for",
     ),
+    (
+        "vitrine_transcode_work_seconds",
+        "Seconds that an access unit or a picture was worked on, by stage and rendition; waits excluded, but for a processor",
+    ),
 ];
 
 /// Says what each metric means.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vitrine_core::{
-    engine::stream::{Source, Stopgap},
+    engine::stream::{Notice as Told, Source, Stopgap},
     limits,
-    media::{Config, Kind, Rendition},
+    media::{Config, Hdr, Kind, Rendition},
 };
 
 use crate::live::{
@@ -68,6 +68,9 @@ struct Track {
     height: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_per_second: Option<f64>,
+    /// `PQ` or `HLG`; absent of standard dynamic range and where the bitstream does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hdr: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +93,9 @@ struct RenditionReport {
     /// Why it is lost, in words for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_detail: Option<String>,
+    /// How its colours differ from the source's, in words for the broadcaster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    colours_detail: Option<String>,
     /// RFC 6381, as declared in the multivariant playlist, sound beside pictures included.
     #[serde(skip_serializing_if = "Option::is_none")]
     codecs: Option<String>,
@@ -222,6 +228,7 @@ impl Track {
             width,
             height,
             frames_per_second: frame_rate.map(per_second),
+            hdr: config.hdr().map(Hdr::name),
             channels: config.channels(),
             sample_rate_hz: (!video).then(|| config.timescale().hz()),
         }
@@ -251,6 +258,9 @@ impl RenditionReport {
             ),
             (Some(Source::Passthrough) | None, _) => (false, None, None),
         };
+        let pictures = encoded && name != Rendition::Audio;
+        let sent = { status.tracks.get(&Kind::Video) }.filter(|_| pictures);
+        let hdr = sent.and_then(Config::hdr);
         // Sound beside pictures is no variant: it is what each of them names last.
         let sound = { variants.first() }
             .filter(|_| name == Rendition::Audio)
@@ -262,6 +272,7 @@ impl RenditionReport {
             source_detail: because,
             state: source.map(|_| if lost.is_some() { "lost" } else { "ok" }),
             state_detail: lost,
+            colours_detail: hdr.map(|hdr| Told::Colours(hdr).to_string()),
             codecs: variant.map(|variant| variant.codecs.join(",")).or(sound),
             width,
             height,

@@ -63,7 +63,7 @@ pub(super) struct Encoders {
 #[derive(Debug)]
 struct Running {
     transcoder: Transcoder,
-    encoded: mpsc::Receiver<Encoded>,
+    encoded: mpsc::Receiver<Vec<Encoded>>,
     stills: watch::Receiver<Option<Bytes>>,
 }
 
@@ -154,6 +154,7 @@ impl Encoders {
                 Ok(()) => {}
                 Err(_) if picture => self.shedding = true,
                 Err(_) if repeat => {} // the next one looks alike
+                Err(transcode::Full(feed)) if matches!(*feed, Feed::Seal { .. }) => {} // the next one will do
                 Err(_) => lost.extend(self.give_up()),
             }
         }
@@ -165,7 +166,7 @@ impl Encoders {
         match (&mut self.running, &mut self.glance) {
             (Some(running), _) => tokio::select! {
                 encoded = running.encoded.recv() => match encoded {
-                    Some(encoded) => (vec![encoded], None),
+                    Some(encoded) => (encoded, None),
                     None => (self.give_up().collect(), None),
                 },
                 Ok(()) = running.stills.changed() => {

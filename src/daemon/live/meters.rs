@@ -50,7 +50,12 @@ fn register_ladder() {
     for rendition in Rendition::ALL.map(Rendition::name) {
         counter!("vitrine_transcode_frames_total", "rendition" => rendition).increment(0);
         counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition).increment(0);
+        for stage in ["scale", "encode"] {
+            let _ = histogram!("vitrine_transcode_work_seconds", "stage" => stage, "rendition" => rendition);
+        }
     }
+    let _ =
+        histogram!("vitrine_transcode_work_seconds", "stage" => "decode", "rendition" => "source");
     counter!("vitrine_transcode_frames_shed_total", "rendition" => "source").increment(0);
     for stage in ["decode", "encode", "sound"] {
         counter!("vitrine_transcode_cpu_seconds_total", "stage" => stage).increment(0);

@@ -4,7 +4,7 @@
 use std::{
     fs,
     sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::{counter, histogram};
@@ -39,8 +39,28 @@ pub(super) fn waited(stage: Stage, since: Instant) {
     histogram!("vitrine_transcode_queue_seconds", "stage" => stage.name()).record(since.elapsed());
 }
 
+/// An access unit took so long to decode.
+pub(super) fn decoded(took: Duration) {
+    worked("decode", "source", took);
+}
+
+/// A picture took so long to be brought to the size of a rendition.
+pub(super) fn scaled(rendition: Rendition, took: Duration) {
+    worked("scale", rendition.name(), took);
+}
+
+/// A picture took so long to be encoded.
+pub(super) fn encoded(rendition: Rendition, took: Duration) {
+    worked("encode", rendition.name(), took);
+}
+
+fn worked(stage: &'static str, rendition: &'static str, took: Duration) {
+    histogram!("vitrine_transcode_work_seconds", "stage" => stage, "rendition" => rendition)
+        .record(took);
+}
+
 /// A picture, or a frame of sound, came out of an encoder.
-pub(super) fn encoded(rendition: Rendition) {
+pub(super) fn made(rendition: Rendition) {
     counter!("vitrine_transcode_frames_total", "rendition" => rendition.name()).increment(1);
 }
 

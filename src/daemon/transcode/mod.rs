@@ -22,6 +22,7 @@ mod encode;
 mod ffi;
 mod log;
 mod meters;
+mod overload;
 mod pipeline;
 mod queue;
 mod rung;
@@ -74,18 +75,20 @@ impl Transcoder {
     /// A transcoder without a source; its threads log in `stream`'s span. What comes back waits in the receiver, which
     /// must be read: an encoder that cannot hand over for two seconds counts as hung. One picture that was on its way may
     /// come after [`Encoded::Lost`]. The receiver ends with the last thread.
-    pub fn start(settings: &Settings, stream: tracing::Span) -> (Self, mpsc::Receiver<Encoded>) {
+    pub fn start(
+        settings: &Settings,
+        stream: tracing::Span,
+    ) -> (Self, mpsc::Receiver<Vec<Encoded>>) {
+        // Full: encoders wait, then are shed.
+        let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
+        (Self::of(&Stream::new(settings, stream, out)), encoded)
+    }
+
+    fn of(stream: &Stream) -> Self {
         prepare();
         // Full: see `feed`.
         let (feeds, fed) = sync_channel(limits::TRANSCODE_FEEDS_MAX);
-        // Full: encoders wait, then are shed.
-        let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
         let stop = Arc::new(AtomicBool::new(false));
-        let stream = Stream {
-            settings: *settings,
-            span: stream,
-            out,
-        };
         let (stills, thumbnails) = watch::channel(None);
         let run = {
             let (stream, stop) = (stream.clone(), Arc::clone(&stop));
@@ -96,12 +99,11 @@ impl Transcoder {
                 .span
                 .in_scope(|| tracing::error!("no thread to transcode in: {error}"));
         }
-        let transcoder = Self {
+        Self {
             feeds,
             stop,
             thumbnails,
-        };
-        (transcoder, encoded)
+        }
     }
 
     /// The last still of the broadcast, a JPEG in the shape the broadcast is seen in: a new one every five seconds of media.

@@ -1,8 +1,9 @@
 //! The decoder's thread: a source's access units become pictures, and each picture goes to the rungs that take it, scaled
 //! from the one above. While there is no source the last picture is shown again, scaled once.
 //!
-//! A rung is never waited for longer than its patience lasts, so that one that is slow costs the others nothing for long;
-//! one that hangs is found by its progress and let go. Not here: threads of rungs, and which picture is a key frame.
+//! A rung that has no room is waited for, which makes pictures late, which the least rungs then leave out
+//! ([`overload`]); one that hangs is not waited for twice, is found by its progress and let go. Not here: threads of rungs,
+//! and which picture is a key frame.
 
 use std::{
     panic,
@@ -11,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ffmpeg_next::frame::Video;
@@ -26,6 +27,7 @@ use super::{
     decode::Decoder,
     ffi,
     meters::{self, Cpu, Stage},
+    overload::{self, Tally},
     rung::{Handle, Stream},
     thumbnail::Thumbnails,
 };
@@ -47,12 +49,17 @@ struct Fan {
     /// Of earlier sources, whose threads wait.
     idle: Vec<Handle>,
     keys: Keys,
+    /// Where parts end.
+    ends: Keys,
     /// Ticks that a picture of the source lasts.
     frame: i64,
     /// When the last picture was shown.
     last: Option<i64>,
     /// Access units since then.
     futile: u32,
+    /// When what is at work now was fed.
+    fed: Instant,
+    tally: Tally,
     /// What was shown last, of whatever source.
     shown: Option<Video>,
     /// The same as each rung has it, in their order, while it is shown again.
@@ -68,9 +75,12 @@ impl Pipeline {
                 rungs: Vec::new(),
                 idle: Vec::new(),
                 keys: Keys::default(),
+                ends: Keys::default(),
                 frame: SECOND / 30,
                 last: None,
                 futile: 0,
+                fed: Instant::now(),
+                tally: Tally::default(),
                 shown: None,
                 slate: Vec::new(),
                 thumbnails,
@@ -99,6 +109,7 @@ impl Pipeline {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             meters::waited(Stage::Decode, since);
+            self.fan.fed = since;
             let late = since.elapsed() > limits::TRANSCODE_LATE;
             let take = panic::AssertUnwindSafe(|| self.take(feed, late));
             if panic::catch_unwind(take).is_err() {
@@ -113,6 +124,12 @@ impl Pipeline {
             Feed::Key { at } => {
                 self.fan.keys.push(at);
                 self.cpu.tell();
+            }
+            Feed::Seal { until } => {
+                self.fan.ends.push(until);
+                if let Some(last) = self.fan.last {
+                    self.fan.seal(last);
+                }
             }
             Feed::Picture(sample) if self.backlog.leaves_out(sample.sync, late) => {
                 meters::left_out();
@@ -175,7 +192,13 @@ impl Pipeline {
             fan.frame = i64::from(sample.duration).min(SECOND);
         }
         fan.futile += 1;
-        let errors = decoder.decode(sample, &mut |picture| fan.show(picture));
+        let (began, mut elsewhere) = (Instant::now(), Duration::ZERO);
+        let errors = decoder.decode(sample, &mut |picture| {
+            let shown = Instant::now();
+            fan.show(picture);
+            elsewhere += shown.elapsed();
+        });
+        meters::decoded(began.elapsed().saturating_sub(elsewhere));
         meters::undecodable(errors);
         if fan.futile > limits::TRANSCODE_FUTILE_MAX {
             let units = fan.futile;
@@ -217,10 +240,10 @@ impl Fan {
                     Err(error) => {
                         tracing::error!(%rung, "rendition lost: no thread: {error}");
                         meters::lost(Failure::Encoder);
-                        self.stream.emit(Encoded::Lost {
+                        self.stream.emit(vec![Encoded::Lost {
                             rendition: rung.rendition,
                             reason: Failure::Encoder,
-                        });
+                        }]);
                     }
                 },
             }
@@ -230,6 +253,7 @@ impl Fan {
         self.keys.at_once();
         self.last = None;
         self.futile = 0;
+        self.tally = Tally::default();
         self.slate.clear();
     }
 
@@ -250,14 +274,16 @@ impl Fan {
         }
         self.last = Some(pts);
         let key = self.keys.take(pts, self.frame);
-        for (rung, picture) in self.rungs.iter_mut().zip(&self.slate) {
-            if rung.takes(&self.stream, pts, key, self.frame) {
+        let takes = self.takes(pts, key);
+        for ((rung, picture), takes) in self.rungs.iter_mut().zip(&self.slate).zip(takes) {
+            if takes {
                 match ffi::again(picture, pts) {
                     Ok(picture) => rung.push(picture, key),
                     Err(_) => rung.lose(&self.stream, Failure::Encoder),
                 }
             }
         }
+        self.seal(pts);
     }
 
     fn show(&mut self, picture: Video) {
@@ -268,12 +294,10 @@ impl Fan {
         };
         self.last = Some(pts);
         self.thumbnails.consider(&picture, pts);
+        #[cfg(test)]
+        (self.stream.fault)(None, pts).expect("a decoder may only panic");
         let key = self.keys.take(pts, self.frame);
-        let takes: Vec<bool> = self
-            .rungs
-            .iter_mut()
-            .map(|rung| rung.takes(&self.stream, pts, key, self.frame))
-            .collect();
+        let takes = self.takes(pts, key);
         let through = takes
             .iter()
             .rposition(|takes| *takes)
@@ -288,7 +312,9 @@ impl Fan {
             if at >= through || rung.is_lost() {
                 continue;
             }
+            let began = Instant::now();
             let scaled = rung.scale(above.as_ref().unwrap_or(&picture));
+            meters::scaled(rung.rendition(), began.elapsed());
             let pushed = scaled.and_then(|scaled| {
                 if takes[at] {
                     rung.push(ffi::shared(&scaled)?, key);
@@ -303,6 +329,37 @@ impl Fan {
             }
         }
         self.shown = Some(picture);
+        self.seal(pts);
+    }
+
+    /// Rungs hand over what they have made when a part ends with the picture shown at `pts`.
+    fn seal(&mut self, pts: i64) {
+        if self.ends.take(pts.saturating_add(self.frame), self.frame) {
+            self.rungs.iter_mut().for_each(Handle::seal);
+        }
+    }
+
+    /// Which rungs take the picture shown at `pts`. What is late the least ones leave out, and one that leaves out too much
+    /// is given up.
+    fn takes(&mut self, pts: i64, key: bool) -> Vec<bool> {
+        let shed = if key {
+            0
+        } else {
+            overload::shed(self.fed.elapsed())
+        };
+        let mut below = self.rungs.iter().filter(|rung| !rung.is_lost()).count();
+        let mut takes = Vec::with_capacity(self.rungs.len());
+        for rung in &mut self.rungs {
+            below -= usize::from(!rung.is_lost());
+            let keeps = rung.keeps(pts, key, self.frame);
+            let taken = keeps && rung.takes(key, below < shed);
+            takes.push(taken);
+            let is_least = keeps && below == 0;
+            if is_least && self.tally.is_hopeless(rung.rendition(), pts, taken) {
+                rung.give_up(&self.stream);
+            }
+        }
+        takes
     }
 
     /// Lets rungs go that hang. Whether any is at work.

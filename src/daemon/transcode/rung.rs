@@ -24,7 +24,7 @@ use vitrine_core::{
 };
 
 use super::{
-    cadence::{Tally, Thinner},
+    cadence::Thinner,
     encode::{self, Encoder, Error, Unit},
     ffi::{self, Look},
     meters::{self, Cpu, Stage},
@@ -38,12 +38,33 @@ use super::{
 pub(super) struct Stream {
     pub(super) settings: Settings,
     pub(super) span: tracing::Span,
-    pub(super) out: mpsc::Sender<Encoded>,
+    pub(super) out: mpsc::Sender<Vec<Encoded>>,
+    #[cfg(test)]
+    pub(super) fault: Fault,
 }
 
+/// What goes wrong in a test before the picture shown at an instant is encoded into a rendition, or without one leaves the
+/// decoder.
+#[cfg(test)]
+pub(super) type Fault = Arc<dyn Fn(Option<Rendition>, i64) -> Result<(), Error> + Send + Sync>;
+
 impl Stream {
+    pub(super) fn new(
+        settings: &Settings,
+        span: tracing::Span,
+        out: mpsc::Sender<Vec<Encoded>>,
+    ) -> Self {
+        Self {
+            settings: *settings,
+            span,
+            out,
+            #[cfg(test)]
+            fault: Arc::new(|_, _| Ok(())),
+        }
+    }
+
     /// Hands `encoded` over, waiting for room. A receiver that is gone wants nothing.
-    pub(super) fn emit(&self, encoded: Encoded) {
+    pub(super) fn emit(&self, encoded: Vec<Encoded>) {
         let _ = self.out.blocking_send(encoded);
     }
 
@@ -68,6 +89,8 @@ enum Job {
         key: bool,
         since: Instant,
     },
+    /// A part is whole.
+    Seal,
     Drain,
     /// There is no such rung any more.
     Close,
@@ -79,13 +102,14 @@ pub(super) struct Handle {
     link: Arc<Link>,
     /// Number of the present source, from 1.
     source: u64,
+    /// It has pictures since it was last told that a part is whole.
+    given: bool,
     /// Of pictures that were left out, for the next one.
     captions: Vec<u8>,
     thinner: Thinner,
-    tally: Tally,
     scaler: Scaler,
-    /// How long it may yet be waited for, and since when that is so.
-    patience: (Duration, Instant),
+    /// It was waited for in vain, and is not waited for again until it has made something.
+    stuck: bool,
     /// Jobs done when last looked after, and since when no more were.
     watched: (u64, Instant),
 }
@@ -132,20 +156,20 @@ impl Handle {
             source: 0,
             fresh: false,
             encoder: None,
+            made: Vec::new(),
             cpu: Cpu::of(Stage::Encode),
         };
         stream.spawn(format!("encode-{}", rung.rendition), || worker.run())?;
-        let now = Instant::now();
         let mut handle = Self {
             rendition: rung.rendition,
             link,
             source: 0,
+            given: false,
             captions: Vec::new(),
             thinner: Thinner::new(rung.frame_rate),
-            tally: Tally::default(),
             scaler: scaler(stream, rung),
-            patience: (limits::TRANSCODE_PATIENCE, now),
-            watched: (0, now),
+            stuck: false,
+            watched: (0, Instant::now()),
         };
         handle.open(stream, rung);
         Ok(handle)
@@ -168,11 +192,9 @@ impl Handle {
     /// Pictures from here on are of a new source, for `rung`.
     pub(super) fn open(&mut self, stream: &Stream, rung: &Rung) {
         self.thinner = Thinner::new(rung.frame_rate);
-        self.tally = Tally::default();
         self.scaler = scaler(stream, rung);
-        let now = Instant::now();
-        self.patience = (limits::TRANSCODE_PATIENCE, now);
-        self.watched.1 = now; // what it was stuck in may be over
+        self.stuck = false; // what it was stuck in may be over
+        self.watched.1 = Instant::now();
         self.source += 1;
         self.link.jobs.push(Job::Open(*rung, self.source));
     }
@@ -182,42 +204,48 @@ impl Handle {
         self.link.jobs.push(Job::Close);
     }
 
+    /// What it was given so far is wanted now.
+    pub(super) fn seal(&mut self) {
+        if mem::take(&mut self.given) {
+            self.link.jobs.push(Job::Seal);
+        }
+    }
+
     pub(super) fn drain(&mut self) {
         self.link.jobs.push(Job::Drain);
     }
 
-    /// Whether the rung takes the picture shown at `pts`, by its rate and by what it has yet to do. A key frame is always
-    /// taken.
-    pub(super) fn takes(&mut self, stream: &Stream, pts: i64, key: bool, frame: i64) -> bool {
-        if self.is_lost() || !self.thinner.keeps(pts, key, frame) {
-            return false;
-        }
-        let asked = Instant::now();
-        let (left, since) = self.patience;
-        let regained = (asked - since) / limits::TRANSCODE_PATIENCE_REGAINED;
-        let left = (left + regained).min(limits::TRANSCODE_PATIENCE);
-        let has_room = self.link.jobs.has_room(
-            limits::TRANSCODE_PICTURES_MAX,
-            left.min(limits::TRANSCODE_PICTURE_PATIENCE),
-        );
-        let now = Instant::now();
-        // One that does not even finish a picture in that time is not waited for again soon.
-        let left = if has_room {
-            left.saturating_sub(now - asked)
-        } else {
-            Duration::ZERO
-        };
-        self.patience = (left, now);
-        let takes = has_room || key;
+    /// Whether the rung keeps the picture shown at `pts`, by its rate; a key frame always.
+    pub(super) fn keeps(&mut self, pts: i64, key: bool, frame: i64) -> bool {
+        !self.is_lost() && self.thinner.keeps(pts, key, frame)
+    }
+
+    /// Whether the rung takes a picture that it keeps: a key frame, and any that is not `shed` for which there is room,
+    /// now or soon.
+    pub(super) fn takes(&mut self, key: bool, shed: bool) -> bool {
+        let has_room = !shed && self.has_room();
+        let takes = key || has_room;
         if !takes {
             meters::shed(self.rendition);
         }
-        if self.tally.is_hopeless(pts, takes) {
-            tracing::warn!(rendition = %self.rendition, "rendition lost: {}", Failure::Late);
-            self.lose(stream, Failure::Late);
-            self.close();
-        }
         takes
+    }
+
+    fn has_room(&mut self) -> bool {
+        let patience = match self.stuck {
+            true => Duration::ZERO,
+            false => limits::TRANSCODE_PICTURE_PATIENCE,
+        };
+        let has_room = (self.link.jobs).has_room(limits::TRANSCODE_PICTURES_MAX, patience);
+        self.stuck = !has_room;
+        has_room
+    }
+
+    /// Is given up because the machine is too small for it.
+    pub(super) fn give_up(&mut self, stream: &Stream) {
+        tracing::warn!(rendition = %self.rendition, "rendition lost: {}", Failure::Late);
+        self.lose(stream, Failure::Late);
+        self.close();
     }
 
     /// `picture` in the rung's size.
@@ -241,6 +269,7 @@ impl Handle {
             captions.truncate(CAPTIONS_MAX);
             ffi::set_captions(&mut picture, &captions);
         }
+        self.given = true;
         self.link.jobs.push(Job::Picture {
             picture,
             key,
@@ -266,10 +295,10 @@ impl Handle {
     /// Says that the rung makes nothing more, unless it said so itself.
     pub(super) fn lose(&mut self, stream: &Stream, reason: Failure) {
         if self.link.lose(self.source, reason) {
-            stream.emit(Encoded::Lost {
+            stream.emit(vec![Encoded::Lost {
                 rendition: self.rendition,
                 reason,
-            });
+            }]);
         }
     }
 
@@ -300,6 +329,8 @@ struct Worker {
     /// The next picture is the first of a source.
     fresh: bool,
     encoder: Option<Encoder>,
+    /// Not handed over: a part's pictures go together, which wakes the stream's task once and not for each.
+    made: Vec<Encoded>,
     cpu: Cpu,
 }
 
@@ -320,19 +351,21 @@ impl Worker {
     }
 
     fn fail(&mut self) {
+        self.hand_over();
         self.encoder = None;
         self.rung = None;
         if self.link.lose(self.source, Failure::Encoder) {
-            self.stream.emit(Encoded::Lost {
+            self.stream.emit(vec![Encoded::Lost {
                 rendition: self.rendition,
                 reason: Failure::Encoder,
-            });
+            }]);
         }
     }
 
     fn work(&mut self, job: Job) -> Result<(), Error> {
         match job {
             Job::Open(rung, source) => {
+                self.hand_over();
                 (self.rung, self.source) = (Some(rung), source);
                 self.fresh = true;
             }
@@ -347,14 +380,18 @@ impl Worker {
                     self.cpu.tell();
                 }
             }
+            Job::Seal => self.hand_over(),
             Job::Drain => {
                 self.finish()?;
-                if self.rung.is_some() {
-                    self.emit(|rendition| Encoded::Drained { rendition });
+                if let Some(rung) = self.rung {
+                    let rendition = rung.rendition;
+                    self.made.push(Encoded::Drained { rendition });
                 }
+                self.hand_over();
             }
             Job::Close => {
                 self.finish()?;
+                self.hand_over();
                 self.encoder = None;
                 self.rung = None;
             }
@@ -375,14 +412,21 @@ impl Worker {
             }
             self.fresh = false;
             if let Some(encoder) = &self.encoder {
-                let config = Config::Avc(encoder.config().clone());
-                self.emit(|rendition| Encoded::Config { rendition, config });
+                let (rendition, config) = (self.rendition, encoder.config().clone());
+                let config = Config::Avc(config);
+                self.made.push(Encoded::Config { rendition, config });
+                self.hand_over(); // what it is called is asked for before it is there
             }
         }
+        #[cfg(test)]
+        (self.stream.fault)(Some(self.rendition), picture.pts().unwrap_or_default())?;
+        let began = Instant::now();
         if let Some(encoder) = &mut self.encoder {
             encoder.send(picture, key)?;
         }
-        self.receive()
+        let made = self.receive();
+        meters::encoded(self.rendition, began.elapsed());
+        made
     }
 
     /// Hands over what an encoder holds back; one that did takes nothing more.
@@ -402,17 +446,18 @@ impl Worker {
                 break;
             };
             let duration = encoder.frame_ticks();
-            self.hand_over(unit, duration);
+            self.keep(unit, duration);
         }
         Ok(())
     }
 
-    fn hand_over(&self, unit: Unit, duration: u32) {
+    fn keep(&mut self, unit: Unit, duration: u32) {
+        let rendition = self.rendition;
         if let Some(config) = unit.config {
             let config = Config::Avc(config);
-            self.emit(|rendition| Encoded::Config { rendition, config });
+            self.made.push(Encoded::Config { rendition, config });
         }
-        meters::encoded(self.rendition);
+        meters::made(rendition);
         let sample = Sample {
             dts: unit.pts,
             composition_offset: 0,
@@ -420,13 +465,17 @@ impl Worker {
             sync: unit.sync,
             data: unit.data,
         };
-        self.emit(|rendition| Encoded::Picture { rendition, sample });
+        self.made.push(Encoded::Picture { rendition, sample });
+        if self.made.len() >= limits::TRANSCODE_MADE_MAX {
+            self.hand_over();
+        }
     }
 
     /// Nothing of what is lost: if the thread was let go, another may have taken its place.
-    fn emit(&self, encoded: impl FnOnce(Rendition) -> Encoded) {
-        if !self.link.has_lost(self.source) {
-            self.stream.emit(encoded(self.rendition));
+    fn hand_over(&mut self) {
+        let made = mem::take(&mut self.made);
+        if !made.is_empty() && !self.link.has_lost(self.source) {
+            self.stream.emit(made);
         }
     }
 }

@@ -131,7 +131,7 @@ impl Worker {
         let mut line = Line::open(config, target)?;
         let mut cpu = Cpu::of(Stage::Sound);
         let mut emit = |frame| {
-            meters::encoded(Rendition::Audio);
+            meters::made(Rendition::Audio);
             // A receiver that is gone wants nothing.
             let _ = self.out.blocking_send(frame);
         };

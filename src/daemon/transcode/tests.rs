@@ -1,4 +1,5 @@
 mod bench;
+mod faults;
 mod slate;
 mod source;
 mod still;
@@ -110,6 +111,26 @@ async fn a_rung_of_half_the_rate_has_every_second_picture_counted_from_each_key(
         let said: Vec<u8> = said.collect();
         assert!(said.starts_with(&heard), "{rendition}");
         assert!(said.len() - heard.len() <= 3, "{rendition}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_comes_back_when_it_is_whole_whatever_follows() {
+    let shape = Shape::default();
+    let clip = shape.clip();
+    let mut bench = Bench::new();
+    bench.source(&clip, &ladder((30, 1))).await;
+    bench.feed(Feed::Key { at: 0 }).await;
+    for (part, samples) in clip.samples.chunks(6).take(4).enumerate() {
+        for sample in samples {
+            bench.feed(Feed::Picture(sample.clone())).await;
+        }
+        let whole = 6 * (part + 1);
+        let until = shape.pts(whole);
+        bench.feed(Feed::Seal { until }).await;
+        while ALL.iter().any(|it| bench.samples(*it).len() < whole) {
+            bench.take().await;
+        }
     }
 }
 
@@ -343,9 +364,10 @@ async fn an_encoder_that_makes_no_progress_is_let_go_and_replaced() {
         }
     }
     time::sleep(vitrine_core::limits::TRANSCODE_WATCHDOG * 2).await;
-    let is_late = |encoded: Option<Encoded>| match encoded.expect("the transcoder lives") {
-        Encoded::Lost { reason, .. } => reason == Failure::Late,
-        _ => false,
+    let is_late = |encoded: Option<Vec<Encoded>>| {
+        let lost = encoded.expect("the transcoder lives");
+        { lost.iter() }
+            .any(|it| matches!(it, Encoded::Lost { reason, .. } if *reason == Failure::Late))
     };
     // As soon as one is lost, and it is read that it is, the others go on.
     while !is_late(

@@ -1,16 +1,24 @@
 //! A transcoder at work, for the tests.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ffmpeg_next::frame::Video;
-use tokio::{sync::mpsc::Receiver, time};
+use tokio::{
+    sync::mpsc::{self, Receiver},
+    time,
+};
 use vitrine_core::{
     engine::ladder::{Encoded, Feed, Rung},
+    limits,
     media::{Config, Rendition, Sample},
 };
 
 use super::{
-    super::{Full, Settings, Transcoder, decode::Decoder},
+    super::{
+        Full, Settings, Transcoder,
+        decode::Decoder,
+        rung::{Fault, Stream},
+    },
     source::Clip,
 };
 
@@ -43,7 +51,7 @@ pub(super) fn ladder(rate: (u32, u32)) -> Vec<Rung> {
 /// A transcoder at work and what came of it.
 pub(super) struct Bench {
     pub(super) transcoder: Transcoder,
-    pub(super) encoded: Receiver<Encoded>,
+    pub(super) encoded: Receiver<Vec<Encoded>>,
     pub(super) got: BTreeMap<Rendition, Vec<Encoded>>,
     /// How often it was drained.
     pub(super) drains: usize,
@@ -51,9 +59,19 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let (transcoder, encoded) = Transcoder::start(&Settings::default(), tracing::Span::none());
+        Self::with(Arc::new(|_, _| Ok(())))
+    }
+
+    /// One in which this goes wrong.
+    pub(super) fn with(fault: Fault) -> Self {
+        let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
+        let span = tracing::Span::none();
+        let stream = Stream {
+            fault,
+            ..Stream::new(&Settings::default(), span, out)
+        };
         Self {
-            transcoder,
+            transcoder: Transcoder::of(&stream),
             encoded,
             got: BTreeMap::new(),
             drains: 0,
@@ -113,12 +131,11 @@ impl Bench {
         self.note(encoded.expect("the transcoder lives"));
     }
 
-    pub(super) fn note(&mut self, encoded: Encoded) {
-        let (Encoded::Config { rendition, .. }
-        | Encoded::Picture { rendition, .. }
-        | Encoded::Drained { rendition }
-        | Encoded::Lost { rendition, .. }) = encoded;
-        self.got.entry(rendition).or_default().push(encoded);
+    pub(super) fn note(&mut self, encoded: Vec<Encoded>) {
+        for encoded in encoded {
+            let known = self.got.entry(encoded.rendition()).or_default();
+            known.push(encoded);
+        }
     }
 
     /// Drains, and takes what comes back until each of `renditions` has said that there is no more.

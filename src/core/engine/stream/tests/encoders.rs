@@ -69,6 +69,7 @@ impl Encoders {
             }
             Feed::Stop { rendition } => self.rungs.retain(|(rung, _)| rung.rendition != rendition),
             Feed::Key { at } => self.keys.push_back(at),
+            Feed::Seal { .. } => {}
             Feed::Picture(sample) => {
                 let place = self
                     .held
