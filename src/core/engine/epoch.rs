@@ -1,11 +1,13 @@
 //! One run of a stream: the segmenter and the packagers that share its constants, and what it promises about itself.
 
+mod outage;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     ladder::{Encoded, Rung},
     lockstep::Lockstep,
-    output::{Output, Source, Stopgap},
+    output::{Output, Source},
     packager::{Anchor, Packager},
     plan::{Obstacle, Plan, audio_frame, same_shape},
     presentation::Promises,
@@ -403,55 +405,6 @@ impl Epoch {
         self.changed = true;
     }
 
-    /// When [`Self::starve`] must be called next.
-    pub(super) fn starvation_deadline(&self) -> Option<Duration> {
-        match self.starving_since {
-            None => Some(self.starves_at()),
-            Some((since, from)) => {
-                let next = match &self.slate {
-                    Some(_) => Timescale::VIDEO.at(self.segmenter.slate_end()),
-                    None => self.segmenter.gap_end()?,
-                };
-                let ahead_ms = next.ticks_at_ceil(Timescale::MILLIS) - from.ms();
-                let ahead_ms = u64::try_from(ahead_ms).unwrap_or(0);
-                Some(since + Duration::from_millis(ahead_ms))
-            }
-        }
-    }
-
-    /// Grows every rendition as far as time has gone, once nothing arrived for a target duration or a slate need not wait
-    /// so long: with one where it is wanted and can be, else with gaps. Answers how long that is, and with what, when starvation begins.
-    pub(super) fn starve(&mut self, now: Now) -> Option<(Duration, Stopgap)> {
-        let silent = now.mono.saturating_sub(self.last_arrival);
-        let began = self.starving_since.is_none();
-        if began && now.mono < self.starves_at() {
-            return None;
-        }
-        let end = self.end();
-        let (since, from) = *self.starving_since.get_or_insert((self.last_arrival, end));
-        if began && !self.begin_slate() {
-            self.flush();
-        }
-        let grown_ms = millis(now.mono.saturating_sub(since));
-        let until = MediaTime::from_ms(from.ms() + grown_ms);
-        let (segmenter, steps) = (&mut self.segmenter, &mut self.steps);
-        match &mut self.slate {
-            Some(slate) => slate.grow(until, segmenter, steps),
-            None => segmenter.starve(until, steps),
-        }
-        self.carry_out();
-        Some(silent).filter(|_| began).zip(self.stopgap())
-    }
-
-    /// What it grows with because nothing arrives.
-    pub(super) fn stopgap(&self) -> Option<Stopgap> {
-        self.starving_since?;
-        Some(match self.slate {
-            Some(_) => Stopgap::Slate,
-            None => Stopgap::Gaps,
-        })
-    }
-
     /// Appends what changed since it was last called.
     pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
         self.rungs.publish(outputs);
@@ -479,23 +432,6 @@ impl Epoch {
         for packager in self.packagers() {
             packager.check_invariants();
         }
-    }
-
-    /// The publisher is lost, and may be back: what can go on without it does so at once.
-    pub(super) fn lose_publisher(&mut self) {
-        self.gone = self.rungs.are_running() && self.plan.slate().is_some();
-    }
-
-    /// When it counts as starving, unless something arrives.
-    fn starves_at(&self) -> Duration {
-        match self.gone {
-            true => self.last_arrival,
-            false => self.last_arrival + self.patience(),
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_secs(u64::from(self.plan.constants.target_duration))
     }
 
     /// A segment begins here: every track takes its pending configuration.
@@ -572,44 +508,6 @@ impl Epoch {
         if let Some(high) = high {
             self.rungs.adopt(self.packagers.remove(high), obstacle);
         }
-    }
-
-    /// What encoders showed last goes on, discontinuous, in every rendition. Whether they showed anything.
-    fn begin_slate(&mut self) -> bool {
-        let Some(mut plan) = self.plan.slate().filter(|_| self.rungs.are_running()) else {
-            return false;
-        };
-        plan.audio = self.current(Kind::Audio).cloned();
-        let slate = Slate::begin(&plan, &mut self.segmenter, &mut self.steps);
-        self.slate = Some(slate);
-        self.carry_out();
-        self.rungs.drain();
-        self.encode_high(None);
-        plan.rungs.retain(|rung| self.rungs.has(rung.rendition));
-        self.rungs.set_slate(plan.rungs);
-        true
-    }
-
-    /// Whether the session that fell silent goes on with `frame`: then it joins, and `timeline` follows it from there.
-    fn end_slate(&mut self, now: Now, timeline: &mut Timeline, frame: &Frame) -> bool {
-        let first = now.mono.saturating_sub(self.last_arrival) >= self.patience();
-        let end = self.segmenter.part_start();
-        let Some(slate) = &mut self.slate else {
-            return true;
-        };
-        if !slate.ends_with(now.mono, first, timeline, frame, end) {
-            return false;
-        }
-        let mut plan = self.plan.clone();
-        plan.audio = self.current(Kind::Audio).cloned();
-        for config in std::mem::take(&mut self.pending) {
-            match config.kind() {
-                Kind::Video => plan.replace_video(config),
-                Kind::Audio => plan.audio = Some(config),
-            }
-        }
-        *timeline = self.join(plan, now);
-        true
     }
 
     /// Sound that falls behind the pictures is replaced: by silence, or where there is none by gaps.

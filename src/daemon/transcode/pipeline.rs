@@ -283,7 +283,9 @@ impl Fan {
                 }
             }
         }
-        self.seal(pts);
+        // It is a part of its own, wherever that ends.
+        self.ends.take(pts, self.frame);
+        self.rungs.iter_mut().for_each(Handle::seal);
     }
 
     fn show(&mut self, picture: Video) {
