@@ -99,7 +99,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
 
 # What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
-encoded = bitrates changes leaks shapes
+encoded = bitrates carried changes leaks shapes
 test-ladder: # modules of the integration tests
 	@$(call need_tests,--test it ladder::shapes::)
 	cargo test --locked --test it -- $(encoded:%=ladder::%::) --test-threads=8
@@ -173,6 +173,14 @@ proof-ladder: build-release assets tests/browser/node_modules ## The ladder besi
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- ladder $(ARGS)
 	[[ -n "$(ARGS)" ]] || node tests/proof/latency.mjs ladder 20
+
+# Code of FFmpeg's is too long for valgrind's buffers in one piece.
+valgrind = valgrind --vex-guest-max-insns=20 --error-exitcode=9 --leak-check=full --show-leak-kinds=definite
+.PHONY: proof-decode
+proof-decode: ## Mutated access units into the ladder for MINUTES (30); one round again: ARGS="rounds=1 seed=N"; VALGRIND=1
+	@conf/install.sh proof
+	cargo bench --locked --profile dev --bench proof $(if $(VALGRIND),--config 'target."cfg(all())".runner = "$(valgrind)"') -- \
+		decode minutes=$(if $(filter file,$(origin MINUTES)),30,$(MINUTES)) $(ARGS)
 
 .PHONY: proof-mobile
 proof-mobile: assets tests/browser/node_modules ## hls.js through a narrow, shaky link (MOBILE_MINUTES=10 per row; README: "For phones")

@@ -95,7 +95,7 @@ fn frame_holds(frame: &Frame, video: Option<&Config>) {
             let again = config.unit(&frame.data).expect("what we wrote");
             assert_eq!(again.data, frame.data);
         }
-        Config::Aac(_) | Config::Opus(_) => panic!("a picture of a sound"),
+        Config::Aac(_) | Config::Mp3(_) | Config::Opus(_) => panic!("a picture of a sound"),
     }
 }
 

@@ -105,6 +105,8 @@ struct Rig {
     owed: VecDeque<Encoded>,
     /// Whose they are.
     rungs: Vec<Rendition>,
+    /// Of the source they had last.
+    config: Option<Config>,
     ended: BTreeSet<u64>,
 }
 
@@ -127,6 +129,7 @@ impl Rig {
             pictures: 0,
             owed: VecDeque::new(),
             rungs: Vec::new(),
+            config: None,
             ended: BTreeSet::new(),
         }
     }
@@ -235,7 +238,12 @@ impl Rig {
 
     /// Encoders that make of every picture one like it, a key frame where it was one.
     fn feed(&mut self, feed: Feed) {
-        if let Feed::Source { config, rungs } = &feed {
+        if let Feed::Source { config, .. } = &feed {
+            self.config = Some(config.clone());
+        }
+        if let (Feed::Source { rungs, .. } | Feed::Slate { rungs }, Some(config)) =
+            (&feed, &self.config)
+        {
             self.rungs = rungs.iter().map(|rung| rung.rendition).collect();
             let config = |rendition| Encoded::Config {
                 rendition,
@@ -249,8 +257,22 @@ impl Rig {
                     rendition,
                     sample: sample.clone(),
                 }),
+                Feed::Repeat { at } => self.owed.push_back(Encoded::Picture {
+                    rendition,
+                    sample: Sample {
+                        dts: *at,
+                        composition_offset: 0,
+                        duration: 3000,
+                        sync: at % 90_000 == 0,
+                        data: Bytes::from_static(b"again"),
+                    },
+                }),
                 Feed::Drain => self.owed.push_back(Encoded::Drained { rendition }),
-                Feed::Source { .. } | Feed::Key { .. } | Feed::Seal { .. } | Feed::Stop { .. } => {}
+                Feed::Source { .. }
+                | Feed::Slate { .. }
+                | Feed::Key { .. }
+                | Feed::Seal { .. }
+                | Feed::Stop { .. } => {}
             }
         }
     }

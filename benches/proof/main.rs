@@ -6,6 +6,8 @@
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
+#[cfg(feature = "transcode")]
+mod decode;
 mod edge;
 mod edge_delay;
 #[allow(dead_code)]
@@ -16,6 +18,9 @@ mod ladder;
 mod link;
 mod mobile;
 mod peers;
+#[allow(dead_code)]
+#[path = "../../tests/it/probe.rs"]
+mod probe;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
 mod soak;
@@ -40,6 +45,8 @@ async fn main() -> io::Result<()> {
         .split_first()
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
+        #[cfg(feature = "transcode")]
+        "decode" => decode::run(rest).await,
         "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
         "ladder" => ladder::run(rest).await,
@@ -56,6 +63,7 @@ async fn main() -> io::Result<()> {
 }
 
 const USAGE: &str = "  \
+  decode [minutes=N] [rounds=N] [seed=N]
   edge [viewers] [seconds per turn] [rounds]
   edge_delay [seconds]
   ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]

@@ -107,6 +107,9 @@ pub const MAX_PARAMETER_SETS: usize = 31;
 pub const MAX_CONFIG_BYTES: usize = 4096;
 /// Width or height of a picture in pixels: 16K, and what a sample entry's 16 bit can hold.
 pub const MAX_PICTURE_SIDE_PX: u32 = 16_384;
+/// Bytes of an access unit that are searched for captions, which stand in front of the picture: some SEI of other kinds,
+/// an encoder's signature among them, may stand before.
+pub const CAPTIONS_FRONT_BYTES: usize = 4096;
 /// Bytes of standalone SEI kept for the next access unit; more than this without a picture is dropped.
 pub const MAX_PENDING_SEI_BYTES: usize = 64 * 1024;
 // ingest: the RTMP door
@@ -208,13 +211,13 @@ pub const TRANSCODE_JOBS_MAX: usize = 16;
 /// How long an access unit may wait for the decoder: what the longest probe hands over at once is dealt with by then, and
 /// players have given up on a rendition that is later.
 pub const TRANSCODE_LATE: Duration = Duration::from_secs(4);
-/// How long, in sum, an encoder that is behind is waited for before its pictures are shed: what comes in a burst, as the
+/// How late a picture may be when it is shown until the least rendition leaves it out: what comes in a burst, as the
 /// probe's hold does, is encoded whole.
-pub const TRANSCODE_PATIENCE: Duration = Duration::from_secs(2);
+pub const TRANSCODE_SHED_AGE: Duration = Duration::from_millis(1250);
+/// How much later for each rendition above that one; three of them are below [`LADDER_LATE`].
+pub const TRANSCODE_SHED_STEP: Duration = Duration::from_millis(250);
 /// How long one picture waits for a place: an encoder that takes longer for a picture hangs, or may as well.
 pub const TRANSCODE_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
-/// What of the time that passes comes back as patience: one part in so many.
-pub const TRANSCODE_PATIENCE_REGAINED: u32 = 20;
 /// Without a picture done in spite of work, after which an encoder counts as hung.
 pub const TRANSCODE_WATCHDOG: Duration = Duration::from_secs(2);
 /// How often an encoder at work is looked after while nothing else comes.
@@ -234,6 +237,20 @@ pub const FFMPEG_LOG_LINES_MAX: u32 = 20;
 /// See [`FFMPEG_LOG_LINES_MAX`].
 pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+// slate: what goes on while nothing arrives
+
+/// Shortest distance of a slate's pictures in 90 kHz ticks, sixty a second, whatever a source says its rate is: a
+/// picture that stands still needs no more.
+pub const SLATE_FRAME_TICKS_MIN: u32 = 1_500;
+/// Milliseconds of pictures that a slate adds at once: the longest usual target duration, twice. What a process that was
+/// suspended still owes follows in turns, in which encoders come to answer.
+pub const SLATE_BURST_MS: i64 = 4_000;
+/// How far behind the slate the key frame may stand, in milliseconds, that a session goes on with: the jitter of a
+/// network. Players fall behind by as much.
+pub const SLATE_LATE_MS: i64 = 500;
+/// How long media that is older than that is passed over while it catches up; a publisher that stays late is shown late.
+pub const SLATE_RETURN: Duration = Duration::from_secs(5);
+
 // stills
 
 /// Key frames decoded at once, in the whole process, for stills of broadcasts that are passed through: one processor at
@@ -241,3 +258,22 @@ pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub const GLANCES_MAX: usize = 1;
 /// Milliseconds of media from one such still to the next, at least.
 pub const GLANCE_INTERVAL_MS: u32 = 5_000;
+
+// sound
+
+/// Access units of sound waiting to be encoded: what the longest probe hands over at once, and some seconds.
+pub const SOUND_UNITS_MAX: usize = 512;
+/// Frames of encoded sound that wait for the stream's task: some 5 s.
+pub const SOUND_ENCODED_MAX: usize = 256;
+/// Bytes of an access unit of sound that is decoded: 120 ms of Opus in 48 packets of its largest, which is more than any
+/// other codec's.
+pub const SOUND_UNIT_BYTES_MAX: usize = 64 << 10;
+/// How far, in milliseconds, sound that is encoded may stand from its count to go on with it, either way: a hole is filled
+/// with silence. Below what the engine waits for sound, so that it never fills the same hole.
+pub const SOUND_HOLE_MS: i64 = AUDIO_RESYNC_MS;
+/// How much of that is the publisher's clock alone: rounding, and stamps by arrival. Lost frames are longer.
+pub const SOUND_JITTER_MS: i64 = 30;
+/// What part of the distance between clock and count is made good with each access unit: one in so many.
+pub const SOUND_CORRECTION: i64 = 32;
+/// How long the sound that is still being encoded is waited for when its publish ends: far more than it needs.
+pub const SOUND_FINISH: Duration = Duration::from_millis(250);

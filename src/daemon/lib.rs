@@ -26,6 +26,7 @@
 //!    input and drains all outputs, always in one place.
 //!    Pictures that are to be encoded make one round trip from here through `transcode`, a thread to decode and one per
 //!    rendition: cuts stay behind in the engine (`engine::rung`), and are carried out on what comes back.
+//!    Sound that not every player takes is encoded in front of the engine, which sees only what becomes of it.
 //! 3. **Hand-off B**, a watch per rendition ([`live::published`]). A version is an immutable snapshot whose playlist
 //!    texts are written at most once, when first asked for. Each waiting request wakes once per version and clones
 //!    `Bytes`: no lock and no copy per viewer.

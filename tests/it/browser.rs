@@ -4,6 +4,7 @@
 //! holds facts without a verdict; the verdict is here. The screenshot stays in cargo's folder for test output, to be
 //! looked at. What the page loads comes from npm: `make assets` fetches it.
 
+mod captions;
 #[cfg(feature = "transcode")]
 mod levels;
 mod outage;

@@ -70,6 +70,20 @@ pub(crate) fn video(
     std::iter::once(start).chain(frames).collect()
 }
 
+/// Enhanced messages of Opus.
+pub(crate) fn opus(recipe: &Recipe) -> Vec<Message> {
+    let (samples, dops) = read(recipe, b"dOps");
+    let start = (8, 0, body::audio(body::START, b"Opus", &opus_head(&dops)));
+    let frames = samples.iter().map(|sample| {
+        (
+            8,
+            sample.dts_ms,
+            body::audio(body::FRAMES, b"Opus", &sample.data),
+        )
+    });
+    std::iter::once(start).chain(frames).collect()
+}
+
 /// The payloads that were served must be those of the source.
 fn same_payloads(source: &Path, served: &Path, track: &str) {
     let hashes = |file: &Path| -> Vec<String> {
@@ -124,17 +138,7 @@ async fn av1_is_passed_through() {
 async fn opus_is_passed_through() {
     let folder = TempDir::new().expect("a folder");
     let served = folder.path().join("served.mp4");
-    let (samples, dops) = read(&sources::OPUS, b"dOps");
-    let start = (8, 0, body::audio(body::START, b"Opus", &opus_head(&dops)));
-    let frames = samples.iter().map(|sample| {
-        (
-            8,
-            sample.dts_ms,
-            body::audio(body::FRAMES, b"Opus", &sample.data),
-        )
-    });
-    let messages = std::iter::once(start).chain(frames).collect();
-    let codecs = broadcast(messages, "audio", &served).await;
+    let codecs = broadcast(opus(&sources::OPUS), "audio", &served).await;
     assert_eq!(codecs, "opus");
     assert_eq!(
         probe::describe(&served, "a:0", "codec_name,channels"),

@@ -5,18 +5,24 @@
 //! |-|-|
 //! | [`shapes`] | every shape of source becomes the renditions that suit it, the same cuts and key frames in all |
 //! | [`bitrates`] | what a rung was given is what it takes, over a minute and in every second |
+//! | [`carried`] | what travels with pictures: the meaning of their colours, and captions |
 //! | [`changes`] | a source that changes its size does so in every rendition at once |
+//! | [`sound`] | sound that not every player takes becomes AAC, and stays with its pictures |
 //! | [`leaks`] | what begins and ends often leaves nothing behind |
+//! | [`slate`] | while nothing arrives the last picture goes on, and silence |
 //! | [`facts`] | the witnesses, and the rules |
 //!
 //! Encoders take CPU that others are measured by: never more than [`AT_ONCE`] broadcasts are encoded at the same time,
 //! whichever tests run side by side. The pictures are the test's own, the daemon and its encoders the real ones.
 
 mod bitrates;
+mod carried;
 mod changes;
 mod facts;
 mod leaks;
 mod shapes;
+mod slate;
+mod sound;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -24,11 +30,14 @@ use m3u8_rs::MasterPlaylist;
 use serde_json::Value;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
 };
 
 use crate::{
     daemon::{Config, Daemon},
+    enhanced,
+    publisher::{Publisher, flv},
+    sources::Recipe,
     viewer::{Recording, Viewer},
 };
 use facts::Facts;
@@ -51,6 +60,29 @@ fn config(streams: &[&str]) -> Config {
     let config = streams.iter().fold(Config::new(), key);
     let config = config.ladder().publish("grace_after_stop = \"1s\"");
     config.log("info")
+}
+
+/// Our own publisher pushes `tags` as `stream`, in real time.
+fn publish(daemon: &Daemon, stream: &str, tags: Vec<flv::Tag>) -> JoinHandle<()> {
+    let (address, key) = (daemon.address("rtmp"), format!("key-of-{stream}"));
+    spawn_blocking(move || {
+        let (mut publisher, status) = Publisher::publish(address, "live", &key).expect("connected");
+        assert_eq!(status.code, "NetStream.Publish.Start");
+        publisher.push(&tags, 0, Some(1.0)).expect("taken");
+        publisher.stop().expect("stopped");
+    })
+}
+
+/// The pictures of a plain file as enhanced RTMP carries them: FourCC, and the box that holds the configuration.
+fn enhanced_tags(source: &Recipe, fourcc: &[u8; 4], configuration: &[u8; 4]) -> Vec<flv::Tag> {
+    let (samples, configuration) = enhanced::read(source, configuration);
+    let tags = enhanced::video(fourcc, &samples, &configuration, fourcc == b"hvc1").into_iter();
+    let tag = |(kind, timestamp, body)| flv::Tag {
+        kind,
+        timestamp,
+        body,
+    };
+    tags.map(tag).collect()
 }
 
 /// A broadcast that was encoded from its beginning to its end.
@@ -119,10 +151,22 @@ async fn overload(daemon: &Daemon, status: &str) -> Vec<String> {
         line.starts_with("vitrine_transcode_") && late && !line.ends_with(" 0")
     };
     let metrics = daemon.control("/metrics").await;
-    let metrics = metrics.lines().filter(tells);
+    let waited = |up_to: &str| {
+        let name = "vitrine_transcode_queue_seconds_bucket{stage=\"sound\"";
+        let mut lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines.find(|line| line.contains(&format!("le=\"{up_to}\"")))
+    };
+    let count = |line: Option<&str>| line?.rsplit(' ').next().map(str::to_owned);
+    // Silence stands in for sound that is later.
+    let silence = (count(waited("0.25")) != count(waited("+Inf"))).then_some("sound was late");
+    let lines = metrics.lines().filter(tells);
     let words = "encoding cannot keep up";
     let words = status.contains(words).then_some(words);
-    metrics.chain(words).map(str::to_owned).collect()
+    lines
+        .chain(silence)
+        .chain(words)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Where what was served is kept for people to look at.

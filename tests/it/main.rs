@@ -24,11 +24,12 @@
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
 mod balancers;
 mod browser;
+mod captions;
 mod conf;
 mod conformance;
 mod control;

@@ -92,7 +92,13 @@ pub(crate) struct Picture {
 /// The pictures of the first video track, in decode order. ffprobe must have nothing to say.
 #[cfg(feature = "transcode")]
 pub(crate) fn pictures(file: &Path) -> Vec<Picture> {
-    let output = ffprobe(file, &["-select_streams", "v:0", "-of", "json"])
+    units(file, "v:0")
+}
+
+/// The same of any track.
+#[cfg(feature = "transcode")]
+pub(crate) fn units(file: &Path, track: &str) -> Vec<Picture> {
+    let output = ffprobe(file, &["-select_streams", track, "-of", "json"])
         .args(["-show_entries", "packet=pts_time,flags,size"])
         .output()
         .expect("ffprobe runs");

@@ -1,5 +1,5 @@
 //! How late a rendition is: from the publisher's write of as many frames as a part ends with until that part is downloaded,
-//! for every rendition at once, each part asked for ahead; and how long pictures waited inside.
+//! for every rendition at once, each part asked for ahead; and how long each stage inside takes of that.
 //!
 //! The recording has two B-frames, so a decoder gives a picture two frames (67 ms) after it was written: that is in the
 //! figures of whatever is encoded, and not in those of what is passed through.
@@ -34,19 +34,26 @@ pub(super) async fn run(plan: &Plan) -> io::Result<()> {
         plan.time.as_secs()
     );
     println!(
-        "| source | preset | rendition | p50 ms | p95 ms | behind high p50 ms | p95 ms | parts | shed | \
-         wait for the decoder p50 / p95 ms | for an encoder p50 / p95 ms |"
+        "| source | preset | rendition | p50 ms | p95 ms | behind high p50 ms | p95 ms | parts | shed |"
     );
-    println!("|-|-|-|-|-|-|-|-|-|-|-|");
+    println!("|-|-|-|-|-|-|-|-|-|");
+    let mut stages = Vec::new();
     for &source in &plan.sources {
         for preset in &plan.presets {
-            one(source, preset, plan).await?;
+            stages.extend(one(source, preset, plan).await?);
         }
     }
+    println!(
+        "\nWhat each stage adds, from the daemon's own histograms, per access unit or picture\n"
+    );
+    println!("| source | preset | stage | rendition | p50 ms | p95 ms |");
+    println!("|-|-|-|-|-|-|");
+    stages.iter().for_each(|row| println!("{row}"));
     Ok(())
 }
 
-async fn one(source: Source, preset: &str, plan: &Plan) -> io::Result<()> {
+/// Prints how late renditions were; answers the rows of the stages.
+async fn one(source: Source, preset: &str, plan: &Plan) -> io::Result<Vec<String>> {
     let tags = flv::read(source.clip())?;
     let daemon = Daemon::start(&source.config(Some(preset)));
     let viewer = Viewer::new(&daemon.url(""));
@@ -78,8 +85,9 @@ async fn one(source: Source, preset: &str, plan: &Plan) -> io::Result<()> {
             .iter()
             .position(|known| known == name)
     });
-    print(source, preset, &renditions, &before, &after);
-    Ok(())
+    let shed = after.grown(&before, "vitrine_transcode_frames_shed_total");
+    print(source, preset, &renditions, shed);
+    Ok(stages(source, preset, &before, &after))
 }
 
 /// A part as it came.
@@ -122,25 +130,10 @@ async fn follow(viewer: &Viewer, folder: &str, sent: &Sent, from: Instant) -> Ve
     arrived
 }
 
-fn print(
-    source: Source,
-    preset: &str,
-    renditions: &[(&str, Vec<Arrived>)],
-    before: &Scrape,
-    after: &Scrape,
-) {
+fn print(source: Source, preset: &str, renditions: &[(&str, Vec<Arrived>)], shed: f64) {
     let high = renditions
         .first()
         .map_or(&[][..], |(_, high)| high.as_slice());
-    let waited = |stage: &str| {
-        let label = format!("stage=\"{stage}\"");
-        let [p50, p95] = [0.5, 0.95].map(|of| {
-            1000.0 * after.quantile(before, "vitrine_transcode_queue_seconds", &label, of)
-        });
-        format!("{p50:.1} / {p95:.1}")
-    };
-    let (decode, encode) = (waited("decode"), waited("encode"));
-    let shed = after.grown(before, "vitrine_transcode_frames_shed_total");
     for (name, parts) in renditions {
         let [p50, p95] = quantiles(parts.iter().map(|part| ms(part.late)));
         let behind = parts.iter().filter_map(|part| {
@@ -151,11 +144,33 @@ fn print(
         });
         let [behind_p50, behind_p95] = quantiles(behind);
         println!(
-            "| {source} | {preset} | {name} | {p50:.1} | {p95:.1} | {behind_p50:.1} | {behind_p95:.1} | {} | {shed:.0} | \
-             {decode} | {encode} |",
+            "| {source} | {preset} | {name} | {p50:.1} | {p95:.1} | {behind_p50:.1} | {behind_p95:.1} | {} | {shed:.0} |",
             parts.len()
         );
     }
+}
+
+/// Waits and work, in the order in which a picture meets them.
+fn stages(source: Source, preset: &str, before: &Scrape, after: &Scrape) -> Vec<String> {
+    const QUEUE: &str = "vitrine_transcode_queue_seconds";
+    const WORK: &str = "vitrine_transcode_work_seconds";
+    let row = |words: &str, histogram, stage: &str, rendition: Option<&str>| {
+        let mut labels = vec![format!("stage=\"{stage}\"")];
+        labels.extend(rendition.map(|rendition| format!("rendition=\"{rendition}\"")));
+        let [p50, p95] =
+            [0.5, 0.95].map(|of| 1000.0 * after.quantile(before, histogram, &labels, of));
+        let rendition = rendition.unwrap_or("all");
+        format!("| {source} | {preset} | {words} | {rendition} | {p50:.1} | {p95:.1} |")
+    };
+    let mut rows = vec![
+        row("wait for the decoder", QUEUE, "decode", None),
+        row("decode", WORK, "decode", Some("source")),
+    ];
+    let rungs = source.rungs().iter().map(|rung| rung.name);
+    rows.extend({ rungs.clone() }.map(|name| row("scale", WORK, "scale", Some(name))));
+    rows.push(row("wait for an encoder", QUEUE, "encode", None));
+    rows.extend(rungs.map(|name| row("encode", WORK, "encode", Some(name))));
+    rows
 }
 
 fn ms(length: Duration) -> f64 {

@@ -33,14 +33,21 @@ impl Scrape {
         of(self) - of(before)
     }
 
-    /// A quantile of what a histogram with a label (`stage="decode"`) has taken in since `before`, interpolated within
-    /// its bucket; not a number when there was nothing.
-    pub(super) fn quantile(&self, before: &Self, histogram: &str, label: &str, of: f64) -> f64 {
+    /// A quantile of what a histogram with labels (`stage="decode"`) has taken in since `before`, interpolated within its
+    /// bucket; not a number when there was nothing.
+    pub(super) fn quantile(
+        &self,
+        before: &Self,
+        histogram: &str,
+        labels: &[String],
+        of: f64,
+    ) -> f64 {
         let prefix = format!("{histogram}_bucket{{");
         let buckets = self
             .0
             .iter()
-            .filter(|(name, _)| name.starts_with(&prefix) && name.contains(label));
+            .filter(|(name, _)| name.starts_with(&prefix))
+            .filter(|(name, _)| labels.iter().all(|label| name.contains(label)));
         let buckets = buckets.filter_map(|(name, count)| {
             let (_, bound) = name.split_once("le=\"")?;
             let bound = bound.split('"').next()?;

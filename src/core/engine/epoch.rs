@@ -5,13 +5,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use super::{
     ladder::{Encoded, Rung},
     lockstep::Lockstep,
-    output::{Output, Source},
+    output::{Output, Source, Stopgap},
     packager::{Anchor, Packager},
-    plan::{Plan, audio_frame, same_shape},
+    plan::{Obstacle, Plan, audio_frame, same_shape},
     presentation::Promises,
     rungs::Rungs,
     saved::{self, Saved},
     segmenter::{Segmenter, Step},
+    slate::Slate,
     timeline::Timeline,
 };
 use crate::{
@@ -45,8 +46,12 @@ pub(super) struct Epoch {
     promises: Promises,
     presentation: Option<Arc<Multivariant>>,
     last_arrival: Duration,
+    /// The publisher is gone, and a slate need not wait until nothing has come for long.
+    gone: bool,
     /// Where media stood, and when, as starvation began.
     starving_since: Option<(Duration, MediaTime)>,
+    /// What is shown meanwhile, where it is more than gaps.
+    slate: Option<Slate>,
     changed: bool,
     samples: Vec<(Kind, Sample)>,
     steps: Vec<Step>,
@@ -101,7 +106,9 @@ impl Epoch {
             promises: Promises::default(),
             presentation: None,
             last_arrival: arrived.mono,
+            gone: false,
             starving_since: None,
+            slate: None,
             changed: false,
             samples: Vec::new(),
             steps: Vec::new(),
@@ -213,7 +220,9 @@ impl Epoch {
             promises: Promises::restore(&head.bitrates)?,
             presentation: None,
             last_arrival: now.mono,
+            gone: false,
             starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
+            slate: None,
             changed: true,
             samples: Vec::new(),
             steps: Vec::new(),
@@ -255,8 +264,18 @@ impl Epoch {
 
     /// A new session, with `plan`, whose first media arrived at `arrived`, goes on where the last one ended.
     pub(super) fn join(&mut self, mut plan: Plan, arrived: Now) -> Timeline {
+        let slate = self.slate.take();
+        let bridged = slate.is_some();
+        if let Some(slate) = slate {
+            slate.end(&mut self.segmenter, &mut self.steps);
+        }
         let base = self.segmenter.restart(plan.clone(), &mut self.steps);
         self.carry_out();
+        if bridged && plan.passes {
+            let high = self.rungs.give_back(Rendition::High);
+            self.packagers.extend(high);
+            self.changed = true;
+        }
         let had = |rung: &Rung| self.rungs.has(rung.rendition);
         plan.rungs.retain(had);
         if !self.named {
@@ -264,7 +283,7 @@ impl Epoch {
             self.anchor = Anchor { media: base, wall };
         }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
-        self.starving_since = None;
+        (self.starving_since, self.gone) = (None, false);
         let timeline = Timeline::new(
             base,
             plan.video.as_ref(),
@@ -287,7 +306,11 @@ impl Epoch {
 
     /// Takes a frame of the session that `timeline` follows.
     pub(super) fn frame(&mut self, now: Now, timeline: &mut Timeline, frame: Frame) {
+        let goes_on = self.slate.is_none() || self.end_slate(now, timeline, &frame);
         self.touch(now);
+        if !goes_on {
+            return;
+        }
         if !self.pending.is_empty() {
             let leads = frame.sync && (frame.kind == Kind::Video || !self.has(Kind::Video));
             if leads && self.segmenter.ripe() {
@@ -325,22 +348,31 @@ impl Epoch {
         self.release_sound();
     }
 
-    /// Media arrived at `now`: nothing starves.
+    /// Media arrived at `now`: nothing starves, unless that media cannot be shown yet.
     pub(super) fn touch(&mut self, now: Now) {
         self.last_arrival = now.mono;
-        self.starving_since = None;
+        self.gone = false;
+        if self.slate.is_none() {
+            self.starving_since = None;
+        }
     }
 
-    /// The publish ended: everything received is in the list.
+    /// The publish ended: everything received is in the list. A slate has no such end.
     pub(super) fn flush(&mut self) {
+        if self.slate.is_none() {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
         self.segmenter.flush(&mut self.steps);
         self.carry_out();
         self.rungs.drain();
     }
 
-    /// The same, whatever encoders still owe.
+    /// Nothing follows, whatever encoders still owe.
     pub(super) fn rest(&mut self) {
-        self.flush();
+        self.seal();
         self.changed |= self.rungs.rest();
         self.release_all_sound();
     }
@@ -374,33 +406,50 @@ impl Epoch {
     /// When [`Self::starve`] must be called next.
     pub(super) fn starvation_deadline(&self) -> Option<Duration> {
         match self.starving_since {
-            None => Some(self.last_arrival + self.patience()),
+            None => Some(self.starves_at()),
             Some((since, from)) => {
-                let gap_end_ms = self.segmenter.gap_end()?.ticks_at_ceil(Timescale::MILLIS);
-                let ahead_ms = u64::try_from(gap_end_ms - from.ms()).unwrap_or(0);
+                let next = match &self.slate {
+                    Some(slate) => slate.next(),
+                    None => self.segmenter.gap_end()?,
+                };
+                let ahead_ms = next.ticks_at_ceil(Timescale::MILLIS) - from.ms();
+                let ahead_ms = u64::try_from(ahead_ms).unwrap_or(0);
                 Some(since + Duration::from_millis(ahead_ms))
             }
         }
     }
 
-    /// Grows every rendition with gaps as far as time has gone, once nothing arrived for a target duration. Answers how
-    /// long that is, when starvation begins.
-    pub(super) fn starve(&mut self, now: Now) -> Option<Duration> {
+    /// Grows every rendition as far as time has gone, once nothing arrived for a target duration or a slate need not wait
+    /// so long: with one where it is wanted and can be, else with gaps. Answers how long that is, and with what, when starvation begins.
+    pub(super) fn starve(&mut self, now: Now) -> Option<(Duration, Stopgap)> {
         let silent = now.mono.saturating_sub(self.last_arrival);
         let began = self.starving_since.is_none();
-        if began && silent < self.patience() {
+        if began && now.mono < self.starves_at() {
             return None;
         }
         let end = self.end();
         let (since, from) = *self.starving_since.get_or_insert((self.last_arrival, end));
-        if began {
+        if began && !self.begin_slate() {
             self.flush();
         }
         let grown_ms = millis(now.mono.saturating_sub(since));
-        self.segmenter
-            .starve(MediaTime::from_ms(from.ms() + grown_ms), &mut self.steps);
+        let until = MediaTime::from_ms(from.ms() + grown_ms);
+        let (segmenter, steps) = (&mut self.segmenter, &mut self.steps);
+        match &mut self.slate {
+            Some(slate) => slate.grow(until, segmenter, steps),
+            None => segmenter.starve(until, steps),
+        }
         self.carry_out();
-        began.then_some(silent)
+        Some(silent).filter(|_| began).zip(self.stopgap())
+    }
+
+    /// What it grows with because nothing arrives.
+    pub(super) fn stopgap(&self) -> Option<Stopgap> {
+        self.starving_since?;
+        Some(match self.slate {
+            Some(_) => Stopgap::Slate,
+            None => Stopgap::Gaps,
+        })
     }
 
     /// Appends what changed since it was last called.
@@ -410,7 +459,10 @@ impl Epoch {
         if !self.is_shown() || !std::mem::take(&mut self.changed) {
             return;
         }
-        self.promise(outputs);
+        // What is promised is the broadcast, which a slate stands in for.
+        if self.slate.is_none() {
+            self.promise(outputs);
+        }
         for packager in self.packagers() {
             let snapshot = Arc::new(packager.snapshot(self.reports(packager.rendition())));
             let rendition = packager.rendition();
@@ -429,6 +481,19 @@ impl Epoch {
         }
     }
 
+    /// The publisher is lost, and may be back: what can go on without it does so at once.
+    pub(super) fn lose_publisher(&mut self) {
+        self.gone = self.rungs.are_running() && self.plan.slate().is_some();
+    }
+
+    /// When it counts as starving, unless something arrives.
+    fn starves_at(&self) -> Duration {
+        match self.gone {
+            true => self.last_arrival,
+            false => self.last_arrival + self.patience(),
+        }
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(u64::from(self.plan.constants.target_duration))
     }
@@ -444,8 +509,10 @@ impl Epoch {
             match kind {
                 Kind::Video => {
                     timeline.reconfigure_video();
-                    self.plan.replace_video(config.clone());
-                    self.set_source();
+                    if self.plan.video.as_ref() != Some(&config) {
+                        self.plan.replace_video(config.clone());
+                        self.set_source();
+                    }
                 }
                 Kind::Audio => {
                     self.segmenter.forget_held_sound();
@@ -487,15 +554,61 @@ impl Epoch {
 
     /// Segments could not begin with the source's key frames: from here on `high` is encoded like every other rendition.
     fn stop_passing(&mut self) {
-        let high = { self.packagers.iter() }.position(|it| it.rendition() == Rendition::High);
-        if let Some(high) = high
-            && self.plan.stop_passing()
-        {
-            let obstacle = self.plan.obstacle;
-            self.rungs.adopt(self.packagers.remove(high), obstacle);
+        if self.has_passed() && self.plan.stop_passing() {
+            self.encode_high(self.plan.obstacle);
             self.segmenter.stop_passing(&self.plan);
             self.set_source();
         }
+    }
+
+    /// Whether pictures are passed through.
+    fn has_passed(&self) -> bool {
+        self.packagers.iter().any(|it| it.kind() == Kind::Video)
+    }
+
+    /// Pictures that were passed through come from an encoder from here on, because of `obstacle`.
+    fn encode_high(&mut self, obstacle: Option<Obstacle>) {
+        let high = { self.packagers.iter() }.position(|it| it.kind() == Kind::Video);
+        if let Some(high) = high {
+            self.rungs.adopt(self.packagers.remove(high), obstacle);
+        }
+    }
+
+    /// What encoders showed last goes on, discontinuous, in every rendition. Whether they showed anything.
+    fn begin_slate(&mut self) -> bool {
+        let Some(mut plan) = self.plan.slate().filter(|_| self.rungs.are_running()) else {
+            return false;
+        };
+        plan.audio = self.current(Kind::Audio).cloned();
+        let slate = Slate::begin(&plan, &mut self.segmenter, &mut self.steps);
+        self.slate = Some(slate);
+        self.carry_out();
+        self.rungs.drain();
+        self.encode_high(None);
+        plan.rungs.retain(|rung| self.rungs.has(rung.rendition));
+        self.rungs.set_slate(plan.rungs);
+        true
+    }
+
+    /// Whether the session that fell silent goes on with `frame`: then it joins, and `timeline` follows it from there.
+    fn end_slate(&mut self, now: Now, timeline: &mut Timeline, frame: &Frame) -> bool {
+        let silent = now.mono.saturating_sub(self.last_arrival) >= self.patience();
+        let Some(slate) = &mut self.slate else {
+            return true;
+        };
+        if !slate.ends_with(now.mono, silent, timeline, frame) {
+            return false;
+        }
+        let mut plan = self.plan.clone();
+        plan.audio = self.current(Kind::Audio).cloned();
+        for config in std::mem::take(&mut self.pending) {
+            match config.kind() {
+                Kind::Video => plan.replace_video(config),
+                Kind::Audio => plan.audio = Some(config),
+            }
+        }
+        *timeline = self.join(plan, now);
+        true
     }
 
     /// Sound that falls behind the pictures is replaced: by silence, or where there is none by gaps.

@@ -56,6 +56,17 @@ pub enum Feed {
         /// Where a part ends.
         until: i64,
     },
+    /// No source follows for a while: the picture that was shown last, of whatever source, is what [`Feed::Repeat`] shows,
+    /// made into `rungs`. What was taken before is handed back first. Without such a picture every rung is lost.
+    Slate {
+        /// Targets, largest first.
+        rungs: Vec<Rung>,
+    },
+    /// The picture of the slate is shown at `at`, a 90 kHz media time.
+    Repeat {
+        /// When.
+        at: i64,
+    },
     /// Nothing more of this rung is wanted until the next source.
     Stop {
         /// The rung.
@@ -87,7 +98,7 @@ pub enum Encoded {
         /// The rung.
         rendition: Rendition,
     },
-    /// The rung fails and makes nothing more until the next [`Feed::Source`].
+    /// The rung fails and makes nothing more until the next [`Feed::Source`] or [`Feed::Slate`].
     Lost {
         /// The rung.
         rendition: Rendition,
@@ -133,6 +144,8 @@ pub struct Ladder {
     pub pass_max: u32,
     /// Whether the sound is a variant of its own too, for who cannot receive pictures.
     pub audio_only: bool,
+    /// Whether the last picture and silence go on while nothing arrives; else gaps do.
+    pub slate: bool,
 }
 
 impl Ladder {
@@ -152,6 +165,7 @@ impl Default for Ladder {
             pass: true,
             pass_max: PASS_MAX,
             audio_only: false,
+            slate: true,
         }
     }
 }

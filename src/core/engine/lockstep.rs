@@ -3,7 +3,7 @@
 //! The segmenter decides cuts of sound at once, while the pictures of the same time are on their way through an encoder.
 //! A player that is told of sound without its pictures fetches it, runs out of pictures and stalls. So what happens on the
 //! sound waits here, in order, until every rendition of pictures has come as far, but no longer than
-//! [`limits::SOUND_AHEAD_MS`] of media: an encoder that fails must not silence a broadcast.
+//! [`SOUND_AHEAD_MS`](crate::limits::SOUND_AHEAD_MS) of media: an encoder that fails must not silence a broadcast.
 
 use std::collections::VecDeque;
 

@@ -10,6 +10,7 @@
 //! | [`probe`] | the first samples of an epoch | what they are |
 //! | [`plan`] | what a probe found, the wanted ladder | the constants that never change in an epoch |
 //! | [`ladder`] | a source's size and rate | the targets of its encoders |
+//! | [`sound`] | the sound's configuration | what it is encoded into, where not every player takes it |
 //! | [`segmenter`] | samples | the same samples, marked where segments and parts begin and end |
 //! | [`packager`] | marked samples of one rendition | parts |
 //! | [`window`] | parts | immutable snapshots of a sliding list |
@@ -34,6 +35,8 @@ mod rung;
 mod rungs;
 pub mod saved;
 pub mod segmenter;
+mod slate;
+pub mod sound;
 pub mod stream;
 pub mod timeline;
 pub mod window;

@@ -7,7 +7,10 @@ use super::{
     plan::Obstacle,
     window::Snapshot,
 };
-use crate::{media::Rendition, wire::m3u8::multivariant::Multivariant};
+use crate::{
+    media::{Hdr, Rendition},
+    wire::m3u8::multivariant::Multivariant,
+};
 
 /// Something a broadcaster or operator should read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +21,12 @@ pub enum Notice {
     /// The source is encoded instead of passed through.
     #[error("the source is encoded, not passed through: {_0}")]
     Encoded(Obstacle),
+    /// Encoded renditions do not look everywhere as they should.
+    #[error(
+        "colours are approximate: HDR ({_0}) is encoded with 8 bits and not made fit for standard displays; for colours \
+         that are right everywhere send SDR (OBS: Settings > Advanced > Color Space, Rec. 709)"
+    )]
+    Colours(Hdr),
     /// The pictures of a rendition come no more.
     #[error("{rendition}: {reason}; it goes on with gaps")]
     RungLost {
@@ -35,15 +44,28 @@ pub enum Notice {
     /// The session joined the running epoch.
     #[error("publisher is back: the broadcast goes on")]
     Joined,
-    /// Nothing arrives: playlists grow with gaps.
-    #[error("no media for {silent_ms} ms: playlists go on with gaps")]
+    /// Nothing arrives.
+    #[error("no media for {silent_ms} ms: playlists go on with {stopgap}")]
     Starving {
         /// How long nothing arrived, in milliseconds.
         silent_ms: u64,
+        /// What playlists grow with.
+        stopgap: Stopgap,
     },
     /// A session ended before anything of it could be played.
     #[error("nothing playable was received: no key frame and no sound")]
     Nothing,
+}
+
+/// What playlists grow with while nothing arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopgap {
+    /// The last picture and silence, encoded.
+    #[error("the last picture and silence")]
+    Slate,
+    /// Missing media.
+    #[error("gaps")]
+    Gaps,
 }
 
 /// Where the samples of a rendition come from.

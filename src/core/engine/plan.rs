@@ -110,6 +110,8 @@ pub struct Plan {
     pub video: Option<Config>,
     /// Configuration of the sound at the epoch's start.
     pub audio: Option<Config>,
+    /// Whether the pictures bring captions.
+    pub captions: bool,
     /// Frames per second as a fraction, with pictures.
     pub frame_rate: Option<(u32, u32)>,
     /// Nominal length of a picture on the 90 kHz clock.
@@ -179,6 +181,7 @@ impl Plan {
         Self {
             video: findings.video.clone(),
             audio: findings.audio.clone(),
+            captions: findings.captions,
             frame_rate: findings.frame_rate,
             frame_ticks: u32::try_from(frame_ticks).unwrap_or(u32::MAX),
             part,
@@ -220,6 +223,26 @@ impl Plan {
         });
         self.segment_max = self.segment;
         !self.rungs.is_empty()
+    }
+
+    /// The plan of a slate, which encodes `high` too; `None` where none is wanted, or nothing is encoded that could go on.
+    pub(super) fn slate(&self) -> Option<Self> {
+        let ladder = self.ladder.filter(|ladder| ladder.slate)?;
+        let video = self.video.as_ref()?;
+        let mut rungs = self.rungs.clone();
+        rungs.first()?;
+        if self.passes {
+            let frame_rate = self.frame_rate.unwrap_or((30, 1));
+            let encoded = ladder.rungs(video.resolution()?, frame_rate, false);
+            rungs.insert(0, *encoded.first()?);
+        }
+        Some(Self {
+            rungs,
+            passes: false,
+            segment_max: self.segment,
+            frame_ticks: self.frame_ticks.max(limits::SLATE_FRAME_TICKS_MIN),
+            ..self.clone()
+        })
     }
 
     /// The configuration of a track.
@@ -269,6 +292,7 @@ impl Plan {
         Ok(Self {
             video,
             audio,
+            captions: false, // until a session brings some again
             frame_rate: saved.frame_rate,
             frame_ticks: saved.frame_ticks,
             part: time(saved.part)?,
@@ -345,6 +369,7 @@ impl Plan {
             && fits.part.ms() * 100 >= part_target_ms * 85;
         joins.then_some(Self {
             constants: self.constants,
+            captions: self.captions || fits.captions,
             independent: self.independent,
             obstacle: self.obstacle,
             ..fits
@@ -382,7 +407,8 @@ pub(super) fn same_shape(a: Option<&Config>, b: Option<&Config>) -> bool {
 pub(super) fn audio_frame(config: &Config) -> MediaTime {
     let scale = config.timescale();
     match config {
-        Config::Aac(aac) => scale.at(i64::from(aac.frame_samples())),
+        Config::Aac(aac) => scale.at(aac.frame_samples().into()),
+        Config::Mp3(mp3) => scale.at(mp3.frame_samples().into()),
         _ => scale.at(i64::from(scale.hz()) / 50),
     }
 }

@@ -72,6 +72,7 @@ impl Promises {
             epoch,
             variants,
             audio_channels: sound.and_then(Config::channels),
+            captions: plan.captions,
             independent_segments: independent,
         }
     }
@@ -101,6 +102,7 @@ impl Promises {
                 .collect(),
             resolution: main.config().display_resolution(),
             frame_rate: frame_rate.filter(|_| pictures),
+            hdr: main.config().hdr(),
         }
     }
 }

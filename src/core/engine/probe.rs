@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::publish::Metadata;
 use crate::{
     limits,
-    media::{Config, Kind, MediaTime, Now, avc},
+    media::{Config, Kind, MediaTime, Now, avc, captions},
     wire::flv::{Frame, Item},
 };
 
@@ -164,6 +164,7 @@ impl Probe {
                 .map(|(first, second)| elapsed_ms(first, second)),
             bitrate: self.bitrate(),
             open_gop: self.open_gop(),
+            captions: self.captions(),
             audio_lag_ms: self.audio_lag_ms(),
             arrived: self.held.first()?.0,
         })
@@ -266,6 +267,12 @@ impl Probe {
         { self.held.iter() }.any(|(_, frame)| {
             frame.kind == Kind::Video && !frame.sync && avc::is_recovery_point(&frame.data)
         })
+    }
+
+    fn captions(&self) -> bool {
+        let pictures = { self.held.iter() }.map(|(_, frame)| frame);
+        let mut pictures = pictures.filter(|it| it.kind == Kind::Video);
+        pictures.any(|it| captions::are_in(&it.data))
     }
 
     /// How far sound arrives behind pictures of the same time, in milliseconds; 0 when it does not.
@@ -372,6 +379,8 @@ pub struct Findings {
     pub bitrate: Option<u32>,
     /// Whether key frames are none that a segment could begin with, because pictures behind them refer further back.
     pub open_gop: bool,
+    /// Whether pictures bring captions.
+    pub captions: bool,
     /// How far sound arrives behind pictures of the same time.
     pub audio_lag_ms: i64,
     /// When the first thing held arrived.

@@ -31,6 +31,8 @@ pub(super) struct Cutter {
     drains: u32,
     /// The encoder was given pictures since it was last told to drain.
     fed: bool,
+    /// When that was last (monotonic).
+    fed_at: Duration,
     state: State,
     /// Why the encoder makes nothing, where it failed.
     failure: Option<Failure>,
@@ -39,6 +41,8 @@ pub(super) struct Cutter {
     /// Configuration from the next discontinuity on.
     pending: Option<Config>,
     open: Open,
+    /// The one picture of a slate that is over, which stands for all that did not come back.
+    still: Option<Sample>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +92,13 @@ impl Cutter {
             marks: VecDeque::new(),
             drains: 0,
             fed: false,
+            fed_at: Duration::ZERO,
             state: State::Waiting,
             failure: None,
             packager: None,
             pending: None,
             open: Open::default(),
+            still: None,
         }
     }
 
@@ -130,6 +136,18 @@ impl Cutter {
         self.failure
     }
 
+    /// Whether its encoder makes pictures.
+    pub(super) fn is_running(&self) -> bool {
+        self.state == State::Running
+    }
+
+    /// Its packager, after a slate: what the encoder still owes of it looks like what it made.
+    pub(super) fn give_back(mut self) -> Option<Packager> {
+        self.still = self.open.key.clone();
+        self.lose();
+        self.packager
+    }
+
     /// Whether its encoder makes nothing.
     pub(super) fn is_lost(&self) -> bool {
         self.state == State::Lost
@@ -145,8 +163,9 @@ impl Cutter {
     }
 
     /// The encoder was given a picture.
-    pub(super) fn fed(&mut self) {
+    pub(super) fn fed(&mut self, now: Duration) {
         self.fed = self.state != State::Lost;
+        self.fed_at = now;
     }
 
     /// Nothing follows. Whether the encoder has anything to hand back, and so must be told.
@@ -155,6 +174,8 @@ impl Cutter {
         if drains {
             self.fed = false;
             self.drains += 1;
+            // What it could not know to be complete it is asked for only now.
+            self.marks.iter_mut().for_each(|(since, _)| *since = now);
             self.marks.push_back((now, Mark::Drain));
         }
         drains
@@ -203,6 +224,10 @@ impl Cutter {
             self.open.next = sample.dts.max(self.open.next - self.half_frame);
         }
         let mut changed = self.pass(sample.dts + self.half_frame);
+        if self.pending.is_some() {
+            // Other parameters need a discontinuity in every rendition.
+            return changed | self.fail(Failure::Encoder);
+        }
         let begins = sample.sync && self.open.first_part && !self.open.filled;
         if self.state == State::Lost || (self.state == State::Waiting && !begins) {
             return changed;
@@ -253,13 +278,14 @@ impl Cutter {
         self.pass(i64::MAX)
     }
 
-    /// Whether the encoder is to be given up at `now`: it owes pictures for longer than players wait, although another was
-    /// given up when it was `relieved`.
+    /// Whether the encoder is to be given up at `now`: it owes pictures for longer than players wait, although it was given
+    /// more, and another was given up when it was `relieved`.
     pub(super) fn is_late(&self, now: Duration, relieved: Duration) -> bool {
         let owes = self.state != State::Lost && !self.idle();
         let oldest = self.marks.front().filter(|_| owes);
+        let asked = if self.drains == 0 { self.fed_at } else { now };
         oldest.is_some_and(|(since, _)| {
-            now.saturating_sub(relieved.max(*since)) > limits::LADDER_LATE
+            asked.saturating_sub(relieved.max(*since)) > limits::LADDER_LATE
         })
     }
 
@@ -297,16 +323,16 @@ impl Cutter {
     }
 
     fn begin(&mut self, at: i64, discontinuity: bool, anchor: Anchor) {
-        if let Some(config) = self.pending.take() {
-            match &mut self.packager {
-                Some(packager) if discontinuity => packager.reconfigure(config),
-                // Other parameters need a discontinuity in every rendition.
-                _ => (self.state, self.failure) = (State::Lost, Some(Failure::Encoder)),
-            }
+        if discontinuity
+            && let Some(packager) = &mut self.packager
+            && let Some(config) = self.pending.take()
+        {
+            packager.reconfigure(config);
         }
         self.open = Open {
             part_start: at,
             first_part: true,
+            key: self.still.clone(),
             ..Open::default()
         };
         self.package(Op::Begin { at, discontinuity }, Some(anchor));
@@ -331,10 +357,9 @@ impl Cutter {
                 None,
             );
         }
-        let next = if self.open.filled {
-            self.open.next
-        } else {
-            until
+        let next = match self.open.filled && self.still.is_none() {
+            true => self.open.next,
+            false => until,
         };
         self.package(Op::Seal { until, next }, None);
         self.open.part_start = until;

@@ -28,6 +28,8 @@ pub(super) struct Rungs {
     length: MediaTime,
     /// What the encoders work on.
     source: Option<(Config, Vec<Rung>)>,
+    /// No source follows: they show the last picture.
+    slate: bool,
     /// What the encoders are given next.
     feeds: Vec<Feed>,
     notices: Vec<Notice>,
@@ -56,6 +58,7 @@ impl Rungs {
             constants,
             length,
             source: None,
+            slate: false,
             feeds: Vec::new(),
             notices: Vec::new(),
             now,
@@ -119,12 +122,37 @@ impl Rungs {
     /// A rendition that was passed through is one of them from now on, because of `obstacle`.
     pub(super) fn adopt(&mut self, packager: Packager, obstacle: Option<Obstacle>) {
         self.notices.extend(obstacle.map(Notice::Encoded));
-        self.cutters.push(Cutter::resume(packager));
+        self.cutters.insert(0, Cutter::resume(packager));
+    }
+
+    /// A rendition that was one of them is none from now on: its packager.
+    pub(super) fn give_back(&mut self, rendition: Rendition) -> Option<Packager> {
+        let is = |cutter: &Cutter| cutter.rendition() == rendition;
+        let at = self.cutters.iter().position(is)?;
+        self.cutters.remove(at).give_back()
+    }
+
+    /// Whether encoders have made pictures, the last of which can go on as a slate.
+    pub(super) fn are_running(&self) -> bool {
+        self.cutters.iter().any(Cutter::is_running)
+    }
+
+    /// Pictures from here on are the last one again, whatever they bring, and are made into `rungs`.
+    pub(super) fn set_slate(&mut self, rungs: Vec<Rung>) {
+        self.slate = true;
+        self.restart(&rungs);
+        self.feeds.push(Feed::Slate { rungs });
     }
 
     /// Pictures from here on are of `config`, and are made into `rungs`.
     pub(super) fn set_source(&mut self, config: Config, rungs: Vec<Rung>) {
+        self.slate = false;
         if !rungs.is_empty() {
+            let told = { &self.source }
+                .as_ref()
+                .and_then(|(config, _)| config.hdr());
+            let hdr = config.hdr().filter(|_| told != config.hdr());
+            self.notices.extend(hdr.map(Notice::Colours));
             self.source = Some((config, rungs));
             self.feed_source();
         }
@@ -207,7 +235,8 @@ impl Rungs {
 
     fn feed(&mut self, sample: &Sample) {
         let begun = self.begun.take();
-        let due = self.retry.0.is_some_and(|at| at <= self.now);
+        // What fails in a slate is tried again with the source.
+        let due = self.retry.0.is_some_and(|at| at <= self.now) && !self.slate;
         if due && sample.sync {
             self.retry.0 = None;
             self.feed_source();
@@ -215,24 +244,29 @@ impl Rungs {
             self.feeds.extend(begun.map(|at| Feed::Key { at }));
         }
         self.filled = true;
-        self.feeds.push(Feed::Picture(sample.clone()));
-        self.cutters.iter_mut().for_each(Cutter::fed);
+        self.feeds.push(match self.slate {
+            true => Feed::Repeat { at: sample.dts },
+            false => Feed::Picture(sample.clone()),
+        });
+        let now = self.now;
+        { self.cutters.iter_mut() }.for_each(|cutter| cutter.fed(now));
     }
 
     fn feed_source(&mut self) {
-        let Some((config, rungs)) = &self.source else {
+        let Some((config, rungs)) = self.source.clone() else {
             return;
         };
+        self.restart(&rungs);
+        self.feeds.push(Feed::Source { config, rungs });
+    }
+
+    fn restart(&mut self, rungs: &[Rung]) {
         for cutter in &mut self.cutters {
             let rung = rungs.iter().find(|it| it.rendition == cutter.rendition());
             if let Some(rung) = rung {
                 cutter.restart(rung.frame_ticks());
             }
         }
-        self.feeds.push(Feed::Source {
-            config: config.clone(),
-            rungs: rungs.clone(),
-        });
     }
 
     /// A rendition goes on with gaps; one that players never saw is none.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limits,
-    media::{self, Config, Rendition, aac, av1, avc, hevc, opus},
+    media::{self, Config, Rendition, aac, av1, avc, hevc, mp3, opus},
 };
 
 const MAGIC: &[u8; 8] = b"vitrine\n";
@@ -309,6 +309,7 @@ pub(super) enum Codec {
     Avc,
     Hevc,
     Opus,
+    Mp3, // last: what was saved before it was there reads as it did
 }
 
 impl Codec {
@@ -319,6 +320,7 @@ impl Codec {
             Config::Av1(av1) => (Self::Av1, av1.record().clone()),
             Config::Avc(avc) => (Self::Avc, avc.record().clone()),
             Config::Hevc(hevc) => (Self::Hevc, hevc.record().clone()),
+            Config::Mp3(mp3) => (Self::Mp3, mp3.record().clone()),
             Config::Opus(opus) => (Self::Opus, opus.head()),
         }
     }
@@ -331,6 +333,7 @@ impl Codec {
             Self::Av1 => av1::Config::parse(&record).map(Config::Av1),
             Self::Avc => avc::Config::parse(&record).map(Config::Avc),
             Self::Hevc => hevc::Config::parse(&record).map(Config::Hevc),
+            Self::Mp3 => mp3::Config::parse(&record).map(Config::Mp3),
             Self::Opus => opus::Config::parse(&record).map(Config::Opus),
         };
         config.map_err(|_| contradiction("a configuration cannot be read"))

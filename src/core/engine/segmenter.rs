@@ -297,6 +297,20 @@ impl Segmenter {
         lead.max(self.sound.scale.at(self.sound.next))
     }
 
+    /// End of the sound, gaps and what is held included.
+    pub(super) fn sound_end(&self) -> MediaTime {
+        let held = { self.sound.held.back() }.map(|last| last.dts + i64::from(last.duration));
+        self.sound.scale.at(held.unwrap_or(self.sound.next))
+    }
+
+    /// Where [`Self::flush`] would end the pictures.
+    pub(super) fn flush_end(&self) -> MediaTime {
+        Timescale::VIDEO.at(match self.lead.filled {
+            true => self.predicted_end(0),
+            false => self.lead.part_start,
+        })
+    }
+
     /// Whether a segment had to begin without a sync sample.
     pub fn broke_independence(&self) -> bool {
         self.broke_independence
@@ -433,10 +447,14 @@ impl Segmenter {
     /// the segment is too short.
     fn seal_predicted(&mut self, sound_end: i64, out: &mut Vec<Step>) {
         if self.lead.filled {
-            let (start, end) = (self.lead.part_start, self.lead.next);
-            let until = end.max(sound_end).max(self.ripe_at().unwrap_or(end));
-            self.seal(until.clamp(start + 1, start + self.part_max()), end, out);
+            self.seal(self.predicted_end(sound_end), self.lead.next, out);
         }
+    }
+
+    fn predicted_end(&self, sound_end: i64) -> i64 {
+        let (start, end) = (self.lead.part_start, self.lead.next);
+        let until = end.max(sound_end).max(self.ripe_at().unwrap_or(end));
+        until.clamp(start + 1, start + self.part_max())
     }
 
     /// Adds whole parts without pictures up to `until`: gaps, or (`eager`) sound that leads itself. A segment begins with

@@ -2,7 +2,8 @@
 //!
 //! A session is probed, then settled: it joins the running epoch (one discontinuity, at one media sequence number, in
 //! every rendition) or, where its tracks cannot, ends that and begins another. After a session, the epoch stays for a
-//! grace; while nothing arrives it grows in real time with gaps, so that no player's blocked reload starves.
+//! grace; while nothing arrives it grows in real time, with the last picture or with gaps, so that no player's blocked
+//! reload starves.
 //!
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
@@ -27,7 +28,7 @@ use crate::{
     wire::flv::{Frame, Item},
 };
 
-pub use super::output::{Notice, Output, Source};
+pub use super::output::{Notice, Output, Source, Stopgap};
 
 /// The wanted shape of the output; fixed at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,11 +263,11 @@ impl Stream {
             self.leave();
         }
         if let Some(epoch) = &mut self.epoch
-            && let Some(silent) = epoch.starve(now)
+            && let Some((silent, stopgap)) = epoch.starve(now)
         {
             let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
-            self.outputs
-                .push_back(Output::Notice(Notice::Starving { silent_ms }));
+            let notice = Notice::Starving { silent_ms, stopgap };
+            self.outputs.push_back(Output::Notice(notice));
         }
         self.publish();
     }
@@ -282,6 +283,11 @@ impl Stream {
     pub fn sources(&self) -> Option<(u64, BTreeMap<Rendition, Source>)> {
         let epoch = self.epoch.as_ref()?;
         Some((epoch.number(), epoch.sources().collect()))
+    }
+
+    /// What playlists grow with because nothing arrives; `None` while something does.
+    pub fn stopgap(&self) -> Option<Stopgap> {
+        self.epoch.as_ref()?.stopgap()
     }
 
     /// Asserts what must always hold; for tests and fuzzing.
@@ -331,6 +337,9 @@ impl Stream {
         self.session = None;
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
+            if end == End::Lost {
+                epoch.lose_publisher();
+            }
         }
         let grace = match end {
             End::Stopped => self.settings.grace_after_stop,

@@ -230,6 +230,8 @@ struct AudioClock {
     next: Option<i64>,
     /// Smoothed distance of the wire clock from the count, in 1/64 ticks.
     error: i64,
+    /// Silence stands in up to `next`: what comes late for it is left out to the frame, not moved.
+    filled: bool,
 }
 
 impl AudioClock {
@@ -240,6 +242,7 @@ impl AudioClock {
             wire: None,
             next: None,
             error: 0,
+            filled: false,
         }
     }
 
@@ -264,12 +267,19 @@ impl AudioClock {
                     filled
                 }
             })
-        } else if next - sent > resync {
-            // The clock went back over sound already placed; counting goes on when it has caught up.
+        } else if next - sent
+            > if self.filled {
+                i64::from(length) / 2
+            } else {
+                resync
+            }
+        {
+            // Sound already stands there, or silence; counting goes on when it has caught up.
             return;
         } else {
             next
         };
+        self.filled = false;
         self.error += (sent - next) - self.error / 64;
         let correction = (self.error / 64 / 64).clamp(-4, 4);
         let duration = u32::try_from(i64::from(length) + correction).unwrap_or(length);
@@ -308,6 +318,51 @@ impl AudioClock {
         }
         if at > from {
             self.next = Some(at);
+            self.filled = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::aac;
+
+    #[test]
+    fn sound_that_comes_late_for_its_silence_is_left_out_until_it_is_in_time() {
+        let config = Config::Aac(aac::Config::low_complexity(48_000, 2).expect("indexed"));
+        let mut timeline = Timeline::new(MediaTime::ZERO, None, Some(&config), 3000);
+        let frame = |number: u32| Frame {
+            kind: Kind::Audio,
+            timestamp: number * 64 / 3,
+            nanos: 0,
+            composition_ms: 0,
+            sync: true,
+            data: Bytes::from_static(b"sound"),
+        };
+        let mut placed = Vec::new();
+        let now = |number: u32| Duration::from_millis(u64::from(number) * 64 / 3);
+        for number in 0..50 {
+            timeline.place(now(number), frame(number), &mut placed);
+        }
+        // Four frames and a half are missed, and come all at once: within what a clock may be off.
+        timeline.fill_silence(MediaTime::from_ms(1_163), &mut placed);
+        let silent = placed.split_off(50);
+        assert_eq!(silent.len(), 4);
+        for number in 50..100 {
+            timeline.place(now(54), frame(number), &mut placed);
+        }
+        let late = placed.split_off(50);
+        assert_eq!(
+            late.len(),
+            46,
+            "as many are left out as there is silence for"
+        );
+        for (number, (_, sample)) in (54..).zip(&late) {
+            let off = sample.dts - number * 1024;
+            assert!(off.abs() < 48, "{off} ticks at {number}");
         }
     }
 }

@@ -18,6 +18,7 @@ const SAMPLING_RATES: [u32; 13] = [
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000,
     7350,
 ];
+const RESERVED_RATE: usize = 13;
 const EXPLICIT_RATE: u32 = 15;
 
 // audioObjectType (table 1.17).
@@ -79,6 +80,22 @@ impl Config {
             frame_samples: 1024 * (rate / core_rate),
             channels,
         })
+    }
+
+    /// AAC-LC of `channels` (1 or 2) at one of the rates that have an index (table 1.18), in Hz.
+    ///
+    /// # Errors
+    /// [`Error`] for other channels and rates.
+    pub fn low_complexity(rate: u32, channels: u8) -> Result<Self, Error> {
+        let index = { SAMPLING_RATES.iter() }.position(|known| *known == rate);
+        let index = index.unwrap_or(RESERVED_RATE) as u32;
+        let record = (LC << 11 | index << 7 | u32::from(channels.min(15)) << 3) as u16;
+        Self::parse(&Bytes::copy_from_slice(&record.to_be_bytes()))
+    }
+
+    /// Whether it is AAC-LC alone, as far as it tells.
+    pub fn is_low_complexity(&self) -> bool {
+        self.object_type == LC
     }
 
     /// The AudioSpecificConfig as it stands in `esds`.

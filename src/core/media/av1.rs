@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Error, bits::Reader};
+use super::{Error, bits::Reader, vui::Hdr};
 use crate::limits;
 use sequence::Sequence;
 
@@ -154,6 +154,11 @@ impl Config {
     /// Declared frames per second, in lowest terms; `None` unless pictures come at equal intervals.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         self.sequence.frame_rate
+    }
+
+    /// What goes beyond standard displays, where the sequence header says so (ITU-T H.273, table 3).
+    pub fn hdr(&self) -> Option<Hdr> {
+        self.sequence.hdr
     }
 }
 

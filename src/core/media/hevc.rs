@@ -16,6 +16,7 @@ use super::{
     Error,
     bits::Reader,
     nal::{self, ParameterSet},
+    vui::Hdr,
 };
 use crate::limits;
 use sps::Sps;
@@ -168,6 +169,11 @@ impl Config {
     /// Width and height of one sample of the picture: (1, 1) unless declared otherwise.
     pub fn sample_aspect_ratio(&self) -> (u32, u32) {
         self.sps.sample_aspect_ratio
+    }
+
+    /// What goes beyond standard displays, where the bitstream says so (ITU-T H.273, table 3).
+    pub fn hdr(&self) -> Option<Hdr> {
+        self.sps.hdr
     }
 
     /// Declared frames per second, in lowest terms.

@@ -4,7 +4,9 @@ pub mod aac;
 pub mod av1;
 pub mod avc;
 mod bits;
+pub mod captions;
 pub mod hevc;
+pub mod mp3;
 mod nal;
 pub mod opus;
 mod sample;
@@ -20,6 +22,7 @@ pub use segment::{Part, Rendition, Segment, UnknownRendition};
 pub use time::{MediaTime, Now, Timescale, WallTime};
 pub use track::{Config, Kind};
 pub use unit::Unit;
+pub use vui::Hdr;
 
 /// Why a codec configuration or an access unit cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! A track: what kind it is, and the configuration its decoder needs.
 
-use super::{Timescale, aac, av1, avc, hevc, opus};
+use super::{Hdr, Timescale, aac, av1, avc, hevc, mp3, opus};
 
 /// The two kinds of media a broadcast carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub enum Config {
     Avc(avc::Config),
     /// H.265.
     Hevc(hevc::Config),
+    /// MP3.
+    Mp3(mp3::Config),
     /// Opus.
     Opus(opus::Config),
 }
@@ -31,7 +33,7 @@ impl Config {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => Kind::Video,
-            Self::Aac(_) | Self::Opus(_) => Kind::Audio,
+            Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => Kind::Audio,
         }
     }
 
@@ -41,6 +43,7 @@ impl Config {
         match self {
             Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => Timescale::VIDEO,
             Self::Aac(config) => config.timescale(),
+            Self::Mp3(config) => config.timescale(),
             Self::Opus(_) => opus::TIMESCALE,
         }
     }
@@ -52,6 +55,7 @@ impl Config {
             Self::Av1(config) => config.codecs(),
             Self::Avc(config) => config.codecs(),
             Self::Hevc(config) => config.codecs(),
+            Self::Mp3(_) => "mp4a.40.34".to_owned(),
             Self::Opus(_) => "opus".to_owned(),
         }
     }
@@ -62,7 +66,7 @@ impl Config {
             Self::Av1(config) => Some(config.resolution()),
             Self::Avc(config) => Some(config.resolution()),
             Self::Hevc(config) => Some(config.resolution()),
-            Self::Aac(_) | Self::Opus(_) => None,
+            Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => None,
         }
     }
 
@@ -72,7 +76,7 @@ impl Config {
         let (num, den) = match self {
             Self::Avc(config) => config.sample_aspect_ratio(),
             Self::Hevc(config) => config.sample_aspect_ratio(),
-            Self::Av1(_) | Self::Aac(_) | Self::Opus(_) => (1, 1),
+            Self::Av1(_) | Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => (1, 1),
         };
         let (width, height) = self.resolution()?;
         let den = u64::from(den).max(1);
@@ -87,7 +91,17 @@ impl Config {
             Self::Av1(config) => config.frame_rate(),
             Self::Avc(config) => config.frame_rate(),
             Self::Hevc(config) => config.frame_rate(),
-            Self::Aac(_) | Self::Opus(_) => None,
+            Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => None,
+        }
+    }
+
+    /// What goes beyond standard displays, where the bitstream says so; `None` for audio.
+    pub fn hdr(&self) -> Option<Hdr> {
+        match self {
+            Self::Av1(config) => config.hdr(),
+            Self::Avc(config) => config.hdr(),
+            Self::Hevc(config) => config.hdr(),
+            Self::Aac(_) | Self::Mp3(_) | Self::Opus(_) => None,
         }
     }
 
@@ -95,16 +109,18 @@ impl Config {
     pub fn channels(&self) -> Option<u8> {
         match self {
             Self::Aac(config) => Some(config.channels()),
+            Self::Mp3(config) => Some(config.channels()),
             Self::Opus(config) => Some(config.channels()),
             Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => None,
         }
     }
 
     /// Ticks of [`Self::timescale`] that the access unit `data` lasts: exact for sound; `None` for pictures, whose length
-    /// is the distance to the next one, and for an impossible Opus packet.
+    /// is the distance to the next one, and for an impossible Opus packet or what is no MP3.
     pub fn frame_samples(&self, data: &[u8]) -> Option<u32> {
         match self {
             Self::Aac(config) => Some(config.frame_samples()),
+            Self::Mp3(config) => config.packet_samples(data),
             Self::Opus(_) => opus::packet_samples(data),
             Self::Av1(_) | Self::Avc(_) | Self::Hevc(_) => None,
         }

@@ -1,5 +1,7 @@
 //! Video usability information, the fields that H.264 (ITU-T H.264, E.1.1) and H.265 (ITU-T H.265, E.2.1) share: the
-//! head up to the chroma location, of which the sample aspect ratio is kept, and rates in lowest terms.
+//! head up to the chroma location, of which the sample aspect ratio and HDR are kept, and rates in lowest terms.
+
+use std::fmt;
 
 use super::{Error, bits::Reader};
 
@@ -24,10 +26,51 @@ const ASPECT_RATIOS: [(u32, u32); 16] = [
 ];
 const EXTENDED_SAR: u32 = 255;
 
-/// Reads from `aspect_ratio_info_present_flag` to the chroma location. Answers the sample aspect ratio, (1, 1) when
-/// unspecified.
-pub(super) fn parse_picture(bits: &mut Reader<'_>) -> Result<(u32, u32), Error> {
-    let ratio = if bits.flag()? {
+/// How a broadcast's brightness goes beyond what standard displays show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hdr {
+    /// Perceptual quantizer (SMPTE ST 2084), as HDR10 has it.
+    Pq,
+    /// Hybrid log-gamma (ARIB STD-B67).
+    Hlg,
+}
+
+impl Hdr {
+    /// What `transfer_characteristics` says (ITU-T H.273, table 3), which all codecs here have in common.
+    pub(super) fn of(transfer: u32) -> Option<Self> {
+        match transfer {
+            16 => Some(Self::Pq),
+            18 => Some(Self::Hlg),
+            _ => None,
+        }
+    }
+
+    /// As `VIDEO-RANGE` names it (draft-pantos-hls-rfc8216bis, 4.4.6.2).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pq => "PQ",
+            Self::Hlg => "HLG",
+        }
+    }
+}
+
+impl fmt::Display for Hdr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is said of pictures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// (1, 1) when unspecified.
+    pub(super) sample_aspect_ratio: (u32, u32),
+    pub(super) hdr: Option<Hdr>,
+}
+
+/// Reads from `aspect_ratio_info_present_flag` to the chroma location.
+pub(super) fn parse_picture(bits: &mut Reader<'_>) -> Result<Look, Error> {
+    let sample_aspect_ratio = if bits.flag()? {
         parse_aspect_ratio(bits)?
     } else {
         (1, 1)
@@ -35,17 +78,23 @@ pub(super) fn parse_picture(bits: &mut Reader<'_>) -> Result<(u32, u32), Error> 
     if bits.flag()? {
         bits.skip(1)?; // overscan_appropriate_flag
     }
+    let mut hdr = None;
     if bits.flag()? {
         bits.skip(4)?; // video_format, video_full_range_flag
         if bits.flag()? {
-            bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coefficients
+            bits.skip(8)?; // colour_primaries
+            hdr = Hdr::of(bits.bits(8)?);
+            bits.skip(8)?; // matrix_coefficients
         }
     }
     if bits.flag()? {
         bits.ue()?; // chroma_sample_loc_type_top_field
         bits.ue()?; // chroma_sample_loc_type_bottom_field
     }
-    Ok(ratio)
+    Ok(Look {
+        sample_aspect_ratio,
+        hdr,
+    })
 }
 
 fn parse_aspect_ratio(bits: &mut Reader<'_>) -> Result<(u32, u32), Error> {

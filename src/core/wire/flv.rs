@@ -2,7 +2,7 @@
 //!
 //! Legacy bodies (Adobe FLV 10.1, E.4.2 and E.4.3; H.265 as codec 12) and Enhanced RTMP v2 ones. What an encoder says
 //! beside the bitstream is not believed: key frames are found in the NAL units, parameter sets in band count, ADTS
-//! headers are stripped. Equal configurations are told once. Times stay the publisher's: unwrapping and smoothing
+//! headers are stripped, and MP3 configures itself. Equal configurations are told once. Times stay the publisher's: unwrapping and smoothing
 //! them is the engine's, and so are silence and gaps. After an error the next message is read as if nothing had been.
 
 mod tag;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::{
     limits,
-    media::{self, Config, Kind, aac, av1, avc, hevc, opus},
+    media::{self, Config, Kind, aac, av1, avc, hevc, mp3, opus},
 };
 use tag::{Codec, Content, Packet};
 
@@ -129,6 +129,8 @@ impl Demuxer {
         } in packets
         {
             match content {
+                // Every frame of it is its own configuration.
+                Content::Config(_) if codec == Codec::Mp3 => {}
                 Content::Config(record) => {
                     configure(&mut self.audio, parse_config(codec, &record)?, out);
                 }
@@ -196,8 +198,15 @@ impl Demuxer {
             }
             data = data.slice(adts.header_bytes..);
         }
+        if codec == Codec::Mp3
+            && let Some(config) = mp3::Config::detect(&data)
+        {
+            configure(&mut self.audio, Config::Mp3(config), out);
+        }
         Ok(match (codec, &self.audio) {
-            (Codec::Aac, Some(Config::Aac(_))) | (Codec::Opus, Some(Config::Opus(_))) => Some(data),
+            (Codec::Aac, Some(Config::Aac(_)))
+            | (Codec::Mp3, Some(Config::Mp3(_)))
+            | (Codec::Opus, Some(Config::Opus(_))) => Some(data),
             _ => None,
         })
     }
@@ -209,6 +218,7 @@ fn parse_config(codec: Codec, record: &Bytes) -> Result<Config, media::Error> {
         Codec::Av1 => Config::Av1(av1::Config::parse(record)?),
         Codec::Avc => Config::Avc(avc::Config::parse(record)?),
         Codec::Hevc => Config::Hevc(hevc::Config::parse(record)?),
+        Codec::Mp3 => Config::Mp3(mp3::Config::parse(record)?),
         Codec::Opus => Config::Opus(opus::Config::parse(record)?),
     })
 }

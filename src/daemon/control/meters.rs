@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
-use vitrine_core::limits;
+use vitrine_core::{engine::stream::Stopgap, limits};
 
 use crate::live::{Live, Registry, status::State};
 
@@ -96,15 +96,15 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "vitrine_transcode_frames_shed_total",
-        "Pictures left out because encoders were behind, by rendition; of `source`, before they were decoded",
+        "Pictures left out because encoders were behind, by rendition, and access units of sound as `audio`; of `source`, before they were decoded",
     ),
     (
         "vitrine_transcode_frames_total",
-        "Pictures encoded, by rendition",
+        "Pictures encoded, by rendition, and frames of sound as `audio`",
     ),
     (
         "vitrine_transcode_rungs_lost_total",
-        "Renditions that encoding was given up for until the next source, by reason",
+        "Renditions, and sound, that encoding was given up for until the next source or attempt, by reason",
     ),
     (
         "vitrine_transcode_undecodable_total",
@@ -139,8 +139,12 @@ const GAUGES: &[(&str, &str)] = &[
     ("vitrine_sessions", "Publishes that are listened to"),
     ("vitrine_streams", "Streams, by state"),
     (
+        "vitrine_streams_slate",
+        "Streams whose playlists go on with the last picture and silence, of those that starve",
+    ),
+    (
         "vitrine_streams_starving",
-        "Streams whose playlists go on without media",
+        "Streams that receive nothing, whose playlists go on without their publisher",
     ),
     ("vitrine_waiters", "Playback requests that wait"),
     (
@@ -175,6 +179,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
         "vitrine_transcode_queue_seconds",
         "Seconds that an access unit or a picture waited, by the stage it waited for",
     ),
+    (
+        "vitrine_transcode_work_seconds",
+        "Seconds that an access unit or a picture was worked on, by stage and rendition; waits excluded, but for a processor",
+    ),
 ];
 
 /// Says what each metric means.
@@ -207,11 +215,14 @@ pub(super) fn measure(registry: &Registry) {
     gauge!("vitrine_sessions").set(sessions.count() as f64);
     let starving = statuses
         .iter()
-        .filter(|status| status.starving && matches!(status.state, State::Live | State::Grace));
+        .filter(|status| matches!(status.state, State::Live | State::Grace))
+        .filter_map(|status| status.stopgap);
+    let slates = starving.clone().filter(|it| *it == Stopgap::Slate);
     gauge!("vitrine_streams_starving").set(starving.count() as f64);
+    gauge!("vitrine_streams_slate").set(slates.count() as f64);
     let lags = statuses
         .iter()
-        .filter(|status| status.state == State::Live && !status.starving)
+        .filter(|status| status.state == State::Live && status.stopgap.is_none())
         .filter_map(|status| status.media_lag_ms);
     for (of, lag_ms) in [("least", lags.clone().min()), ("most", lags.max())] {
         gauge!("vitrine_media_lag_seconds", "of" => of).set(lag_ms.unwrap_or(0) as f64 / 1000.0);

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vitrine_core::{
-    engine::stream::Source,
+    engine::stream::{Notice as Told, Source, Stopgap},
     limits,
-    media::{Config, Kind, Rendition},
+    media::{Config, Hdr, Kind, Rendition},
 };
 
 use crate::live::{
     Live,
     published::Rendered,
-    status::{Status, Untranscoded},
+    status::{State, Status, Untranscoded},
 };
 
 #[derive(Serialize)]
@@ -25,6 +25,9 @@ pub(super) struct Stream {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
     tracks: Vec<Track>,
+    /// What playlists grow with while nothing arrives: `slate`, the last picture and silence, or `gaps`; else absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopgap: Option<&'static str>,
     /// Whether renditions are encoded: `on`, `off` or `full`; absent before the first publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     transcoding: Option<&'static str>,
@@ -65,6 +68,9 @@ struct Track {
     height: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_per_second: Option<f64>,
+    /// `PQ` or `HLG`; absent of standard dynamic range and where the bitstream does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hdr: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +84,7 @@ struct RenditionReport {
     /// `passthrough`: as the publisher sent it, or `encoded`; this and `state` of the newest epoch only.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
-    /// Why the source itself is not passed through, in words for the broadcaster.
+    /// Why the source, or its sound, is not passed through, in words for the broadcaster.
     #[serde(skip_serializing_if = "Option::is_none")]
     source_detail: Option<String>,
     /// `ok`, or `lost`: its encoder failed, and it goes on with gaps.
@@ -87,6 +93,9 @@ struct RenditionReport {
     /// Why it is lost, in words for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_detail: Option<String>,
+    /// How its colours differ from the source's, in words for the broadcaster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    colours_detail: Option<String>,
     /// RFC 6381, as declared in the multivariant playlist, sound beside pictures included.
     #[serde(skip_serializing_if = "Option::is_none")]
     codecs: Option<String>,
@@ -163,6 +172,12 @@ impl Stream {
             tracks: (status.tracks.values())
                 .map(|config| Track::of(config, &status))
                 .collect(),
+            stopgap: { status.stopgap }
+                .filter(|_| matches!(status.state, State::Live | State::Grace))
+                .map(|stopgap| match stopgap {
+                    Stopgap::Slate => "slate",
+                    Stopgap::Gaps => "gaps",
+                }),
             transcoding: status.transcoding.map(|transcoding| match transcoding {
                 Ok(()) => "on",
                 Err(Untranscoded::Full) => "full",
@@ -213,6 +228,7 @@ impl Track {
             width,
             height,
             frames_per_second: frame_rate.map(per_second),
+            hdr: config.hdr().map(Hdr::name),
             channels: config.channels(),
             sample_rate_hz: (!video).then(|| config.timescale().hz()),
         }
@@ -228,10 +244,23 @@ impl RenditionReport {
         let (width, height) = variant.and_then(|variant| variant.resolution).unzip();
         let sources = status.sources.as_ref().filter(|(of, _)| *of == epoch);
         let source = sources.and_then(|(_, sources)| sources.get(&name).copied());
-        let (because, lost) = match source {
-            Some(Source::Encoded { because, lost }) => (because, lost),
-            _ => (None, None),
+        let sound = { status.sound.as_ref() }.filter(|_| name == Rendition::Audio);
+        let (encoded, because, lost) = match (source, sound) {
+            (Some(_), Some((target, lost))) => (
+                true,
+                Some(target.to_string()),
+                lost.then(|| SILENT.to_owned()),
+            ),
+            (Some(Source::Encoded { because, lost }), None) => (
+                true,
+                because.map(|because| because.to_string()),
+                lost.map(|lost| lost.to_string()),
+            ),
+            (Some(Source::Passthrough) | None, _) => (false, None, None),
         };
+        let pictures = encoded && name != Rendition::Audio;
+        let sent = { status.tracks.get(&Kind::Video) }.filter(|_| pictures);
+        let hdr = sent.and_then(Config::hdr);
         // Sound beside pictures is no variant: it is what each of them names last.
         let sound = { variants.first() }
             .filter(|_| name == Rendition::Audio)
@@ -239,13 +268,11 @@ impl RenditionReport {
         Self {
             epoch,
             name: name.name(),
-            source: source.map(|source| match source {
-                Source::Passthrough => "passthrough",
-                Source::Encoded { .. } => "encoded",
-            }),
-            source_detail: because.map(|because| because.to_string()),
+            source: source.map(|_| if encoded { "encoded" } else { "passthrough" }),
+            source_detail: because,
             state: source.map(|_| if lost.is_some() { "lost" } else { "ok" }),
-            state_detail: lost.map(|lost| lost.to_string()),
+            state_detail: lost,
+            colours_detail: hdr.map(|hdr| Told::Colours(hdr).to_string()),
             codecs: variant.map(|variant| variant.codecs.join(",")).or(sound),
             width,
             height,
@@ -274,6 +301,10 @@ fn transcoding_detail(status: &Status) -> Option<String> {
         (Ok(()), None) => None,
     }
 }
+
+/// Of sound whose encoder is gone for a while.
+const SILENT: &str =
+    "its encoder failed, which the notices tell; silence stands in, and it is tried again";
 
 /// Of pictures that have no other rendition although there are encoders.
 const ALONE: &str = "no other rendition is made of this source: it has fewer than 240 lines, or its encoders failed, \

@@ -68,7 +68,9 @@ impl Cause {
     /// The name in metrics: a cause of `stream.ended` (contracts, section 3).
     fn label(&self) -> &'static str {
         match self {
-            Self::Bitrate { .. } | Self::BySession(_) => "kicked",
+            Self::Bitrate { .. } | Self::BySession(_) | Self::Fenced(Gone(Fence::Unplayable)) => {
+                "kicked"
+            }
             Self::ByPeer | Self::Session(_) | Self::Socket(_) | Self::WriteTimeout => "lost",
             Self::Fenced(Gone(Fence::Takeover)) => "takeover",
             Self::Fenced(Gone(Fence::Crashed)) | Self::HandOffTimeout => "crash",

@@ -19,6 +19,7 @@ use vitrine_core::{
     wire::flv::Frame,
 };
 
+pub(super) use super::sound::Sound;
 use super::status::Untranscoded;
 use crate::transcode::{self, Settings, Transcoder};
 
@@ -119,7 +120,7 @@ impl Encoders {
         let mut lost = Vec::new();
         for feed in feeds {
             match &feed {
-                Feed::Source { rungs, .. } => {
+                Feed::Source { rungs, .. } | Feed::Slate { rungs } => {
                     self.rungs = rungs.iter().map(|rung| rung.rendition).collect();
                     self.shedding = false;
                     if let (None, Some(encoding)) = (&self.running, &self.encoding) {
@@ -140,6 +141,7 @@ impl Encoders {
                 _ => {}
             }
             let picture = matches!(feed, Feed::Picture(_));
+            let repeat = matches!(feed, Feed::Repeat { .. });
             if picture && self.shedding {
                 metrics::counter!("vitrine_transcode_frames_shed_total", "rendition" => "source")
                     .increment(1);
@@ -151,6 +153,7 @@ impl Encoders {
             match running.transcoder.feed(feed) {
                 Ok(()) => {}
                 Err(_) if picture => self.shedding = true,
+                Err(_) if repeat => {} // the next one looks alike
                 Err(transcode::Full(feed)) if matches!(*feed, Feed::Seal { .. }) => {} // the next one will do
                 Err(_) => lost.extend(self.give_up()),
             }

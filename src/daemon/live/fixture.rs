@@ -139,8 +139,10 @@ impl Stage {
                 codecs: vec!["avc1.64001f".to_owned(), "mp4a.40.2".to_owned()],
                 resolution: Some((1280, 720)),
                 frame_rate: Some((30, 1)),
+                hdr: None,
             }],
             audio_channels: Some(2),
+            captions: false,
             independent_segments: true,
         });
         self.live.0.status().presentation = Some(presentation.clone());

@@ -47,12 +47,17 @@ pub(super) fn register() {
 
 /// Those of the ladder, which exist also where it is not built.
 fn register_ladder() {
-    for rendition in [Rendition::High, Rendition::Mid, Rendition::Low].map(Rendition::name) {
+    for rendition in Rendition::ALL.map(Rendition::name) {
         counter!("vitrine_transcode_frames_total", "rendition" => rendition).increment(0);
         counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition).increment(0);
+        for stage in ["scale", "encode"] {
+            let _ = histogram!("vitrine_transcode_work_seconds", "stage" => stage, "rendition" => rendition);
+        }
     }
+    let _ =
+        histogram!("vitrine_transcode_work_seconds", "stage" => "decode", "rendition" => "source");
     counter!("vitrine_transcode_frames_shed_total", "rendition" => "source").increment(0);
-    for stage in ["decode", "encode"] {
+    for stage in ["decode", "encode", "sound"] {
         counter!("vitrine_transcode_cpu_seconds_total", "stage" => stage).increment(0);
         let _ = histogram!("vitrine_transcode_queue_seconds", "stage" => stage);
     }

@@ -7,6 +7,7 @@
 //! | [`task`] | one tokio task per stream: the sole owner of its `engine::stream::Stream` |
 //! | [`published`] | the read side: what requests are answered from |
 //! | `encoders` | the way of one stream's pictures to its encoders and back |
+//! | `sound` | the same for sound that not every player takes |
 //! | [`contest`] | whether a takeover is a reconnect or a quarrel |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
@@ -32,6 +33,8 @@ mod publication;
 pub mod published;
 pub mod publisher;
 pub mod registry;
+#[cfg(feature = "transcode")]
+mod sound;
 pub mod states;
 pub mod status;
 mod task;

@@ -1,12 +1,15 @@
-//! In the place of [`encoders`](super::encoders) where the feature `transcode` is off: nothing is encoded.
+//! In the place of [`encoders`](super::encoders) and of `sound` where the feature `transcode` is off: nothing is encoded.
 
 use std::future::pending;
 
 use bytes::Bytes;
 use vitrine_core::{
-    engine::ladder::{Encoded, Feed, Ladder},
+    engine::{
+        ladder::{Encoded, Failure, Feed, Ladder},
+        sound::Target,
+    },
     media::Config,
-    wire::flv::Frame,
+    wire::flv::{Frame, Item},
 };
 
 use super::status::Untranscoded;
@@ -39,4 +42,34 @@ impl Encoders {
     }
 
     pub(super) fn stop(&mut self) {}
+}
+
+/// No encoder of sound.
+#[derive(Debug)]
+pub(super) struct Sound;
+
+impl Sound {
+    pub(super) fn new(_: tracing::Span) -> Self {
+        Self
+    }
+
+    pub(super) fn open(&mut self, _: &Config) -> Option<Target> {
+        None
+    }
+
+    pub(super) fn take(&mut self, item: Item) -> Option<Item> {
+        Some(item)
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        false
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Frame, Failure> {
+        pending().await
+    }
+
+    pub(super) async fn finish(&mut self) -> Vec<Frame> {
+        Vec::new()
+    }
 }

@@ -27,6 +27,8 @@ pub enum Fence {
     ShuttingDown,
     /// The stream's task is gone, by a fault of ours.
     Crashed,
+    /// It sends MP3, which no player takes as it is, and nothing of it is encoded.
+    Unplayable,
 }
 
 impl fmt::Display for Fence {
@@ -35,6 +37,10 @@ impl fmt::Display for Fence {
             Self::Takeover => "another publisher took over",
             Self::ShuttingDown => "the server is shutting down",
             Self::Crashed => "the stream failed",
+            Self::Unplayable => {
+                "unsupported MP3 audio, for nothing of this broadcast is encoded: set the encoder to AAC \
+                 (OBS: Settings > Output > Audio Encoder)"
+            }
         })
     }
 }

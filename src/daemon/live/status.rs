@@ -9,7 +9,10 @@ use std::{
 };
 
 use vitrine_core::{
-    engine::stream::Source,
+    engine::{
+        sound::Target,
+        stream::{Source, Stopgap},
+    },
     limits,
     media::{Config, Kind, Rendition, WallTime},
     wire::m3u8::multivariant::Multivariant,
@@ -105,6 +108,9 @@ pub struct Status {
     pub presentation: Option<std::sync::Arc<Multivariant>>,
     /// Where the renditions of the newest epoch, of this number, come from.
     pub sources: Option<(u64, BTreeMap<Rendition, Source>)>,
+    /// What the sound of the latest publisher is encoded into, where not every player takes it, and whether its encoder
+    /// failed: then silence stands in.
+    pub sound: Option<(Target, bool)>,
     /// Whether renditions are encoded of what the latest publisher sends; `None` before the first.
     pub transcoding: Option<Result<(), Untranscoded>>,
     /// What comes in.
@@ -114,8 +120,8 @@ pub struct Status {
     /// How far the newest media is behind its own clock, in milliseconds: wall time of its publication less its program
     /// date-time. It grows when the publisher's clock is slow or its network holds it up; negative when it is fast.
     pub media_lag_ms: Option<i64>,
-    /// Nothing arrives, and playlists grow with gaps.
-    pub starving: bool,
+    /// What playlists grow with because nothing arrives; `None` while something does.
+    pub stopgap: Option<Stopgap>,
     /// What somebody should read, oldest first.
     pub notices: VecDeque<(WallTime, String)>,
 }

@@ -15,12 +15,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
     engine::{
-        ladder::Encoded,
+        ladder::{Encoded, Failure},
         saved::{self, Saved},
+        sound,
         stream::{End, Input, Notice, Output, Settings, Stream},
     },
     limits,
-    media::Kind,
+    media::{Config, Kind},
     wire::flv,
 };
 use vitrine_runtime::clock::Clock;
@@ -28,7 +29,7 @@ use vitrine_runtime::clock::Clock;
 use super::{
     Busy, Claim, Fence, Live, Publisher, StreamId,
     contest::Contest,
-    encoders::{Encoders, Encoding},
+    encoders::{Encoders, Encoding, Sound},
     epochs::EpochStore,
     meters,
     publication::Publication,
@@ -51,6 +52,9 @@ pub(super) struct Task {
     publication: Publication,
     contest: Contest,
     encoders: Encoders,
+    sound: Sound,
+    /// Whether anything is encoded of what the publisher sends.
+    encodes: bool,
     /// Renditions that the encoders could not take.
     refused: Vec<Encoded>,
     /// Number of the latest publish.
@@ -89,7 +93,9 @@ impl Task {
             shared,
             publication,
             contest: Contest::default(),
-            encoders: Encoders::new(encoding, span),
+            encoders: Encoders::new(encoding, span.clone()),
+            sound: Sound::new(span),
+            encodes: false,
             refused: Vec::new(),
             session: 0,
             held: None,
@@ -128,6 +134,7 @@ impl Task {
                     }
                     self.encoded(encoded).await;
                 }
+                heard = self.sound.next() => self.heard(heard).await,
                 // Before the end of the publish: what was sent before it is in the inbox by then.
                 Some(message) = self.inbox.recv() => {
                     self.shared.take_up(Some(self.received(&message)));
@@ -154,6 +161,7 @@ impl Task {
             }
         }
         self.close_if_ended().await;
+        self.finish_sound().await;
         self.fence(Fence::ShuttingDown);
         let saved = self.stream.save(self.clock.now());
         self.carry_out(None).await;
@@ -211,8 +219,10 @@ impl Task {
                 {
                     self.count(&item);
                     self.glance(&item);
-                    self.push(Input::Media { session, item }, Some(received))
-                        .await;
+                    if let Some(item) = self.divert(item).await {
+                        let media = Input::Media { session, item };
+                        self.push(media, Some(received)).await;
+                    }
                 }
                 drop(budget);
             }
@@ -242,6 +252,7 @@ impl Task {
         if self.held.is_some() {
             metrics::counter!("vitrine_takeovers_total").increment(1);
         }
+        self.finish_sound().await;
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
@@ -250,6 +261,7 @@ impl Task {
         if let Err(full @ Untranscoded::Full) = &ladder {
             self.say(full);
         }
+        self.encodes = ladder.is_ok();
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
@@ -259,6 +271,7 @@ impl Task {
         {
             let mut status = self.shared.status();
             status.tracks.clear();
+            status.sound = None;
             status.transcoding = Some(ladder.map(|_| ()));
             status.session = Some(Session::new(claim, now.wall));
         }
@@ -309,11 +322,84 @@ impl Task {
     }
 
     async fn close(&mut self, end: End) {
+        self.finish_sound().await;
         if let Some((held, _)) = self.held.take() {
             let session = held.session;
             self.shared.status().session = None;
             self.push(Input::Close { session, end }, None).await;
         }
+    }
+
+    /// Sends sound that not every player takes to its encoder; answers what the engine takes at once.
+    async fn divert(&mut self, item: flv::Item) -> Option<flv::Item> {
+        let config = match item {
+            flv::Item::Config(config) if config.kind() == Kind::Audio => config,
+            item => {
+                let was_lost = self.sound.is_lost();
+                let item = self.sound.take(item);
+                if self.sound.is_lost() != was_lost {
+                    self.tell_sound();
+                }
+                return item;
+            }
+        };
+        self.finish_sound().await;
+        let target = self.encodes.then(|| self.sound.open(&config)).flatten();
+        let Some(target) = target else {
+            self.shared.status().sound = None;
+            if !sound::passes(&config) {
+                self.reject().await;
+                return None;
+            }
+            return Some(flv::Item::Config(config));
+        };
+        self.say(&target);
+        let config = Config::Aac(target.config.clone());
+        self.shared.status().sound = Some((target, false));
+        self.tell_sound();
+        Some(flv::Item::Config(config))
+    }
+
+    /// What came back of the sound.
+    async fn heard(&mut self, heard: Result<flv::Frame, Failure>) {
+        match heard {
+            // As if it was received: a part of encoded sound is as fresh as its last frame.
+            Ok(frame) => self.push_sound(frame, Some(Instant::now())).await,
+            Err(failure) => {
+                self.say(&format_args!(
+                    "the sound: {failure}; silence stands in for it"
+                ));
+                self.tell_sound();
+            }
+        }
+    }
+
+    /// Nothing more of the present publish goes to the encoder of its sound: the engine takes what is still in there.
+    async fn finish_sound(&mut self) {
+        for frame in self.sound.finish().await {
+            self.push_sound(frame, None).await;
+        }
+    }
+
+    async fn push_sound(&mut self, frame: flv::Frame, received: Option<Instant>) {
+        let (session, item) = (self.session, flv::Item::Frame(frame));
+        self.push(Input::Media { session, item }, received).await;
+    }
+
+    fn tell_sound(&self) {
+        if let Some((_, lost)) = &mut self.shared.status().sound {
+            *lost = self.sound.is_lost();
+        }
+    }
+
+    /// What no player can take ends the publish, and its encoder is told why.
+    async fn reject(&mut self) {
+        let session = self.session;
+        self.say(&Fence::Unplayable);
+        self.fence(Fence::Unplayable);
+        self.shared.status().session = None;
+        let end = End::Lost;
+        self.push(Input::Close { session, end }, None).await;
     }
 
     /// Keeps the usage law: one input, then all outputs.
@@ -405,7 +491,6 @@ impl Task {
                 Output::Notice(notice) => {
                     if let Notice::Starving { .. } = notice {
                         metrics::counter!("vitrine_starvations_total").increment(1);
-                        self.shared.status().starving = true;
                     }
                     if let Notice::Unencoded = notice {
                         self.shared.status().transcoding = Some(Err(Untranscoded::Failed));
@@ -424,6 +509,7 @@ impl Task {
         {
             let mut status = self.shared.status();
             status.state = self.state();
+            status.stopgap = self.stream.stopgap();
             if let Some(sources) = sources.then(|| self.stream.sources()).flatten() {
                 status.sources = Some(sources);
             }
@@ -431,7 +517,6 @@ impl Task {
                 let latency = received.elapsed();
                 status.latency.add(latency);
                 status.media_lag_ms = lag_ms;
-                status.starving = false;
                 meters::part_latency(latency);
             }
         }

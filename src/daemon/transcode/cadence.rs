@@ -110,31 +110,6 @@ impl Backlog {
     }
 }
 
-/// How much of what a rung should have made was shed.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    since: Option<i64>,
-    made: u32,
-    shed: u32,
-}
-
-impl Tally {
-    /// Notes what became of the picture shown at `pts`. Whether more was shed than made for so long that the rung is of no
-    /// use.
-    pub(super) fn is_hopeless(&mut self, pts: i64, made: bool) -> bool {
-        let since = *self.since.get_or_insert(pts);
-        *if made { &mut self.made } else { &mut self.shed } += 1;
-        if pts.saturating_sub(since) < SHED_WINDOW {
-            return false;
-        }
-        let done = std::mem::take(self);
-        done.shed > done.made
-    }
-}
-
-/// Ticks of media after which it is judged whether a rung sheds too much.
-const SHED_WINDOW: i64 = 10 * SECOND;
-
 /// Ticks that a frame lasts at `rate`.
 pub(super) fn nominal_ticks((num, den): (u32, u32)) -> u32 {
     let ticks = u64::from(den) * SECOND as u64;
@@ -242,18 +217,6 @@ mod tests {
         for (sync, late, left_out) in units {
             assert_eq!(backlog.leaves_out(sync, late), left_out);
         }
-    }
-
-    #[test]
-    fn a_rung_that_sheds_most_for_ten_seconds_is_hopeless() {
-        let judge = |made: fn(i64) -> bool| {
-            let mut tally = Tally::default();
-            (0..1000).any(|n| tally.is_hopeless(n * 3000, made(n)))
-        };
-        assert!(!judge(|_| true) && !judge(|n| n % 3 > 0) && judge(|n| n % 3 == 0));
-        let mut tally = Tally::default();
-        let short = (0..300).any(|n| tally.is_hopeless(n * 3000, false));
-        assert!(!short, "a while is endured");
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Decoder {
             Config::Avc(config) => (codec::Id::H264, config.record()),
             Config::Hevc(config) => (codec::Id::HEVC, config.record()),
             Config::Av1(config) => (codec::Id::AV1, config.record()),
-            Config::Aac(_) | Config::Opus(_) => return Err(Error::InvalidData),
+            Config::Aac(_) | Config::Mp3(_) | Config::Opus(_) => return Err(Error::InvalidData),
         };
         let (width, height) = config.resolution().unwrap_or_default();
         if u64::from(width) * u64::from(height) > limits::TRANSCODE_PIXELS_MAX.into() {

@@ -90,6 +90,15 @@ pub(super) fn shared(picture: &Video) -> Result<Video, Error> {
     Ok(other)
 }
 
+/// `picture`, shown again at `pts`: without its captions, which are said once.
+pub(super) fn again(picture: &Video, pts: i64) -> Result<Video, Error> {
+    let mut again = shared(picture)?;
+    again.set_pts(Some(pts));
+    // SAFETY: the frame is ours; its list of side data is its own, though what stands in it is shared.
+    unsafe { av_frame_remove_side_data(again.as_mut_ptr(), CAPTIONS) };
+    Ok(again)
+}
+
 /// Time, look and side data (such as captions) of `from`, but not its size and samples.
 pub(super) fn copy_properties(from: &Video, to: &mut Video) -> Result<(), Error> {
     // SAFETY: both point to frames, and `to` is borrowed mutably.

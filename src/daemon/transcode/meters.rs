@@ -4,7 +4,7 @@
 use std::{
     fs,
     sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::{counter, histogram};
@@ -17,6 +17,8 @@ pub(super) enum Stage {
     Decode,
     /// Encoding.
     Encode,
+    /// All that is done with sound.
+    Sound,
 }
 
 impl Stage {
@@ -24,24 +26,45 @@ impl Stage {
         match self {
             Self::Decode => "decode",
             Self::Encode => "encode",
+            Self::Sound => "sound",
         }
     }
 }
 
 /// Milliseconds of processor time, by stage: counters are whole.
-static CPU_MS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static CPU_MS: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
 /// Something was taken out of the queue before `stage`.
 pub(super) fn waited(stage: Stage, since: Instant) {
     histogram!("vitrine_transcode_queue_seconds", "stage" => stage.name()).record(since.elapsed());
 }
 
-/// A picture came out of an encoder.
-pub(super) fn encoded(rendition: Rendition) {
+/// An access unit took so long to decode.
+pub(super) fn decoded(took: Duration) {
+    worked("decode", "source", took);
+}
+
+/// A picture took so long to be brought to the size of a rendition.
+pub(super) fn scaled(rendition: Rendition, took: Duration) {
+    worked("scale", rendition.name(), took);
+}
+
+/// A picture took so long to be encoded.
+pub(super) fn encoded(rendition: Rendition, took: Duration) {
+    worked("encode", rendition.name(), took);
+}
+
+fn worked(stage: &'static str, rendition: &'static str, took: Duration) {
+    histogram!("vitrine_transcode_work_seconds", "stage" => stage, "rendition" => rendition)
+        .record(took);
+}
+
+/// A picture, or a frame of sound, came out of an encoder.
+pub(super) fn made(rendition: Rendition) {
     counter!("vitrine_transcode_frames_total", "rendition" => rendition.name()).increment(1);
 }
 
-/// A picture was left out because its encoder was behind.
+/// A picture, or an access unit of sound, was left out because its encoder was behind.
 pub(super) fn shed(rendition: Rendition) {
     counter!("vitrine_transcode_frames_shed_total", "rendition" => rendition.name()).increment(1);
 }
@@ -56,8 +79,8 @@ pub(super) fn undecodable(units: u32) {
     counter!("vitrine_transcode_undecodable_total").increment(units.into());
 }
 
-/// A rung makes nothing more.
-pub(super) fn lost(reason: Failure) {
+/// A rung, or the sound, makes nothing more.
+pub(crate) fn lost(reason: Failure) {
     let reason = match reason {
         Failure::Decoder => "decoder",
         Failure::Encoder => "encoder",

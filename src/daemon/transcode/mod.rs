@@ -2,8 +2,8 @@
 //!
 //! The only room that names `ffmpeg_next`, and [`ffi`] in it the only file with unsafe code. Who uses it: the task of a
 //! stream ([`crate::live`]) starts a [`Transcoder`] where renditions are to be made, feeds it and cuts what comes back; the
-//! daemon [`probes`](Settings::probe) its encoder at start. Built with the feature `transcode`; without it this module is
-//! not there, and broadcasts are passed through.
+//! daemon [`probes`](Settings::probe) its encoder at start. Sound has a [`Sound`] of its own, where it is to be encoded. Built
+//! with the feature `transcode`; without it this module is not there, and broadcasts are passed through.
 //!
 //! # What holds
 //!
@@ -22,11 +22,13 @@ mod encode;
 mod ffi;
 mod log;
 mod meters;
+mod overload;
 mod pipeline;
 mod queue;
 mod rung;
 mod scale;
 mod settings;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod thumbnail;
@@ -48,9 +50,11 @@ use vitrine_core::{
 };
 
 pub use encode::Error;
+pub(crate) use meters::lost;
 use pipeline::Pipeline;
 use rung::Stream;
 pub use settings::{Encoder, Preset, Settings, UnknownName};
+pub use sound::Sound;
 use thumbnail::Thumbnails;
 pub use thumbnail::still;
 
@@ -75,17 +79,16 @@ impl Transcoder {
         settings: &Settings,
         stream: tracing::Span,
     ) -> (Self, mpsc::Receiver<Vec<Encoded>>) {
+        // Full: encoders wait, then are shed.
+        let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
+        (Self::of(&Stream::new(settings, stream, out)), encoded)
+    }
+
+    fn of(stream: &Stream) -> Self {
         prepare();
         // Full: see `feed`.
         let (feeds, fed) = sync_channel(limits::TRANSCODE_FEEDS_MAX);
-        // Full: encoders wait, then are shed.
-        let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
         let stop = Arc::new(AtomicBool::new(false));
-        let stream = Stream {
-            settings: *settings,
-            span: stream,
-            out,
-        };
         let (stills, thumbnails) = watch::channel(None);
         let run = {
             let (stream, stop) = (stream.clone(), Arc::clone(&stop));
@@ -96,12 +99,11 @@ impl Transcoder {
                 .span
                 .in_scope(|| tracing::error!("no thread to transcode in: {error}"));
         }
-        let transcoder = Self {
+        Self {
             feeds,
             stop,
             thumbnails,
-        };
-        (transcoder, encoded)
+        }
     }
 
     /// The last still of the broadcast, a JPEG in the shape the broadcast is seen in: a new one every five seconds of media.
@@ -113,8 +115,8 @@ impl Transcoder {
     /// Takes `feed`, without waiting.
     ///
     /// # Errors
-    /// [`Full`]: the caller leaves out what is fed up to the next [`Feed::Key`] and its sync sample. [`Feed::Source`] and
-    /// [`Feed::Drain`] are to be tried again.
+    /// [`Full`]: the caller leaves out what is fed up to the next [`Feed::Key`] and its sync sample; of a slate, that one
+    /// [`Feed::Repeat`]. [`Feed::Source`], [`Feed::Slate`] and [`Feed::Drain`] are to be tried again.
     pub fn feed(&self, feed: Feed) -> Result<(), Full> {
         match self.feeds.try_send((Instant::now(), feed)) {
             // Without its thread nothing comes back, which the receiver's end has said.

@@ -1,8 +1,9 @@
 //! The decoder's thread: a source's access units become pictures, and each picture goes to the rungs that take it, scaled
-//! from the one above.
+//! from the one above. While there is no source the last picture is shown again, scaled once.
 //!
-//! A rung is never waited for longer than its patience lasts, so that one that is slow costs the others nothing for long;
-//! one that hangs is found by its progress and let go. Not here: threads of rungs, and which picture is a key frame.
+//! A rung that has no room is waited for, which makes pictures late, which the least rungs then leave out
+//! ([`overload`]); one that hangs is not waited for twice, is found by its progress and let go. Not here: threads of rungs,
+//! and which picture is a key frame.
 
 use std::{
     panic,
@@ -11,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ffmpeg_next::frame::Video;
@@ -26,6 +27,7 @@ use super::{
     decode::Decoder,
     ffi,
     meters::{self, Cpu, Stage},
+    overload::{self, Tally},
     rung::{Handle, Stream},
     thumbnail::Thumbnails,
 };
@@ -55,6 +57,13 @@ struct Fan {
     last: Option<i64>,
     /// Access units since then.
     futile: u32,
+    /// When what is at work now was fed.
+    fed: Instant,
+    tally: Tally,
+    /// What was shown last, of whatever source.
+    shown: Option<Video>,
+    /// The same as each rung has it, in their order, while it is shown again.
+    slate: Vec<Video>,
     thumbnails: Thumbnails,
 }
 
@@ -70,6 +79,10 @@ impl Pipeline {
                 frame: SECOND / 30,
                 last: None,
                 futile: 0,
+                fed: Instant::now(),
+                tally: Tally::default(),
+                shown: None,
+                slate: Vec::new(),
                 thumbnails,
             },
             stream,
@@ -96,6 +109,7 @@ impl Pipeline {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             meters::waited(Stage::Decode, since);
+            self.fan.fed = since;
             let late = since.elapsed() > limits::TRANSCODE_LATE;
             let take = panic::AssertUnwindSafe(|| self.take(feed, late));
             if panic::catch_unwind(take).is_err() {
@@ -121,6 +135,9 @@ impl Pipeline {
                 meters::left_out();
             }
             Feed::Picture(sample) => self.decode(&sample),
+            Feed::Slate { rungs } => self.rest(&rungs),
+            Feed::Repeat { .. } if late => meters::left_out(),
+            Feed::Repeat { at } => self.fan.repeat(at),
             Feed::Stop { rendition } => {
                 let mut rungs = self.fan.rungs.iter_mut();
                 if let Some(rung) = rungs.find(|it| it.rendition() == rendition) {
@@ -155,6 +172,17 @@ impl Pipeline {
         }
     }
 
+    /// The source has ended; what it showed last goes on.
+    fn rest(&mut self, rungs: &[Rung]) {
+        self.drain();
+        self.decoder = None;
+        self.fan.open(rungs);
+        if let Err(error) = self.fan.hold() {
+            tracing::warn!("the last picture cannot be shown again: {error}");
+            self.fail();
+        }
+    }
+
     fn decode(&mut self, sample: &Sample) {
         let Some(decoder) = &mut self.decoder else {
             return;
@@ -164,7 +192,13 @@ impl Pipeline {
             fan.frame = i64::from(sample.duration).min(SECOND);
         }
         fan.futile += 1;
-        let errors = decoder.decode(sample, &mut |picture| fan.show(&picture));
+        let (began, mut elsewhere) = (Instant::now(), Duration::ZERO);
+        let errors = decoder.decode(sample, &mut |picture| {
+            let shown = Instant::now();
+            fan.show(picture);
+            elsewhere += shown.elapsed();
+        });
+        meters::decoded(began.elapsed().saturating_sub(elsewhere));
         meters::undecodable(errors);
         if fan.futile > limits::TRANSCODE_FUTILE_MAX {
             let units = fan.futile;
@@ -176,7 +210,7 @@ impl Pipeline {
     fn drain(&mut self) {
         if let Some(decoder) = &mut self.decoder {
             let fan = &mut self.fan;
-            meters::undecodable(decoder.drain(&mut |picture| fan.show(&picture)));
+            meters::undecodable(decoder.drain(&mut |picture| fan.show(picture)));
         }
     }
 
@@ -219,22 +253,51 @@ impl Fan {
         self.keys.at_once();
         self.last = None;
         self.futile = 0;
+        self.tally = Tally::default();
+        self.slate.clear();
     }
 
-    fn show(&mut self, picture: &Video) {
+    /// Prepares what was shown last to be shown again.
+    fn hold(&mut self) -> Result<(), ffmpeg_next::Error> {
+        let mut above = ffi::shared(self.shown.as_ref().ok_or(ffmpeg_next::Error::InvalidData)?)?;
+        for rung in &mut self.rungs {
+            above = rung.scale(&above)?;
+            self.slate.push(ffi::shared(&above)?);
+        }
+        Ok(())
+    }
+
+    /// Shows it at `pts`.
+    fn repeat(&mut self, pts: i64) {
+        if self.last.is_some_and(|last| pts <= last) {
+            return;
+        }
+        self.last = Some(pts);
+        let key = self.keys.take(pts, self.frame);
+        let takes = self.takes(pts, key);
+        for ((rung, picture), takes) in self.rungs.iter_mut().zip(&self.slate).zip(takes) {
+            if takes {
+                match ffi::again(picture, pts) {
+                    Ok(picture) => rung.push(picture, key),
+                    Err(_) => rung.lose(&self.stream, Failure::Encoder),
+                }
+            }
+        }
+        self.seal(pts);
+    }
+
+    fn show(&mut self, picture: Video) {
         self.futile = 0;
         let pts = picture.pts().or(picture.timestamp());
         let Some(pts) = pts.filter(|pts| self.last.is_none_or(|last| last < *pts)) else {
             return meters::undecodable(1); // shown when its time has passed
         };
         self.last = Some(pts);
-        self.thumbnails.consider(picture, pts);
+        self.thumbnails.consider(&picture, pts);
+        #[cfg(test)]
+        (self.stream.fault)(None, pts).expect("a decoder may only panic");
         let key = self.keys.take(pts, self.frame);
-        let takes: Vec<bool> = self
-            .rungs
-            .iter_mut()
-            .map(|rung| rung.takes(&self.stream, pts, key, self.frame))
-            .collect();
+        let takes = self.takes(pts, key);
         let through = takes
             .iter()
             .rposition(|takes| *takes)
@@ -242,14 +305,16 @@ impl Fan {
         let mut above = None;
         for (at, rung) in self.rungs.iter_mut().enumerate() {
             if !takes[at] {
-                rung.leave_out(picture);
+                rung.leave_out(&picture);
             }
             // Those that do not take it but stand above one that does are scaled all the same: how a picture looks must
             // not depend on the load.
             if at >= through || rung.is_lost() {
                 continue;
             }
-            let scaled = rung.scale(above.as_ref().unwrap_or(picture));
+            let began = Instant::now();
+            let scaled = rung.scale(above.as_ref().unwrap_or(&picture));
+            meters::scaled(rung.rendition(), began.elapsed());
             let pushed = scaled.and_then(|scaled| {
                 if takes[at] {
                     rung.push(ffi::shared(&scaled)?, key);
@@ -263,6 +328,7 @@ impl Fan {
                 rung.lose(&self.stream, Failure::Decoder);
             }
         }
+        self.shown = Some(picture);
         self.seal(pts);
     }
 
@@ -271,6 +337,29 @@ impl Fan {
         if self.ends.take(pts.saturating_add(self.frame), self.frame) {
             self.rungs.iter_mut().for_each(Handle::seal);
         }
+    }
+
+    /// Which rungs take the picture shown at `pts`. What is late the least ones leave out, and one that leaves out too much
+    /// is given up.
+    fn takes(&mut self, pts: i64, key: bool) -> Vec<bool> {
+        let shed = if key {
+            0
+        } else {
+            overload::shed(self.fed.elapsed())
+        };
+        let mut below = self.rungs.iter().filter(|rung| !rung.is_lost()).count();
+        let mut takes = Vec::with_capacity(self.rungs.len());
+        for rung in &mut self.rungs {
+            below -= usize::from(!rung.is_lost());
+            let keeps = rung.keeps(pts, key, self.frame);
+            let taken = keeps && rung.takes(key, below < shed);
+            takes.push(taken);
+            let is_least = keeps && below == 0;
+            if is_least && self.tally.is_hopeless(rung.rendition(), pts, taken) {
+                rung.give_up(&self.stream);
+            }
+        }
+        takes
     }
 
     /// Lets rungs go that hang. Whether any is at work.

@@ -24,7 +24,7 @@ use vitrine_core::{
 };
 
 use super::{
-    cadence::{Tally, Thinner},
+    cadence::Thinner,
     encode::{self, Encoder, Error, Unit},
     ffi::{self, Look},
     meters::{self, Cpu, Stage},
@@ -39,9 +39,30 @@ pub(super) struct Stream {
     pub(super) settings: Settings,
     pub(super) span: tracing::Span,
     pub(super) out: mpsc::Sender<Vec<Encoded>>,
+    #[cfg(test)]
+    pub(super) fault: Fault,
 }
 
+/// What goes wrong in a test before the picture shown at an instant is encoded into a rendition, or without one leaves the
+/// decoder.
+#[cfg(test)]
+pub(super) type Fault = Arc<dyn Fn(Option<Rendition>, i64) -> Result<(), Error> + Send + Sync>;
+
 impl Stream {
+    pub(super) fn new(
+        settings: &Settings,
+        span: tracing::Span,
+        out: mpsc::Sender<Vec<Encoded>>,
+    ) -> Self {
+        Self {
+            settings: *settings,
+            span,
+            out,
+            #[cfg(test)]
+            fault: Arc::new(|_, _| Ok(())),
+        }
+    }
+
     /// Hands `encoded` over, waiting for room. A receiver that is gone wants nothing.
     pub(super) fn emit(&self, encoded: Vec<Encoded>) {
         let _ = self.out.blocking_send(encoded);
@@ -86,10 +107,9 @@ pub(super) struct Handle {
     /// Of pictures that were left out, for the next one.
     captions: Vec<u8>,
     thinner: Thinner,
-    tally: Tally,
     scaler: Scaler,
-    /// How long it may yet be waited for, and since when that is so.
-    patience: (Duration, Instant),
+    /// It was waited for in vain, and is not waited for again until it has made something.
+    stuck: bool,
     /// Jobs done when last looked after, and since when no more were.
     watched: (u64, Instant),
 }
@@ -140,7 +160,6 @@ impl Handle {
             cpu: Cpu::of(Stage::Encode),
         };
         stream.spawn(format!("encode-{}", rung.rendition), || worker.run())?;
-        let now = Instant::now();
         let mut handle = Self {
             rendition: rung.rendition,
             link,
@@ -148,10 +167,9 @@ impl Handle {
             given: false,
             captions: Vec::new(),
             thinner: Thinner::new(rung.frame_rate),
-            tally: Tally::default(),
             scaler: scaler(stream, rung),
-            patience: (limits::TRANSCODE_PATIENCE, now),
-            watched: (0, now),
+            stuck: false,
+            watched: (0, Instant::now()),
         };
         handle.open(stream, rung);
         Ok(handle)
@@ -174,11 +192,9 @@ impl Handle {
     /// Pictures from here on are of a new source, for `rung`.
     pub(super) fn open(&mut self, stream: &Stream, rung: &Rung) {
         self.thinner = Thinner::new(rung.frame_rate);
-        self.tally = Tally::default();
         self.scaler = scaler(stream, rung);
-        let now = Instant::now();
-        self.patience = (limits::TRANSCODE_PATIENCE, now);
-        self.watched.1 = now; // what it was stuck in may be over
+        self.stuck = false; // what it was stuck in may be over
+        self.watched.1 = Instant::now();
         self.source += 1;
         self.link.jobs.push(Job::Open(*rung, self.source));
     }
@@ -199,38 +215,37 @@ impl Handle {
         self.link.jobs.push(Job::Drain);
     }
 
-    /// Whether the rung takes the picture shown at `pts`, by its rate and by what it has yet to do. A key frame is always
-    /// taken.
-    pub(super) fn takes(&mut self, stream: &Stream, pts: i64, key: bool, frame: i64) -> bool {
-        if self.is_lost() || !self.thinner.keeps(pts, key, frame) {
-            return false;
-        }
-        let asked = Instant::now();
-        let (left, since) = self.patience;
-        let regained = (asked - since) / limits::TRANSCODE_PATIENCE_REGAINED;
-        let left = (left + regained).min(limits::TRANSCODE_PATIENCE);
-        let has_room = self.link.jobs.has_room(
-            limits::TRANSCODE_PICTURES_MAX,
-            left.min(limits::TRANSCODE_PICTURE_PATIENCE),
-        );
-        let now = Instant::now();
-        // One that does not even finish a picture in that time is not waited for again soon.
-        let left = if has_room {
-            left.saturating_sub(now - asked)
-        } else {
-            Duration::ZERO
-        };
-        self.patience = (left, now);
-        let takes = has_room || key;
+    /// Whether the rung keeps the picture shown at `pts`, by its rate; a key frame always.
+    pub(super) fn keeps(&mut self, pts: i64, key: bool, frame: i64) -> bool {
+        !self.is_lost() && self.thinner.keeps(pts, key, frame)
+    }
+
+    /// Whether the rung takes a picture that it keeps: a key frame, and any that is not `shed` for which there is room,
+    /// now or soon.
+    pub(super) fn takes(&mut self, key: bool, shed: bool) -> bool {
+        let has_room = !shed && self.has_room();
+        let takes = key || has_room;
         if !takes {
             meters::shed(self.rendition);
         }
-        if self.tally.is_hopeless(pts, takes) {
-            tracing::warn!(rendition = %self.rendition, "rendition lost: {}", Failure::Late);
-            self.lose(stream, Failure::Late);
-            self.close();
-        }
         takes
+    }
+
+    fn has_room(&mut self) -> bool {
+        let patience = match self.stuck {
+            true => Duration::ZERO,
+            false => limits::TRANSCODE_PICTURE_PATIENCE,
+        };
+        let has_room = (self.link.jobs).has_room(limits::TRANSCODE_PICTURES_MAX, patience);
+        self.stuck = !has_room;
+        has_room
+    }
+
+    /// Is given up because the machine is too small for it.
+    pub(super) fn give_up(&mut self, stream: &Stream) {
+        tracing::warn!(rendition = %self.rendition, "rendition lost: {}", Failure::Late);
+        self.lose(stream, Failure::Late);
+        self.close();
     }
 
     /// `picture` in the rung's size.
@@ -403,10 +418,15 @@ impl Worker {
                 self.hand_over(); // what it is called is asked for before it is there
             }
         }
+        #[cfg(test)]
+        (self.stream.fault)(Some(self.rendition), picture.pts().unwrap_or_default())?;
+        let began = Instant::now();
         if let Some(encoder) = &mut self.encoder {
             encoder.send(picture, key)?;
         }
-        self.receive()
+        let made = self.receive();
+        meters::encoded(self.rendition, began.elapsed());
+        made
     }
 
     /// Hands over what an encoder holds back; one that did takes nothing more.
@@ -437,7 +457,7 @@ impl Worker {
             let config = Config::Avc(config);
             self.made.push(Encoded::Config { rendition, config });
         }
-        meters::encoded(rendition);
+        meters::made(rendition);
         let sample = Sample {
             dts: unit.pts,
             composition_offset: 0,

@@ -1,4 +1,6 @@
 mod bench;
+mod faults;
+mod slate;
 mod source;
 mod still;
 

@@ -43,6 +43,8 @@ async fn hls_js_goes_through_all_levels_up_and_down_without_a_stall() {
         .env("PRESET", "ultrafast")
         .env("PACE", "free")
         .env("SECONDS_LONG", "120")
+        // Sound that is encoded as well.
+        .args(["-c:a", "libmp3lame", "-ar", "44100"])
         .args(["-f", "flv", "-y"])
         .arg(&card)
         .output()

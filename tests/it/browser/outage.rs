@@ -69,6 +69,11 @@ const SLOWER: Card = Card {
     name: "slower",
     environment: &[("FIRST", "1000000"), ("RATE", "25"), ("GOP", "25")],
 };
+/// Large enough for a ladder.
+const LADDER: Card = Card {
+    name: "ladder",
+    environment: &[("SECONDS_LONG", "95"), ("SIZE", "480x270")],
+};
 const WITHOUT_SOUND: Card = Card {
     name: "without-sound",
     environment: &[("FIRST", "1000000"), ("TRACKS", "v")],
@@ -156,6 +161,11 @@ impl Row {
         self.before == SILENT || self.after == WITHOUT_SOUND
     }
 
+    /// Whether the last picture goes on meanwhile, encoded.
+    fn bridged(&self) -> bool {
+        self.before == LADDER
+    }
+
     /// Whether the picture must be back in time: not where it never left, and not for hls.js on its own defaults, which
     /// looks for the end of a gap once a second.
     fn bounded(&self) -> bool {
@@ -194,6 +204,10 @@ const ROWS: &[Row] = &[
     row("camera", Break::Camera, 0, FIRST),
     row("camera-page", Break::Camera, 0, FIRST).page(),
 ];
+
+/// A broadcast with a ladder.
+#[cfg(feature = "transcode")]
+const BRIDGED: Row = row("slate", Break::Kill, 8, LARGER).before(LADDER);
 
 /// A broadcast that is back.
 struct Returned {
@@ -321,6 +335,22 @@ async fn hls_js_survives_every_outage() {
     assert!(late.is_empty(), "later than {BACK_WITHIN_MS} ms: {late:?}");
 }
 
+#[cfg(feature = "transcode")]
+#[tokio::test(flavor = "multi_thread")]
+async fn hls_js_plays_on_through_an_outage_where_there_is_a_ladder() {
+    fs::create_dir_all(folder()).expect("a folder");
+    for card in [LADDER, LARGER] {
+        card.make();
+    }
+    for _ in 0..=AGAIN {
+        let _turn = crate::ladder::TURN.acquire().await.expect("never closed");
+        if run(&[BRIDGED]).await.is_empty() {
+            return;
+        }
+    }
+    panic!("it stalls, or its picture is late: {}", folder().display());
+}
+
 /// Breaks every row; answers those that came back late, and panics where another promise was broken.
 async fn run(rows: &[Row]) -> Vec<Row> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -329,6 +359,9 @@ async fn run(rows: &[Row]) -> Vec<Row> {
         .log("info");
     for row in rows {
         config = config.key(&format!("key-{}", row.name), row.name);
+    }
+    if rows.iter().any(Row::bridged) {
+        config = config.ladder();
     }
     let daemon = Daemon::start(&config);
     let mut own: Vec<Option<Daemon>> = rows
@@ -368,7 +401,11 @@ async fn run(rows: &[Row]) -> Vec<Row> {
         let back_ms = seen.back_ms(*at_ms, *frame);
         println!("| {} | {:?} | {back_ms:?} ms |", row.name, row.player);
         broken.extend(seen.broken(*row, *at_ms, *frame));
-        if row.bounded() && back_ms.is_none_or(|ms| ms > BACK_WITHIN_MS) {
+        let stalls = seen.stalls(at_ms - row.away.as_millis() as i64);
+        if row.bridged() && stalls > 0 {
+            println!("{}: {stalls} stalls", row.name);
+            late.push(*row);
+        } else if row.bounded() && back_ms.is_none_or(|ms| ms > BACK_WITHIN_MS) {
             late.push(*row);
         }
     }
@@ -443,10 +480,18 @@ struct Seen {
     shown: Vec<(i64, f64, f64, Option<i64>)>,
     /// Wall clock in milliseconds, current time, bytes of sound decoded, buffered ranges.
     ticks: Vec<(i64, f64, i64, Value)>,
+    /// Wall clock in milliseconds, event of the video element, current time.
+    events: Vec<(i64, String, f64)>,
     errors: Vec<Value>,
 }
 
 impl Seen {
+    /// How often the player had to wait for media, an outage and all that came after it long.
+    fn stalls(&self, from_ms: i64) -> usize {
+        let waits = |event: &&(i64, String, f64)| event.0 >= from_ms && event.1 == "waiting";
+        self.events.iter().filter(waits).count()
+    }
+
     /// How long after `at_ms` frame `frame` or a later one was on screen.
     fn back_ms(&self, at_ms: i64, frame: i64) -> Option<i64> {
         let first = self.shown.iter().find(|shown| shown.3 >= Some(frame))?;
@@ -486,6 +531,11 @@ impl Seen {
             ),
             ("pictures never go back", forward(&numbers)),
             ("time never goes back", row.new_epoch() || forward(&times)),
+            (
+                "the last picture is shown again and again",
+                !row.bridged()
+                    || frames(at_ms - row.away.as_millis() as i64, at_ms, None) >= FRAMES_AT_LEAST,
+            ),
             (
                 "pictures go on",
                 frames(at_ms, i64::MAX, after) >= FRAMES_AT_LEAST,
@@ -527,10 +577,12 @@ fn the_verdict_can_be_against() {
         ticks: (0..150)
             .map(|i| (at_ms - 5_000 + i * 100, 0.0, i * 1_000, Value::Null))
             .collect(),
+        events: vec![(at_ms, "waiting".to_owned(), 5.0)],
         errors: vec![serde_json::json!({ "details": "fragGap", "fatal": false })],
     };
     assert_eq!(good.broken(ROWS[0], at_ms, RETURNED), Vec::<String>::new());
     assert_eq!(good.back_ms(at_ms, RETURNED), Some(600));
+    assert_eq!((good.stalls(at_ms), good.stalls(at_ms + 1)), (1, 0));
     let bad: [fn(&mut Seen); 5] = [
         |seen| seen.errors[0]["fatal"] = true.into(),
         |seen| seen.shown[80].3 = Some(RETURNED + 50),

@@ -170,7 +170,7 @@ fn one_change(facts: &Facts) -> Vec<String> {
 }
 
 /// The sound, too, has its discontinuity where the pictures have theirs.
-fn the_same_change(facts: &BTreeMap<String, Facts>) -> Vec<String> {
+pub(super) fn the_same_change(facts: &BTreeMap<String, Facts>) -> Vec<String> {
     let at = |facts: &Facts| -> Vec<u64> {
         let pairs = facts
             .cuts

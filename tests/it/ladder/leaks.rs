@@ -16,14 +16,14 @@ use crate::{
     viewer::Viewer,
 };
 
-/// Two seconds, small enough for three at once.
+/// Two seconds, small enough for three at once, of which all is encoded.
 const SMALL: Recipe = Recipe {
     name: "small",
     container: "flv",
     video: "testsrc2=size=320x240:rate=30:duration=2",
-    audio: "sine=frequency=440:sample_rate=48000:duration=2",
+    audio: "sine=frequency=440:sample_rate=44100:duration=2",
     codecs: "-c:v libx264 -preset ultrafast -tune zerolatency -b:v 200k -g 15 -keyint_min 15 -sc_threshold 0 \
-             -c:a aac -b:a 48k",
+             -c:a libmp3lame -b:a 48k",
 };
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 /// How often they start and stop.

@@ -6,14 +6,13 @@ use std::path::Path;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use super::{
-    Broadcast, RENDITIONS, config,
+    Broadcast, RENDITIONS, config, enhanced_tags,
     facts::{self, Facts, Run},
-    folder, none,
+    folder, none, publish,
 };
 use crate::{
     daemon::Daemon,
-    enhanced, probe,
-    publisher::{Publisher, flv},
+    probe,
     sources::{Encoder, Recipe},
 };
 
@@ -259,29 +258,16 @@ async fn every_shape_of_source_becomes_the_renditions_that_suit_it() {
 
 impl Shape {
     fn push(&self, daemon: &Daemon) -> JoinHandle<()> {
-        let (key, file) = (format!("key-of-{}", self.source.name), self.source.file());
         let Push::Enhanced(fourcc, configuration) = self.push else {
-            let url = daemon.publish_url(&key);
+            let file = self.source.file();
+            let url = daemon.publish_url(&format!("key-of-{}", self.source.name));
             return spawn_blocking(move || {
                 let (content, said) = Encoder::ffmpeg(&file, &url).wait();
                 assert!(content, "the encoder says: {said}");
             });
         };
-        let (samples, configuration) = enhanced::read(&self.source, configuration);
-        let tags = enhanced::video(fourcc, &samples, &configuration, fourcc == b"hvc1").into_iter();
-        let tag = |(kind, timestamp, body)| flv::Tag {
-            kind,
-            timestamp,
-            body,
-        };
-        let (tags, address): (Vec<_>, _) = (tags.map(tag).collect(), daemon.address("rtmp"));
-        spawn_blocking(move || {
-            let (mut publisher, status) =
-                Publisher::publish(address, "live", &key).expect("connected");
-            assert_eq!(status.code, "NetStream.Publish.Start");
-            publisher.push(&tags, 0, Some(1.0)).expect("taken");
-            publisher.stop().expect("stopped");
-        })
+        let tags = enhanced_tags(&self.source, fourcc, configuration);
+        publish(daemon, self.source.name, tags)
     }
 
     fn has_sound(&self) -> bool {

@@ -9,6 +9,7 @@ mod model;
 mod restart;
 mod rig;
 mod rules;
+mod slate;
 mod source;
 mod twins;
 

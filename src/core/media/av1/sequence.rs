@@ -4,7 +4,10 @@
 use super::Reader;
 use crate::{
     limits,
-    media::{Error, vui},
+    media::{
+        Error,
+        vui::{self, Hdr},
+    },
 };
 
 /// What the sequence header says about the stream.
@@ -23,6 +26,7 @@ pub(super) struct Sequence {
     /// Across, down.
     pub(super) subsampling: (bool, bool),
     pub(super) chroma_sample_position: u8,
+    pub(super) hdr: Option<Hdr>,
 }
 
 impl Sequence {
@@ -137,6 +141,7 @@ impl Sequence {
         self.twelve_bit = self.profile == 2 && self.high_bit_depth && bits.flag()?;
         self.monochrome = self.profile != 1 && bits.flag()?;
         let description = if bits.flag()? { bits.bits(24)? } else { 0 };
+        self.hdr = Hdr::of(description >> 8 & 0xff);
         if self.monochrome {
             self.subsampling = (true, true);
             return bits.skip(1); // color_range

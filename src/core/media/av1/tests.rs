@@ -151,3 +151,15 @@ fn a_written_record_is_read_as_the_same_configuration() {
     let config = Config::parse(&Bytes::from_static(RECORD)).expect("real");
     assert_eq!(Config::parse(config.record()), Ok(config));
 }
+
+#[test]
+fn high_dynamic_range_is_read_from_the_colour_description() {
+    // ffmpeg 5.1 with libaom, 10 bit, `-color_trc smpte2084`.
+    const PQ: &[u8] = &[
+        0x81, 0x00, 0x4c, 0x00, 0x0a, 0x0e, 0x00, 0x00, 0x00, 0x04, 0x3c, 0xff, 0xbc, 0xda, 0xf9,
+        0x50, 0x91, 0x00, 0x90, 0x40,
+    ];
+    let pq = Config::parse(&Bytes::from_static(PQ)).expect("a real record");
+    assert_eq!(pq.hdr(), Some(Hdr::Pq));
+    assert_eq!(config().hdr(), None);
+}

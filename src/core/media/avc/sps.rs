@@ -3,7 +3,12 @@
 
 use crate::{
     limits,
-    media::{Error, bits::Reader, nal, vui},
+    media::{
+        Error,
+        bits::Reader,
+        nal,
+        vui::{self, Hdr},
+    },
 };
 
 /// What the sequence parameter set says about the stream.
@@ -16,6 +21,7 @@ pub(super) struct Sps {
     pub(super) bit_depth_chroma_minus8: u8,
     pub(super) resolution: (u32, u32),
     pub(super) sample_aspect_ratio: (u32, u32),
+    pub(super) hdr: Option<Hdr>,
     pub(super) frame_rate: Option<(u32, u32)>,
 }
 
@@ -35,6 +41,7 @@ impl Sps {
             bit_depth_chroma_minus8: 0,
             resolution: (0, 0),
             sample_aspect_ratio: (1, 1),
+            hdr: None,
             frame_rate: None,
         };
         bits.ue()?; // seq_parameter_set_id
@@ -112,7 +119,8 @@ impl Sps {
     }
 
     fn parse_vui(&mut self, bits: &mut Reader<'_>) -> Result<(), Error> {
-        self.sample_aspect_ratio = vui::parse_picture(bits)?;
+        let look = vui::parse_picture(bits)?;
+        (self.sample_aspect_ratio, self.hdr) = (look.sample_aspect_ratio, look.hdr);
         if bits.flag()? {
             let units_in_tick = bits.bits(32)?;
             let time_scale = bits.bits(32)?;

@@ -233,3 +233,12 @@ fn oversized_pictures_and_crops_are_refused() {
         })
     ));
 }
+
+#[test]
+fn high_dynamic_range_is_read_from_the_colour_description() {
+    // ffmpeg 5.1 with x264, 10 bit, `-color_trc smpte2084`.
+    const PQ: &str = "016e000dffe1001b676e000da6cb40a0fd80b509100940000003004000000f03c50aa801000468ce0fc8fdfafa00";
+    let config = Config::parse(&hex(PQ)).expect("a real record");
+    assert_eq!(config.hdr(), Some(Hdr::Pq));
+    assert_eq!(high().hdr(), None);
+}

@@ -6,7 +6,12 @@ use std::fmt::Write;
 
 use crate::{
     limits,
-    media::{Error, bits::Reader, nal, vui},
+    media::{
+        Error,
+        bits::Reader,
+        nal,
+        vui::{self, Hdr},
+    },
 };
 
 const WHAT: &str = "sequence parameter set";
@@ -22,6 +27,7 @@ pub(super) struct Sps {
     pub(super) bit_depth_chroma_minus8: u8,
     pub(super) resolution: (u32, u32),
     pub(super) sample_aspect_ratio: (u32, u32),
+    pub(super) hdr: Option<Hdr>,
     pub(super) frame_rate: Option<(u32, u32)>,
 }
 
@@ -146,7 +152,8 @@ impl Sps {
     }
 
     fn parse_vui(&mut self, bits: &mut Reader<'_>) -> Result<(), Error> {
-        self.sample_aspect_ratio = vui::parse_picture(bits)?;
+        let look = vui::parse_picture(bits)?;
+        (self.sample_aspect_ratio, self.hdr) = (look.sample_aspect_ratio, look.hdr);
         bits.skip(3)?; // neutral_chroma_indication_flag, field_seq_flag, frame_field_info_present_flag
         if bits.flag()? {
             for _ in 0..4 {
@@ -193,6 +200,7 @@ fn parse_head(bits: &mut Reader<'_>) -> Result<(Sps, u32), Error> {
         bit_depth_chroma_minus8: 0,
         resolution: (0, 0),
         sample_aspect_ratio: (1, 1),
+        hdr: None,
         frame_rate: None,
     };
     Ok((sps, id))

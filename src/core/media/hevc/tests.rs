@@ -177,3 +177,16 @@ fn a_written_record_is_read_as_the_same_configuration() {
     let config = main_profile();
     assert_eq!(Config::parse(config.record()), Ok(config));
 }
+
+#[test]
+fn high_dynamic_range_is_read_from_the_colour_description() {
+    // ffmpeg 5.1 with x265, Main 10, `-color_trc arib-std-b67`.
+    const VPS_UNIT: &str = "40010c01ffff02200000030090000003000003003c959409";
+    const SPS_UNIT: &str = "42010102200000030090000003000003003ca00a080f136595952930bc05a848904820000003002000000303c1";
+    const PPS_UNIT: &str = "4401c073c189";
+    let (vps, sps, pps) = (hex(VPS_UNIT), hex(SPS_UNIT), hex(PPS_UNIT));
+    let record = record(&[(VPS, &vps), (SPS, &sps), (PPS, &pps)]);
+    let config = Config::parse(&record).expect("a real record");
+    assert_eq!(config.hdr(), Some(Hdr::Hlg));
+    assert_eq!(main_profile().hdr(), None);
+}

@@ -30,7 +30,7 @@ use bytes::{BufMut, Bytes};
 use mp4::{FixedPointU8, FixedPointU16, FourCC, FtypBox, MoovBox, WriteBox};
 
 use super::{TRACK_ID, write_box, write_full_box};
-use crate::media::{Config, Kind, aac};
+use crate::media::{Config, Kind};
 
 const WRITES_TO_MEMORY: &str =
     "memory takes every byte, and these boxes are in their version's range";
@@ -133,7 +133,12 @@ fn write_sample_entry(out: &mut Vec<u8>, config: &Config) {
         Config::Avc(avc) => write_visual(out, config, b"avc1", b"avcC", avc.record()),
         Config::Hevc(hevc) => write_visual(out, config, b"hvc1", b"hvcC", hevc.record()),
         Config::Av1(av1) => write_visual(out, config, b"av01", b"av1C", av1.record()),
-        Config::Aac(aac) => write_audio(out, config, b"mp4a", |out| write_esds(out, aac)),
+        Config::Aac(aac) => write_audio(out, config, b"mp4a", |out| {
+            write_esds(out, AUDIO_ISO_14496_3, Some(aac.record()));
+        }),
+        Config::Mp3(_) => write_audio(out, config, b"mp4a", |out| {
+            write_esds(out, AUDIO_ISO_11172_3, None);
+        }),
         Config::Opus(opus) => write_audio(out, config, b"Opus", |out| {
             write_box(out, b"dOps", |out| {
                 out.extend_from_slice(opus.specific_box())
@@ -196,9 +201,13 @@ fn write_audio(
     });
 }
 
-/// `esds` (ISO/IEC 14496-14, 5.6): the whole AudioSpecificConfig inside its descriptors (ISO/IEC 14496-1, 7.2.6).
-fn write_esds(out: &mut Vec<u8>, aac: &aac::Config) {
-    const AUDIO_ISO_14496_3: u8 = 0x40;
+// objectTypeIndication (ISO/IEC 14496-1, 7.2.6.6).
+const AUDIO_ISO_14496_3: u8 = 0x40;
+const AUDIO_ISO_11172_3: u8 = 0x6b;
+
+/// `esds` (ISO/IEC 14496-14, 5.6): the whole AudioSpecificConfig, where there is one, inside its descriptors (ISO/IEC
+/// 14496-1, 7.2.6).
+fn write_esds(out: &mut Vec<u8>, object_type: u8, record: Option<&Bytes>) {
     const AUDIO_STREAM: u8 = 5 << 2 | 1;
     const PREDEFINED_FOR_MP4: u8 = 2;
     write_full_box(out, b"esds", 0, 0, |out| {
@@ -206,10 +215,12 @@ fn write_esds(out: &mut Vec<u8>, aac: &aac::Config) {
             out.put_u16(0); // ES_ID: the track says it
             out.put_u8(0); // no dependency, no URL, no clock of its own
             write_descriptor(out, 4, |out| {
-                out.put_u8(AUDIO_ISO_14496_3);
+                out.put_u8(object_type);
                 out.put_u8(AUDIO_STREAM);
                 out.put_bytes(0, 11); // bufferSizeDB, maxBitrate, avgBitrate: unknown
-                write_descriptor(out, 5, |out| out.extend_from_slice(aac.record()));
+                if let Some(record) = record {
+                    write_descriptor(out, 5, |out| out.extend_from_slice(record));
+                }
             });
             write_descriptor(out, 6, |out| out.put_u8(PREDEFINED_FOR_MP4));
         });

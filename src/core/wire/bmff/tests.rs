@@ -6,7 +6,7 @@ use mp4_atom::{Any, Codec, DecodeMaybe};
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{Config, Kind, Sample, aac, av1, avc, hevc, opus};
+use crate::media::{Config, Kind, Sample, aac, av1, avc, hevc, mp3, opus};
 
 fn hex(text: &str) -> Bytes {
     (0..text.len())
@@ -38,6 +38,10 @@ fn av1() -> Config {
 
 fn aac(asc: &str) -> Config {
     Config::Aac(aac::Config::parse(&hex(asc)).expect("a configuration"))
+}
+
+fn mp3() -> Config {
+    Config::Mp3(mp3::Config::detect(&[0xff, 0xfb, 0x90, 0x64]).expect("a header"))
 }
 
 fn opus() -> Config {
@@ -155,6 +159,7 @@ fn sample_entries_of_every_codec() {
         (h265(), "hvc1", "hvcC"),
         (av1(), "av01", "av1C"),
         (aac("1190"), "mp4a", "esds"),
+        (mp3(), "mp4a", "esds"),
         (opus(), "Opus", "dOps"),
     ];
     for (config, entry, inside) in cases {

@@ -15,6 +15,7 @@ pub(super) enum Codec {
     Av1,
     Avc,
     Hevc,
+    Mp3,
     Opus,
 }
 
@@ -99,6 +100,11 @@ pub(super) fn parse_audio(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(),
             if let Ok(packet_type) = body.try_get_u8() {
                 packets.extend(packet(Codec::Aac, 0, packet_type, 0, body));
             }
+            Ok(())
+        }
+        // MP3, and MP3 at 8 kHz: frames follow at once.
+        2 | 14 => {
+            packets.extend(packet(Codec::Mp3, 0, CODED, 0, body));
             Ok(())
         }
         format => unsupported(legacy_audio_name(format)),
@@ -229,7 +235,7 @@ impl Extended {
         let codec = match &four_cc {
             b"mp4a" => Codec::Aac,
             b"Opus" => Codec::Opus,
-            b".mp3" => return unsupported("MP3 audio"),
+            b".mp3" => Codec::Mp3,
             b"ac-3" => return unsupported("AC-3 audio"),
             b"ec-3" => return unsupported("E-AC-3 audio"),
             b"fLaC" => return unsupported("FLAC audio"),
@@ -335,7 +341,6 @@ fn legacy_audio_name(sound_format: u8) -> &'static str {
     match sound_format {
         0 | 3 => "PCM audio",
         1 => "ADPCM audio",
-        2 | 14 => "MP3 audio",
         4..=6 => "Nellymoser audio",
         7 | 8 => "G.711 audio",
         11 => "Speex audio",

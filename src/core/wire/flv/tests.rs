@@ -247,10 +247,36 @@ fn s21_aac_frames_come_bare_and_adts_is_stripped() {
 }
 
 #[test]
+fn mp3_configures_itself_by_the_header_of_its_frames() {
+    const MP3: &[u8] = &[0xff, 0xfb, 0x90, 0x64, 1, 2, 3];
+    const MONO: &[u8] = &[0xff, 0xfb, 0x90, 0xc4, 1, 2, 3];
+    let forms: [&[&[u8]]; 3] = [&[&[0x2f]], &[&[0xe2]], &[&[0x91], b".mp3"]];
+    for head in forms {
+        let mut demuxer = Demuxer::default();
+        let mut message = |data: &[u8]| audio(&mut demuxer, &[head, &[data]].concat());
+        assert_eq!(message(b"junk"), Ok(vec![]), "before the first header");
+        let items = message(MP3).expect("a frame");
+        let [Item::Config(Config::Mp3(config)), Item::Frame(frame)] = &items[..] else {
+            panic!("{items:?}");
+        };
+        assert_eq!((config.timescale().hz(), config.channels()), (44_100, 2));
+        assert_eq!((&frame.data[..], frame.sync), (MP3, true));
+        assert_eq!(message(MP3).expect("another").len(), 1);
+        // What is no frame is for the decoder to say.
+        assert_eq!(message(b"junk").expect("taken").len(), 1);
+        assert!(matches!(
+            message(MONO).expect("another")[..],
+            [Item::Config(_), Item::Frame(_)]
+        ));
+        assert_eq!(message(&[]), Ok(vec![]));
+    }
+    let start = audio(&mut Demuxer::default(), &[&[0x90], b".mp3", MP3]);
+    assert_eq!(start, Ok(vec![]), "a start that says nothing");
+}
+
+#[test]
 fn s21_codecs_we_do_not_carry_are_refused_by_name() {
     let legacy_audio = [
-        (0x2f, "MP3 audio"),
-        (0xe0, "MP3 audio"),
         (0x7f, "G.711 audio"),
         (0x8f, "G.711 audio"),
         (0xb2, "Speex audio"),
@@ -319,7 +345,6 @@ fn s23_enhanced_audio_packets() {
         Ok(vec![])
     );
     for (four_cc, name) in [
-        (b".mp3", "MP3 audio"),
         (b"ac-3", "AC-3 audio"),
         (b"ec-3", "E-AC-3 audio"),
         (b"fLaC", "FLAC audio"),

@@ -5,14 +5,16 @@
 //! engine's to know.
 
 use m3u8_rs::{
-    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, MasterPlaylist, Resolution,
-    VariantStream,
+    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, InstreamId, MasterPlaylist,
+    QuotedOrUnquoted, Resolution, VariantStream,
 };
 
-use crate::media::Rendition;
+use crate::media::{Hdr, Rendition};
 
 /// `GROUP-ID` of the one group of sound.
 const AUDIO_GROUP: &str = "audio";
+/// `GROUP-ID` of the one group of captions.
+const CAPTIONS_GROUP: &str = "captions";
 
 /// One `EXT-X-STREAM-INF`.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +31,8 @@ pub struct Variant {
     pub resolution: Option<(u32, u32)>,
     /// Frames per second as a fraction, for pictures.
     pub frame_rate: Option<(u32, u32)>,
+    /// `VIDEO-RANGE`, for pictures beyond the standard one.
+    pub hdr: Option<Hdr>,
 }
 
 /// The multivariant playlist of an epoch, ready to be written.
@@ -40,6 +44,8 @@ pub struct Multivariant {
     pub variants: Vec<Variant>,
     /// Output channels of the separate audio rendition, when there is one.
     pub audio_channels: Option<u8>,
+    /// Whether the pictures bring captions: players look for them only where a playlist says so.
+    pub captions: bool,
     /// `EXT-X-INDEPENDENT-SEGMENTS`: every segment begins with a sync sample, and that is kept.
     pub independent_segments: bool,
 }
@@ -49,10 +55,9 @@ impl Multivariant {
     pub fn write(&self) -> String {
         let playlist = MasterPlaylist {
             independent_segments: self.independent_segments,
-            alternatives: self
-                .audio_channels
-                .map(|channels| self.audio(channels))
+            alternatives: { self.audio_channels.map(|channels| self.audio(channels)) }
                 .into_iter()
+                .chain(self.captions.then(captions))
                 .collect(),
             variants: self
                 .variants
@@ -101,9 +106,31 @@ impl Multivariant {
             }),
             frame_rate: variant.frame_rate.and_then(rounded),
             audio: group.map(|_| AUDIO_GROUP.to_owned()),
-            closed_captions: Some(ClosedCaptionGroupId::None),
+            // "None" is said of all variants or of none.
+            closed_captions: match (self.captions, variant.rendition) {
+                (false, _) => Some(ClosedCaptionGroupId::None),
+                (true, Rendition::Audio) => None,
+                (true, _) => Some(ClosedCaptionGroupId::GroupId(CAPTIONS_GROUP.to_owned())),
+            },
+            other_attributes: variant.hdr.map(|hdr| {
+                let range = QuotedOrUnquoted::Unquoted(hdr.name().to_owned());
+                [("VIDEO-RANGE".to_owned(), range)].into()
+            }),
             ..VariantStream::default()
         }
+    }
+}
+
+/// The first channel, which broadcasts with captions have.
+fn captions() -> AlternativeMedia {
+    AlternativeMedia {
+        media_type: AlternativeMediaType::ClosedCaptions,
+        group_id: CAPTIONS_GROUP.to_owned(),
+        language: Some("und".to_owned()),
+        name: "Captions".to_owned(),
+        autoselect: true,
+        instream_id: Some(InstreamId::CC(1)),
+        ..AlternativeMedia::default()
     }
 }
 
@@ -126,6 +153,7 @@ mod tests {
             codecs: vec!["avc1.64001F".to_owned(), "mp4a.40.2".to_owned()],
             resolution: Some(resolution),
             frame_rate: Some((30_000, 1001)),
+            hdr: None,
         };
         Multivariant {
             epoch: 1_767_268_800,
@@ -134,6 +162,7 @@ mod tests {
                 rung(Rendition::Low, 700_000, (360, 640)),
             ],
             audio_channels: Some(2),
+            captions: false,
             independent_segments: true,
         }
     }
@@ -162,8 +191,10 @@ mod tests {
                 codecs: vec!["mp4a.40.2".to_owned()],
                 resolution: None,
                 frame_rate: None,
+                hdr: None,
             }],
             audio_channels: None,
+            captions: false,
             independent_segments: false,
         }
         .write();
@@ -172,6 +203,32 @@ mod tests {
 7/audio/index.m3u8
 "#;
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn captions_are_named_where_there_are_some() {
+        let mut playlist = ladder();
+        playlist.captions = true;
+        let text = playlist.write();
+        let media = r#"#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID="captions",LANGUAGE="und",NAME="Captions",AUTOSELECT=YES,INSTREAM-ID="CC1""#;
+        assert!(text.lines().any(|line| line == media), "{text}");
+        let mut variants = text.lines().filter(|line| line.contains("-STREAM-INF"));
+        assert!(
+            variants.all(|line| line.contains("CLOSED-CAPTIONS=\"captions\"")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_range_beyond_the_standard_one_is_named() {
+        let mut playlist = ladder();
+        playlist.variants[0].hdr = Some(Hdr::Hlg);
+        let text = playlist.write();
+        let lines: Vec<_> = { text.lines() }
+            .filter(|it| it.contains("-STREAM-INF"))
+            .collect();
+        assert!(lines[0].contains(",VIDEO-RANGE=HLG,"), "{}", lines[0]);
+        assert!(!lines[1].contains("VIDEO-RANGE"), "{}", lines[1]);
     }
 
     #[test]

@@ -17,11 +17,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> BTreeMap<String, Ladder> {
         return BTreeMap::new();
     }
     let audio_only = reader.value("ladder.audio_only", false);
+    let slate = reader.value("ladder.slate", true);
     let mut ladders = reader.tables("ladder", DEFAULT, ladder);
-    if audio_only {
+    let usual = Ladder::default();
+    if (audio_only, slate) != (usual.audio_only, usual.slate) {
         ladders.entry(DEFAULT.to_owned()).or_default();
         for ladder in ladders.values_mut() {
-            ladder.audio_only = true;
+            (ladder.audio_only, ladder.slate) = (audio_only, slate);
         }
     }
     ladders
@@ -48,8 +50,8 @@ fn ladder(reader: &mut Reader<'_>) -> Option<Ladder> {
     Some(Ladder {
         pass,
         pass_max: pass_max.0,
-        audio_only: built_in.audio_only,
         targets: Some(Targets { high, mid, low }),
+        ..built_in
     })
 }
 

@@ -1,16 +1,24 @@
 //! A transcoder at work, for the tests.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ffmpeg_next::frame::Video;
-use tokio::{sync::mpsc::Receiver, time};
+use tokio::{
+    sync::mpsc::{self, Receiver},
+    time,
+};
 use vitrine_core::{
     engine::ladder::{Encoded, Feed, Rung},
+    limits,
     media::{Config, Rendition, Sample},
 };
 
 use super::{
-    super::{Full, Settings, Transcoder, decode::Decoder},
+    super::{
+        Full, Settings, Transcoder,
+        decode::Decoder,
+        rung::{Fault, Stream},
+    },
     source::Clip,
 };
 
@@ -51,9 +59,19 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let (transcoder, encoded) = Transcoder::start(&Settings::default(), tracing::Span::none());
+        Self::with(Arc::new(|_, _| Ok(())))
+    }
+
+    /// One in which this goes wrong.
+    pub(super) fn with(fault: Fault) -> Self {
+        let (out, encoded) = mpsc::channel(limits::TRANSCODE_ENCODED_MAX);
+        let span = tracing::Span::none();
+        let stream = Stream {
+            fault,
+            ..Stream::new(&Settings::default(), span, out)
+        };
         Self {
-            transcoder,
+            transcoder: Transcoder::of(&stream),
             encoded,
             got: BTreeMap::new(),
             drains: 0,

@@ -216,7 +216,7 @@ fn too_large_configurations_before_the_verdict_end_the_session() {
 fn unsupported_codecs_are_rejected_by_name_and_malformed_media_ends_the_session_with_its_place() {
     let mut client = Client::live();
     client.take();
-    client.send(kind::AUDIO, 1, 0, &[0x2f, 0xff, 0xfb]);
+    client.send(kind::AUDIO, 1, 0, &[0xb2, 0xff, 0xfb]);
     let seen = client.take();
     let [Seen::Reply((1, _, _, info)), Seen::Out(Output::Close(_))] = &seen[..] else {
         panic!("{seen:?}");
@@ -226,7 +226,7 @@ fn unsupported_codecs_are_rejected_by_name_and_malformed_media_ends_the_session_
         .property("description")
         .and_then(Value::as_str)
         .unwrap();
-    assert!(told.to_lowercase().contains("mp3"), "{told}");
+    assert!(told.contains("Speex"), "{told}");
     assert_eq!(client.error, None);
 
     let mut client = Client::live();

@@ -19,8 +19,10 @@ pub(super) struct Encoders {
     pub(super) behind: usize,
     /// Makes nothing of these.
     pub(super) failing: Vec<Rendition>,
-    /// Takes everything and answers nothing, until the next source.
+    /// Takes everything and answers nothing, until the next source or slate.
     pub(super) hanging: bool,
+    /// What encoders make of a slate has, where it is another than the source's.
+    pub(super) slate: Option<Config>,
     config: Option<Config>,
     /// Configurations, which encoders know only with their first picture.
     opened: Vec<Encoded>,
@@ -40,7 +42,7 @@ impl Encoders {
 
     pub(super) fn take(&mut self, feed: Feed) -> Vec<Encoded> {
         let mut out = Vec::new();
-        if matches!(feed, Feed::Source { .. }) {
+        if matches!(feed, Feed::Source { .. } | Feed::Slate { .. }) {
             self.hanging = false;
         }
         if self.hanging {
@@ -48,21 +50,22 @@ impl Encoders {
         }
         match feed {
             Feed::Source { config, rungs } => {
-                self.release(0, &mut out);
-                self.keys.clear();
-                for rung in &rungs {
-                    let rendition = rung.rendition;
-                    let config = config.clone();
-                    match self.failing.contains(&rendition) {
-                        false => self.opened.push(Encoded::Config { rendition, config }),
-                        true => out.push(Encoded::Lost {
-                            rendition,
-                            reason: Failure::Encoder,
-                        }),
-                    }
-                }
+                self.open(&config, rungs, &mut out);
                 self.config = Some(config);
-                self.rungs = rungs.into_iter().map(|rung| (rung, i64::MIN)).collect();
+            }
+            Feed::Slate { rungs } => {
+                let config = self.slate.clone().or(self.config.clone());
+                self.open(&config.expect("a source before a slate"), rungs, &mut out);
+            }
+            Feed::Repeat { at } => {
+                self.held.push(Sample {
+                    dts: at,
+                    composition_offset: 0,
+                    duration: 0,
+                    sync: true,
+                    data: Bytes::new(),
+                });
+                self.release(self.behind, &mut out);
             }
             Feed::Stop { rendition } => self.rungs.retain(|(rung, _)| rung.rendition != rendition),
             Feed::Key { at } => self.keys.push_back(at),
@@ -81,6 +84,22 @@ impl Encoders {
             }
         }
         out
+    }
+
+    fn open(&mut self, config: &Config, rungs: Vec<Rung>, out: &mut Vec<Encoded>) {
+        self.release(0, out);
+        self.keys.clear();
+        for rung in &rungs {
+            let (rendition, config) = (rung.rendition, config.clone());
+            match self.failing.contains(&rendition) {
+                false => self.opened.push(Encoded::Config { rendition, config }),
+                true => out.push(Encoded::Lost {
+                    rendition,
+                    reason: Failure::Encoder,
+                }),
+            }
+        }
+        self.rungs = rungs.into_iter().map(|rung| (rung, i64::MIN)).collect();
     }
 
     fn release(&mut self, keep: usize, out: &mut Vec<Encoded>) {

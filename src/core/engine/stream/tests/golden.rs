@@ -4,8 +4,9 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::{
+    End, ladder,
     rig::Rig,
-    source::{Source, aac},
+    source::{Source, aac, avc_high},
 };
 use crate::media::{Config, Rendition};
 
@@ -124,4 +125,23 @@ fn playlists_and_boxes_of_every_rhythm_are_as_expected() {
         wrong.is_empty(),
         "not as expected (UPDATE_GOLDEN=1 accepts): {wrong:?}"
     );
+}
+
+#[test]
+fn the_playlists_of_an_outage_that_a_slate_bridges_are_as_expected() {
+    let mut rig = ladder::rig(1);
+    rig.encoders.slate = Some(avc_high());
+    let source = ladder::large(rhythm((30, 1), aac(48_000, false)));
+    rig.broadcast(&source, 4);
+    rig.close(End::Lost);
+    rig.pass(3_700);
+    rig.broadcast(&source, 3);
+    let mut text = format!("== index.m3u8\n{}", rig.multivariant().write());
+    for rendition in Rendition::ALL {
+        let list = rig.playlist(rendition);
+        write!(text, "== {rendition}/index.m3u8\n{list}").expect("memory");
+    }
+    let mut wrong = Vec::new();
+    check("slate.m3u8", &text, &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}: UPDATE_GOLDEN=1 accepts them");
 }

@@ -14,9 +14,9 @@ use crate::{
     media::{Kind, Segment},
 };
 
-const RUNGS: [Rendition; 2] = [Rendition::Mid, Rendition::Low];
+pub(super) const RUNGS: [Rendition; 2] = [Rendition::Mid, Rendition::Low];
 
-fn rig(behind: usize) -> Rig {
+pub(super) fn rig(behind: usize) -> Rig {
     let mut rig = Rig::new(FRAME_MS);
     rig.ladder = Some(Ladder::default());
     rig.encoders.behind = behind;
@@ -24,13 +24,13 @@ fn rig(behind: usize) -> Rig {
 }
 
 /// A source large enough for a ladder.
-fn large(mut source: Source) -> Source {
+pub(super) fn large(mut source: Source) -> Source {
     source.pictures.as_mut().expect("pictures").config = avc_large();
     source
 }
 
 /// What renditions share of a segment: number, length in parts, begin, discontinuity.
-fn cuts(rig: &Rig, rendition: Rendition) -> Vec<(u64, Vec<u32>, bool)> {
+pub(super) fn cuts(rig: &Rig, rendition: Rendition) -> Vec<(u64, Vec<u32>, bool)> {
     let shape = |segment: &Segment| {
         let parts = segment.parts.iter().map(|part| part.duration).collect();
         (segment.msn, parts, segment.discontinuity)
@@ -38,7 +38,7 @@ fn cuts(rig: &Rig, rendition: Rendition) -> Vec<(u64, Vec<u32>, bool)> {
     segments(rig, rendition).iter().map(shape).collect()
 }
 
-fn gaps(segment: &Segment) -> usize {
+pub(super) fn gaps(segment: &Segment) -> usize {
     segment
         .parts
         .iter()
@@ -234,14 +234,8 @@ fn the_source_may_change_its_size_and_come_back() {
     rig.pass(4_000);
     rig.broadcast(&large(Source::usual()), 5);
     let discontinuities = RUNGS.map(|rung| cuts(&rig, rung).iter().filter(|cut| cut.2).count());
-    assert_eq!(discontinuities, [1, 1]);
+    assert_eq!(discontinuities, [2, 2], "the slate and the return");
     assert_eq!(rig.epochs.len(), 1);
-    for rung in RUNGS {
-        assert!(
-            segments(&rig, rung).iter().any(|segment| gaps(segment) > 0),
-            "gaps while away"
-        );
-    }
 }
 
 #[test]

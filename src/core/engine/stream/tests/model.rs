@@ -6,7 +6,7 @@ use proptest::{prelude::*, test_runner::RngSeed};
 use super::{
     End,
     rig::Rig,
-    source::{Source, aac, avc_large},
+    source::{Source, aac, avc_high, avc_large},
 };
 use crate::{engine::ladder::Ladder, media::Kind, wire::flv::Item};
 
@@ -114,6 +114,7 @@ impl Broadcast {
         rig.ladder = (seed % 2 == 1).then(Ladder::default);
         rig.spread_ms = 7_500;
         rig.encoders.behind = (seed / 2 % 7) as usize;
+        rig.encoders.slate = (seed / 14 % 2 == 1).then(avc_high);
         rig.open();
         Self {
             rig,
@@ -264,4 +265,20 @@ fn an_hour_of_regular_broadcast_keeps_every_rule_and_its_memory() {
         after.abs_diff(before) <= 4,
         "segments held: {before} after twenty minutes, {after} after sixty"
     );
+}
+
+#[test]
+fn encoders_that_hang_as_a_slate_begins_hold_no_list_back() {
+    let mut source = Source::new((10, 1), 2, Some(aac(32_000, false)));
+    source.pictures.as_mut().expect("pictures").config = avc_large();
+    let jitter_ms = 0;
+    let acts = [
+        Act::Send { ms: 501, jitter_ms },
+        Act::Hang,
+        Act::Freeze { ms: 140 },
+        Act::Reconnect { ms: 3_546 },
+        Act::Stall { ms: 4_184 },
+    ];
+    // With a ladder, whose encoders make something else of a slate than the source is.
+    play(&source, &acts, 15);
 }

@@ -23,6 +23,7 @@ fn a_build_without_ffmpeg_transcodes_nothing_and_refuses_to_be_asked() {
             "v.toml:2: ladder.default.mid.short_side",
         ),
         ("ladder.audio_only = true", "v.toml:1: ladder.audio_only"),
+        ("ladder.slate = false", "v.toml:1: ladder.slate"),
         (key, "v.toml:4: publish.keys[0].ladder"),
     ] {
         let error = load_text(text).unwrap_err();
@@ -120,6 +121,12 @@ mod built {
         };
         let built_in = audio_only(Ladder::default());
         assert_eq!(ladders(config), [audio_only(phones), built_in, built_in]);
+
+        let (config, _) = load_text(&format!("ladder.slate = false\n{text}")).unwrap();
+        let slate = false;
+        let of = |ladder| Some(Ladder { slate, ..ladder });
+        let built_in = of(Ladder::default());
+        assert_eq!(ladders(config), [of(phones), built_in, built_in]);
     }
 
     #[test]
