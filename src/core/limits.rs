@@ -239,9 +239,6 @@ pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 // slate: what goes on while nothing arrives
 
-/// Shortest distance of a slate's pictures in 90 kHz ticks, sixty a second, whatever a source says its rate is: a
-/// picture that stands still needs no more.
-pub const SLATE_FRAME_TICKS_MIN: u32 = 1_500;
 /// Milliseconds of pictures that a slate adds at once: the longest usual target duration, twice. What a process that was
 /// suspended still owes follows in turns, in which encoders come to answer.
 pub const SLATE_BURST_MS: i64 = 4_000;

@@ -409,7 +409,7 @@ impl Epoch {
             None => Some(self.starves_at()),
             Some((since, from)) => {
                 let next = match &self.slate {
-                    Some(slate) => slate.next(),
+                    Some(_) => Timescale::VIDEO.at(self.segmenter.slate_end()),
                     None => self.segmenter.gap_end()?,
                 };
                 let ahead_ms = next.ticks_at_ceil(Timescale::MILLIS) - from.ms();
@@ -592,11 +592,12 @@ impl Epoch {
 
     /// Whether the session that fell silent goes on with `frame`: then it joins, and `timeline` follows it from there.
     fn end_slate(&mut self, now: Now, timeline: &mut Timeline, frame: &Frame) -> bool {
-        let silent = now.mono.saturating_sub(self.last_arrival) >= self.patience();
+        let first = now.mono.saturating_sub(self.last_arrival) >= self.patience();
+        let end = self.segmenter.part_start();
         let Some(slate) = &mut self.slate else {
             return true;
         };
-        if !slate.ends_with(now.mono, silent, timeline, frame) {
+        if !slate.ends_with(now.mono, first, timeline, frame, end) {
             return false;
         }
         let mut plan = self.plan.clone();

@@ -240,7 +240,6 @@ impl Plan {
             rungs,
             passes: false,
             segment_max: self.segment,
-            frame_ticks: self.frame_ticks.max(limits::SLATE_FRAME_TICKS_MIN),
             ..self.clone()
         })
     }

@@ -64,6 +64,8 @@ enum Mark {
     },
     Seal {
         until: i64,
+        /// The part is that of a slate, one picture long.
+        slate: bool,
     },
     Drain,
 }
@@ -181,15 +183,15 @@ impl Cutter {
         drains
     }
 
-    /// The source was cut. Whether the list changed; so answer all that follow.
-    pub(super) fn cut(&mut self, now: Duration, op: &Op, anchor: Anchor) -> bool {
+    /// The source was cut, or a `slate`. Whether the list changed; so answer all that follow.
+    pub(super) fn cut(&mut self, now: Duration, op: &Op, anchor: Anchor, slate: bool) -> bool {
         let mark = match *op {
             Op::Begin { at, discontinuity } => Mark::Begin {
                 at,
                 discontinuity,
                 anchor,
             },
-            Op::Seal { until, .. } => Mark::Seal { until },
+            Op::Seal { until, .. } => Mark::Seal { until, slate },
             Op::Sample(_) => return false,
         };
         self.marks.push_back((now, mark));
@@ -240,11 +242,11 @@ impl Cutter {
         self.open.next = sample.dts + i64::from(sample.duration);
         self.package(Op::Sample(sample), None);
         // The next picture, on its beat, would stand behind the cut: the part is whole.
-        if let Some(&(_, Mark::Seal { until })) = self.marks.front()
-            && until <= self.open.next + self.half_frame
+        if let Some(&(_, mark @ Mark::Seal { until, slate })) = self.marks.front()
+            && (slate || until <= self.open.next + self.half_frame)
         {
             self.marks.pop_front();
-            self.carry_out(Mark::Seal { until });
+            self.carry_out(mark);
             changed = true;
         }
         changed
@@ -299,7 +301,7 @@ impl Cutter {
         let mut changed = false;
         while let Some(&(_, mark)) = self.marks.front() {
             match mark {
-                Mark::Begin { at, .. } | Mark::Seal { until: at } if at > until => break,
+                Mark::Begin { at, .. } | Mark::Seal { until: at, .. } if at > until => break,
                 Mark::Drain if self.state != State::Lost => break,
                 _ => {}
             }
@@ -316,7 +318,12 @@ impl Cutter {
                 discontinuity,
                 anchor,
             } => self.begin(at, discontinuity, anchor),
-            Mark::Seal { until } => self.seal(until),
+            Mark::Seal { until, slate } => {
+                if slate {
+                    self.open.next = until;
+                }
+                self.seal(until);
+            }
             Mark::Drain => return false,
         }
         true

@@ -170,7 +170,9 @@ impl Rungs {
             Op::Seal { until, .. } => self.feeds.push(Feed::Seal { until: *until }),
         }
         let now = self.now;
-        { self.cutters.iter_mut() }.fold(false, |changed, it| changed | it.cut(now, op, anchor))
+        let slate = self.slate;
+        let cut = |changed, cutter: &mut Cutter| changed | cutter.cut(now, op, anchor, slate);
+        self.cutters.iter_mut().fold(false, cut)
     }
 
     /// What an encoder handed back.

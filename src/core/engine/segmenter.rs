@@ -17,6 +17,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::{plan::Plan, saved};
 use crate::{
     limits,
@@ -194,6 +196,28 @@ impl Segmenter {
         };
         self.follow(Timescale::VIDEO.at(base), out);
         Timescale::VIDEO.at(base)
+    }
+
+    /// Adds a part of one picture without bytes, at which a segment may begin, where the last part ended.
+    pub(super) fn push_slate(&mut self, out: &mut Vec<Step>) {
+        let end = self.slate_end();
+        let picture = Sample {
+            dts: self.lead.part_start,
+            composition_offset: 0,
+            duration: u32::try_from(self.part()).unwrap_or(u32::MAX),
+            sync: true,
+            data: Bytes::new(),
+        };
+        self.push_picture(picture, out);
+        if self.lead.filled {
+            self.seal(end, end, out);
+        }
+        self.release_held(out);
+    }
+
+    /// Where the part ends that [`Self::push_slate`] would add next, in 90 kHz ticks.
+    pub(super) fn slate_end(&self) -> i64 {
+        self.lead.part_start + self.part()
     }
 
     /// The session ended or starves: seals what is open, after all sound still held.

@@ -1,14 +1,12 @@
 //! What players see while nothing arrives and encoders are at work: the last picture, again and again, and silence.
 //!
-//! A slate goes through the segmenter like a publisher's media, in real time, at the distances that pictures had: what is
-//! cut, sealed and numbered how is decided there, alike for every rendition. Its pictures have no bytes; the encoders know
-//! what they show. It ends with a session that joins, or with a key frame of the session that had fallen silent.
+//! A slate goes through the segmenter like a publisher's media, in real time, a picture in each part: what is cut, sealed
+//! and numbered how is decided there, alike for every rendition. Its pictures have no bytes; the encoders know what they
+//! show. It ends with a session that joins, or with a key frame of the session that had fallen silent.
 //!
 //! Not here: when there is one, and what becomes of the renditions ([`super::epoch`]).
 
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::{
     plan::Plan,
@@ -17,17 +15,13 @@ use super::{
 };
 use crate::{
     limits,
-    media::{Kind, MediaTime, Sample, Timescale},
+    media::{Kind, MediaTime, Timescale},
     wire::flv::Frame,
 };
 
-/// A slate in the making. Ticks are of the 90 kHz clock.
+/// A slate in the making.
 #[derive(Debug)]
 pub(super) struct Slate {
-    /// Where the next picture stands.
-    next: i64,
-    /// Distance of two pictures.
-    frame_ticks: u32,
     /// Of the silence; `None` without sound.
     sound: Option<Timeline>,
     /// Since when the session sends again (monotonic).
@@ -39,14 +33,11 @@ impl Slate {
     pub(super) fn begin(plan: &Plan, segmenter: &mut Segmenter, out: &mut Vec<Step>) -> Self {
         let (end, audio) = (segmenter.sound_end(), plan.audio.as_ref());
         let mut slate = Self {
-            next: 0,
-            frame_ticks: plan.frame_ticks,
             sound: audio.map(|_| Timeline::new(end, None, audio, plan.frame_ticks)),
             back: Duration::ZERO,
         };
         slate.fall_silent(segmenter.flush_end(), segmenter, out);
-        let base = segmenter.restart(plan.clone(), out);
-        slate.next = base.ticks_at_ceil(Timescale::VIDEO);
+        segmenter.restart(plan.clone(), out);
         slate
     }
 
@@ -55,33 +46,21 @@ impl Slate {
         self.fall_silent(segmenter.flush_end(), segmenter, out);
     }
 
-    /// Where the next picture stands: when time has come there, [`Self::grow`] adds it.
-    pub(super) fn next(&self) -> MediaTime {
-        Timescale::VIDEO.at(self.next)
-    }
-
-    /// Adds the pictures up to `until`, no more than [`limits::SLATE_BURST_MS`] of them, and silence, or gaps where the
-    /// codec has none.
+    /// Adds the parts that end up to `until`, no more than [`limits::SLATE_BURST_MS`] of them: pictures, and silence, or
+    /// gaps where the codec has none.
     pub(super) fn grow(
         &mut self,
         until: MediaTime,
         segmenter: &mut Segmenter,
         out: &mut Vec<Step>,
     ) {
-        let burst = self.next + limits::SLATE_BURST_MS * 90;
+        let burst = segmenter.part_start() + limits::SLATE_BURST_MS * 90;
         let until = until.ticks_at_floor(Timescale::VIDEO).min(burst);
-        while self.next <= until {
-            let picture = Sample {
-                dts: self.next,
-                composition_offset: 0,
-                duration: self.frame_ticks,
-                sync: true,
-                data: Bytes::new(),
-            };
-            segmenter.push(Kind::Video, picture, out);
-            self.next += i64::from(self.frame_ticks);
+        while segmenter.slate_end() <= until {
+            segmenter.push_slate(out);
         }
-        self.fall_silent(self.next(), segmenter, out);
+        let end = Timescale::VIDEO.at(segmenter.part_start());
+        self.fall_silent(end, segmenter, out);
     }
 
     fn fall_silent(&mut self, until: MediaTime, segmenter: &mut Segmenter, out: &mut Vec<Step>) {
@@ -98,17 +77,18 @@ impl Slate {
         }
     }
 
-    /// Whether the session that `timeline` follows goes on with `frame`, which arrived at `now` (monotonic), after a
-    /// pause of `silent`: with a key frame of about now. What a network held back is old, and is passed over for as long
-    /// as it may yet catch up.
+    /// Whether the session that `timeline` follows goes on with `frame`, which arrived at `now` (monotonic), the first after
+    /// a pause or not: with a key frame of about now, where pictures `end` (90 kHz ticks). What a network held back is old,
+    /// and is passed over for as long as it may yet catch up.
     pub(super) fn ends_with(
         &mut self,
         now: Duration,
-        silent: bool,
+        first: bool,
         timeline: &mut Timeline,
         frame: &Frame,
+        end: i64,
     ) -> bool {
-        if silent {
+        if first {
             self.back = now;
         }
         if frame.kind == Kind::Audio {
@@ -116,7 +96,7 @@ impl Slate {
         }
         let mut placed = Vec::new();
         timeline.place(now, frame.clone(), &mut placed);
-        let old = |dts| self.next - dts > limits::SLATE_LATE_MS * 90;
+        let old = |dts| end - dts > limits::SLATE_LATE_MS * 90;
         let old = placed.first().is_none_or(|(_, sample)| old(sample.dts));
         let waited = now.saturating_sub(self.back) >= limits::SLATE_RETURN;
         frame.sync && (!old || waited)

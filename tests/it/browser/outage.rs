@@ -37,6 +37,8 @@ const AGAIN: usize = 2;
 const PLAYERS_AT_ONCE: usize = 3;
 /// Of the pictures that [`WATCHED_AFTER`] holds (every second one is read), how many must be seen.
 const FRAMES_AT_LEAST: usize = 40;
+/// Of the pictures of a slate, five a second, how many must be seen in eight seconds.
+const STILLS_AT_LEAST: usize = 25;
 /// Number of the first frame of a broadcast that returns.
 const RETURNED: i64 = 1_000_000;
 /// Where a microphone or camera fails in a broadcast that goes on, seconds.
@@ -534,7 +536,7 @@ impl Seen {
             (
                 "the last picture is shown again and again",
                 !row.bridged()
-                    || frames(at_ms - row.away.as_millis() as i64, at_ms, None) >= FRAMES_AT_LEAST,
+                    || frames(at_ms - row.away.as_millis() as i64, at_ms, None) >= STILLS_AT_LEAST,
             ),
             (
                 "pictures go on",

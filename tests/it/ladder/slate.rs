@@ -32,6 +32,8 @@ const SOURCE: Recipe = Recipe {
 const LONG_MS: u32 = 4_000;
 /// Number of its last picture.
 const LAST: u32 = 119;
+/// Seconds of a part, which each picture of a slate is.
+const PART: f64 = 0.2;
 /// How long nothing comes.
 const AWAY: Duration = Duration::from_secs(6);
 
@@ -134,8 +136,8 @@ fn check(what: &str, broadcast: &Broadcast, passes: bool) {
             );
         };
         complaints.extend(facts::segments_begin_with_keys(facts));
-        for run in [before, slate, after] {
-            complaints.extend(facts::steady(rendition, run, facts::FRAME));
+        for (run, apart) in [(before, facts::FRAME), (slate, PART), (after, facts::FRAME)] {
+            complaints.extend(facts::steady(rendition, run, apart));
         }
         for run in [before, after] {
             complaints.extend(facts::shows_its_time(rendition, run, 30.0));
@@ -169,7 +171,7 @@ fn shows_the_last(name: &str, run: &Run) -> Vec<String> {
         .iter()
         .filter(|number| **number != Some(LAST));
     let others: Vec<_> = others.collect();
-    let seconds = run.pictures.len() as f64 / 30.0;
+    let seconds = run.pictures.len() as f64 * PART;
     let long = (AWAY.as_secs_f64() - 0.5..AWAY.as_secs_f64() + 2.5).contains(&seconds);
     { (!long || !others.is_empty()).then(|| format!("{name}: {seconds} s of {others:?}")) }
         .into_iter()
