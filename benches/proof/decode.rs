@@ -333,7 +333,7 @@ impl Sum {
 /// A transcoder at work.
 struct Round<'a> {
     transcoder: Transcoder,
-    encoded: mpsc::Receiver<Encoded>,
+    encoded: mpsc::Receiver<Vec<Encoded>>,
     /// What each rung said last, of those that have been asked to.
     last: BTreeMap<Rendition, Option<Encoded>>,
     /// Where the pictures of the whole broadcast are shown, in order; and the rungs that have made some of them.
@@ -474,7 +474,11 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn took(&mut self, encoded: Encoded) -> Result<(), String> {
+    fn took(&mut self, encoded: Vec<Encoded>) -> Result<(), String> {
+        encoded.into_iter().try_for_each(|it| self.took_one(it))
+    }
+
+    fn took_one(&mut self, encoded: Encoded) -> Result<(), String> {
         match &encoded {
             Encoded::Picture { sample, .. } => {
                 self.sum.pictures += 1;
