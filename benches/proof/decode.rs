@@ -333,7 +333,7 @@ impl Sum {
 /// A transcoder at work.
 struct Round<'a> {
     transcoder: Transcoder,
-    encoded: mpsc::Receiver<Encoded>,
+    encoded: mpsc::Receiver<Vec<Encoded>>,
     /// What each rung said last, of those that have been asked to.
     last: BTreeMap<Rendition, Option<Encoded>>,
     /// Where the pictures of the whole broadcast are shown, in order; and the rungs that have made some of them.
@@ -393,7 +393,7 @@ impl Round<'_> {
         let began = Instant::now();
         loop {
             match timeout(QUIET, self.encoded.recv()).await {
-                Ok(Some(encoded)) => self.took(encoded)?,
+                Ok(Some(encoded)) => self.took_all(encoded)?,
                 Ok(None) => return Err("the decoder's thread is gone".to_owned()),
                 Err(_) if self.is_over() => return Ok(()),
                 Err(_) if began.elapsed() > ANSWER => {
@@ -464,14 +464,18 @@ impl Round<'_> {
                 let encoded = timeout(ANSWER, self.encoded.recv()).await;
                 // One that hands nothing back may have nothing to: it only has to take.
                 if let Ok(encoded) = encoded {
-                    self.took(encoded.ok_or("the decoder's thread is gone")?)?;
+                    self.took_all(encoded.ok_or("the decoder's thread is gone")?)?;
                 }
             }
             while let Ok(encoded) = self.encoded.try_recv() {
-                self.took(encoded)?;
+                self.took_all(encoded)?;
             }
         }
         Ok(())
+    }
+
+    fn took_all(&mut self, encoded: Vec<Encoded>) -> Result<(), String> {
+        encoded.into_iter().try_for_each(|it| self.took(it))
     }
 
     fn took(&mut self, encoded: Encoded) -> Result<(), String> {
