@@ -393,7 +393,7 @@ impl Round<'_> {
         let began = Instant::now();
         loop {
             match timeout(QUIET, self.encoded.recv()).await {
-                Ok(Some(encoded)) => self.took_all(encoded)?,
+                Ok(Some(encoded)) => self.took(encoded)?,
                 Ok(None) => return Err("the decoder's thread is gone".to_owned()),
                 Err(_) if self.is_over() => return Ok(()),
                 Err(_) if began.elapsed() > ANSWER => {
@@ -464,21 +464,21 @@ impl Round<'_> {
                 let encoded = timeout(ANSWER, self.encoded.recv()).await;
                 // One that hands nothing back may have nothing to: it only has to take.
                 if let Ok(encoded) = encoded {
-                    self.took_all(encoded.ok_or("the decoder's thread is gone")?)?;
+                    self.took(encoded.ok_or("the decoder's thread is gone")?)?;
                 }
             }
             while let Ok(encoded) = self.encoded.try_recv() {
-                self.took_all(encoded)?;
+                self.took(encoded)?;
             }
         }
         Ok(())
     }
 
-    fn took_all(&mut self, encoded: Vec<Encoded>) -> Result<(), String> {
-        encoded.into_iter().try_for_each(|it| self.took(it))
+    fn took(&mut self, encoded: Vec<Encoded>) -> Result<(), String> {
+        encoded.into_iter().try_for_each(|it| self.took_one(it))
     }
 
-    fn took(&mut self, encoded: Encoded) -> Result<(), String> {
+    fn took_one(&mut self, encoded: Encoded) -> Result<(), String> {
         match &encoded {
             Encoded::Picture { sample, .. } => {
                 self.sum.pictures += 1;
