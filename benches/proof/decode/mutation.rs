@@ -51,7 +51,9 @@ impl Dice {
                     Config::Avc(config) => (b"avcC", config.record()),
                     Config::Hevc(config) => (b"hvcC", config.record()),
                     Config::Av1(config) => (b"av1C", config.record()),
-                    Config::Aac(_) | Config::Mp3(_) | Config::Opus(_) => return clip.config.clone(),
+                    Config::Aac(_) | Config::Mp3(_) | Config::Opus(_) => {
+                        return clip.config.clone();
+                    }
                 };
                 let wild = (0..8).find_map(|_| config(kind, &self.flipped(record, 4)));
                 wild.unwrap_or_else(|| clip.config.clone())
