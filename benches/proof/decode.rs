@@ -333,7 +333,7 @@ impl Sum {
 /// A transcoder at work.
 struct Round<'a> {
     transcoder: Transcoder,
-    encoded: mpsc::Receiver<Encoded>,
+    encoded: mpsc::Receiver<Vec<Encoded>>,
     /// What each rung said last, of those that have been asked to.
     last: BTreeMap<Rendition, Option<Encoded>>,
     /// Where the pictures of the whole broadcast are shown, in order; and the rungs that have made some of them.
@@ -366,6 +366,17 @@ impl Round<'_> {
                 let at = sample.dts.saturating_add(shift);
                 self.feed(Feed::Key { at }).await?;
             }
+            if dice.one_in(6) {
+                let until = sample.dts.saturating_add(shift);
+                self.feed(Feed::Seal { until }).await?;
+            }
+        }
+        if dice.one_in(4) {
+            let end = { clip.samples.iter() }
+                .map(|sample| sample.dts)
+                .max()
+                .unwrap_or(0);
+            self.slate(dice, end.saturating_add(shift)).await?;
         }
         if dice.one_in(2) {
             self.feed(Feed::Drain).await?;
@@ -373,12 +384,36 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// What was shown last, if anything was, again and again.
+    async fn slate(&mut self, dice: &mut Dice, from: i64) -> Result<(), String> {
+        let rungs = dice.rungs();
+        self.expect(&rungs);
+        self.feed(Feed::Slate { rungs }).await?;
+        let mut at = from;
+        for _ in 0..dice.below(30) {
+            if dice.one_in(5) {
+                self.feed(Feed::Key { at }).await?;
+            }
+            self.feed(Feed::Repeat { at }).await?;
+            at = at.saturating_add(*dice.of(&[3000, 18_000, 0, -9000]));
+            if dice.one_in(3) {
+                self.feed(Feed::Seal { until: at }).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn source(&mut self, config: Config, rungs: Vec<Rung>) -> Result<(), String> {
-        for rung in &rungs {
+        self.expect(&rungs);
+        self.feed(Feed::Source { config, rungs }).await
+    }
+
+    /// From here on these rungs answer.
+    fn expect(&mut self, rungs: &[Rung]) {
+        for rung in rungs {
             self.last.entry(rung.rendition).or_default();
         }
         { &mut self.last }.retain(|rendition, _| rungs.iter().any(|it| it.rendition == *rendition));
-        self.feed(Feed::Source { config, rungs }).await
     }
 
     /// Waits until every rung has said that there is no more.
@@ -474,7 +509,11 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn took(&mut self, encoded: Encoded) -> Result<(), String> {
+    fn took(&mut self, encoded: Vec<Encoded>) -> Result<(), String> {
+        encoded.into_iter().try_for_each(|it| self.took_one(it))
+    }
+
+    fn took_one(&mut self, encoded: Encoded) -> Result<(), String> {
         match &encoded {
             Encoded::Picture { sample, .. } => {
                 self.sum.pictures += 1;

@@ -51,7 +51,9 @@ impl Dice {
                     Config::Avc(config) => (b"avcC", config.record()),
                     Config::Hevc(config) => (b"hvcC", config.record()),
                     Config::Av1(config) => (b"av1C", config.record()),
-                    Config::Aac(_) | Config::Opus(_) => return clip.config.clone(),
+                    Config::Aac(_) | Config::Mp3(_) | Config::Opus(_) => {
+                        return clip.config.clone();
+                    }
                 };
                 let wild = (0..8).find_map(|_| config(kind, &self.flipped(record, 4)));
                 wild.unwrap_or_else(|| clip.config.clone())
@@ -170,7 +172,7 @@ fn parameter_sets(config: &Config) -> Vec<u8> {
         Config::Avc(config) => (config.record(), 5),
         Config::Hevc(config) => (config.record(), 23),
         Config::Av1(config) => return config.record().get(4..).unwrap_or_default().to_vec(),
-        Config::Aac(_) | Config::Opus(_) => return units,
+        Config::Aac(_) | Config::Mp3(_) | Config::Opus(_) => return units,
     };
     // Counts and types stand between them, of known length (ISO 14496-15, 5.3.3.1.2 and 8.3.3.1.2).
     let gap = if let Config::Hevc(_) = config { 3 } else { 1 };

@@ -172,7 +172,7 @@ pub(super) const REAL_TIME: &[&str] = &["-re"];
 pub(super) fn packaged(rung: &Rung, folder: &Path) -> Vec<String> {
     let name = rung.name;
     let options = format!(
-        "-f hls -hls_time 1 -hls_list_size 8 -hls_flags delete_segments -hls_segment_type fmp4 \
+        "-v error -f hls -hls_time 1 -hls_list_size 8 -hls_flags delete_segments -hls_segment_type fmp4 \
          -hls_fmp4_init_filename {name}.mp4"
     );
     let options = options.split(' ').map(str::to_owned);

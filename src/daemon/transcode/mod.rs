@@ -73,7 +73,7 @@ pub struct Full(pub Box<Feed>);
 
 impl Transcoder {
     /// A transcoder without a source; its threads log in `stream`'s span. What comes back waits in the receiver, which
-    /// must be read: an encoder that cannot hand over for two seconds counts as hung. One picture that was on its way may
+    /// must be read: an encoder that cannot hand over for two seconds counts as hung. Of what was on its way something may
     /// come after [`Encoded::Lost`]. The receiver ends with the last thread.
     pub fn start(
         settings: &Settings,

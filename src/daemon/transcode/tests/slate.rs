@@ -13,6 +13,8 @@ use super::{
 async fn repeat(bench: &mut Bench, pts: impl Iterator<Item = i64>) {
     for at in pts {
         bench.feed(Feed::Repeat { at }).await;
+        let until = at + SECOND / 30;
+        bench.feed(Feed::Seal { until }).await;
         bench.take().await;
     }
 }
