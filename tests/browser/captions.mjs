@@ -1,4 +1,5 @@
-// What a viewer of the player page can read along: the captions that hls.js finds in the pictures.
+// What a viewer of the player page can read along: the captions that hls.js finds in the pictures of whole segments. In
+// its low-latency mode hls.js 1.7.4 forgets at each part what a caption began with (timeline-controller, onFragLoading).
 //
 //   node captions.mjs <player page URL> <text that must come> [another]...
 //
@@ -23,6 +24,7 @@ process.exit(came ? 0 : 1);
 
 /** In the page: all tracks, once each of `wanted` was in one of them. */
 function read(wanted) {
+  if (window.vitrine?.hls) window.vitrine.hls.lowLatencyMode = false;
   const said = (window.said ??= new Map()); // what is behind the picture is forgotten by the player
   const tracks = [...(window.vitrine?.video.textTracks ?? [])].filter(({ kind }) => kind === "captions");
   for (const track of tracks) {
