@@ -222,10 +222,7 @@ impl Segmenter {
 
     /// The session ended or starves: seals what is open, after all sound still held.
     pub fn flush(&mut self, out: &mut Vec<Step>) {
-        let sound_end = self.sound.held.back().map(|last| {
-            let end = self.sound.scale.at(last.dts + i64::from(last.duration));
-            end.ticks_at_floor(Timescale::VIDEO)
-        });
+        let sound_end = self.held_end();
         self.seal_predicted(sound_end.unwrap_or_default(), out);
         if let Some(end) = sound_end {
             self.outlast(end, out);
@@ -325,6 +322,20 @@ impl Segmenter {
     pub(super) fn sound_end(&self) -> MediaTime {
         let held = { self.sound.held.back() }.map(|last| last.dts + i64::from(last.duration));
         self.sound.scale.at(held.unwrap_or(self.sound.next))
+    }
+
+    /// End of the sound that is held, in 90 kHz ticks.
+    fn held_end(&self) -> Option<i64> {
+        let last = self.sound.held.back()?;
+        let end = self.sound.scale.at(last.dts + i64::from(last.duration));
+        Some(end.ticks_at_floor(Timescale::VIDEO))
+    }
+
+    /// The last picture stays for as long as [`Self::flush`] makes its part, so that nothing is missing before what follows.
+    pub(super) fn hold_picture(&mut self) {
+        if self.lead.filled {
+            self.lead.next = self.predicted_end(self.held_end().unwrap_or_default());
+        }
     }
 
     /// Where [`Self::flush`] would end the pictures.

@@ -37,6 +37,7 @@ impl Slate {
             back: Duration::ZERO,
         };
         slate.fall_silent(segmenter.flush_end(), segmenter, out);
+        segmenter.hold_picture();
         segmenter.restart(plan.clone(), out);
         slate
     }

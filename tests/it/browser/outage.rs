@@ -37,6 +37,9 @@ const AGAIN: usize = 2;
 const PLAYERS_AT_ONCE: usize = 3;
 /// Of the pictures that [`WATCHED_AFTER`] holds (every second one is read), how many must be seen.
 const FRAMES_AT_LEAST: usize = 40;
+/// A pause that viewers see: longer than a picture of a slate stays. hls.js jumps over what it takes for a hole where a slate
+/// begins in some 25 ms.
+const STALL_MS: i64 = 250;
 /// Of the pictures of a slate, five a second, how many must be seen in eight seconds.
 const STILLS_AT_LEAST: usize = 25;
 /// Number of the first frame of a broadcast that returns.
@@ -488,10 +491,16 @@ struct Seen {
 }
 
 impl Seen {
-    /// How often the player had to wait for media, an outage and all that came after it long.
+    /// How often the player had to wait for media for longer than [`STALL_MS`], an outage and all that came after it long.
     fn stalls(&self, from_ms: i64) -> usize {
         let waits = |event: &&(i64, String, f64)| event.0 >= from_ms && event.1 == "waiting";
-        self.events.iter().filter(waits).count()
+        let plays = |at_ms| {
+            let mut later = self.events.iter().filter(move |event| event.0 >= at_ms);
+            later.find(|event| event.1 == "playing")
+        };
+        let waits = self.events.iter().filter(waits);
+        let long = waits.filter(|wait| plays(wait.0).is_none_or(|it| it.0 > wait.0 + STALL_MS));
+        long.count()
     }
 
     /// How long after `at_ms` frame `frame` or a later one was on screen.
@@ -585,6 +594,13 @@ fn the_verdict_can_be_against() {
     assert_eq!(good.broken(ROWS[0], at_ms, RETURNED), Vec::<String>::new());
     assert_eq!(good.back_ms(at_ms, RETURNED), Some(600));
     assert_eq!((good.stalls(at_ms), good.stalls(at_ms + 1)), (1, 0));
+    let play = |after_ms| {
+        let mut seen = good.clone();
+        let played = (at_ms + after_ms, "playing".to_owned(), 5.0);
+        seen.events.push(played);
+        seen.stalls(at_ms)
+    };
+    assert_eq!((play(STALL_MS), play(STALL_MS + 1)), (0, 1));
     let bad: [fn(&mut Seen); 5] = [
         |seen| seen.errors[0]["fatal"] = true.into(),
         |seen| seen.shown[80].3 = Some(RETURNED + 50),
