@@ -132,7 +132,6 @@ impl Config {
     }
 
     /// Makes a ladder of every broadcast, with the least work: tests of everything else want one variant, and the CPU.
-    #[cfg(feature = "transcode")]
     pub(crate) fn ladder(mut self) -> Self {
         self.ladder.get_or_insert_default();
         self

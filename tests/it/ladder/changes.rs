@@ -66,14 +66,8 @@ async fn change(name: &'static str, ladder: &str) {
     let mut running = JoinSet::new();
     for (stream, how) in [("session", How::Session), ("reconnect", How::Reconnect)] {
         let config = config(&[stream]).publish("grace = \"10s\"");
-        // What a slate shows between two sessions is the other tests' to see.
-        let config = match (how, ladder) {
-            (How::Session, "") => config,
-            (How::Session, lines) => config.ladder_of(lines),
-            (How::Reconnect, lines) => {
-                config.ladder_of(&format!("{lines}\n[ladder]\nslate = false"))
-            }
-        };
+        // What a slate shows between two sessions, and after the last, is other tests' to see.
+        let config = config.ladder_of(&format!("{ladder}\n[ladder]\nslate = false"));
         running.spawn(async move {
             let publish = |daemon: &Daemon| {
                 let address = daemon.address("rtmp");
