@@ -346,8 +346,9 @@ impl Epoch {
 
     /// It is `now` (monotonic): encoders that owe too much are given up.
     pub(super) fn tick(&mut self, now: Duration) {
-        self.changed |= self.rungs.tick(now);
-        self.release_sound();
+        if self.rungs.tick(now) {
+            self.follow_rungs();
+        }
     }
 
     /// Media arrived at `now`: nothing starves, unless that media cannot be shown yet.
@@ -381,7 +382,14 @@ impl Epoch {
 
     /// Takes what an encoder handed back.
     pub(super) fn encoded(&mut self, encoded: Encoded) {
-        self.changed |= self.rungs.encoded(encoded);
+        if self.rungs.encoded(encoded) {
+            self.follow_rungs();
+        }
+    }
+
+    /// A list of the rungs changed, for which sound may have waited.
+    fn follow_rungs(&mut self) {
+        self.changed = true;
         self.release_sound();
     }
 

@@ -140,9 +140,7 @@ impl Encoders {
                 }
                 _ => {}
             }
-            let picture = matches!(feed, Feed::Picture(_));
-            let repeat = matches!(feed, Feed::Repeat { .. });
-            if picture && self.shedding {
+            if self.shedding && matches!(feed, Feed::Picture(_)) {
                 metrics::counter!("vitrine_transcode_frames_shed_total", "rendition" => "source")
                     .increment(1);
                 continue;
@@ -150,12 +148,12 @@ impl Encoders {
             let Some(running) = &self.running else {
                 continue;
             };
-            match running.transcoder.feed(feed) {
-                Ok(()) => {}
-                Err(_) if picture => self.shedding = true,
-                Err(_) if repeat => {} // the next one looks alike
-                Err(transcode::Full(feed)) if matches!(*feed, Feed::Seal { .. }) => {} // the next one will do
-                Err(_) => lost.extend(self.give_up()),
+            if let Err(transcode::Full(feed)) = running.transcoder.feed(feed) {
+                match *feed {
+                    Feed::Picture(_) => self.shedding = true,
+                    Feed::Repeat { .. } | Feed::Seal { .. } => {} // the next one will do
+                    _ => lost.extend(self.give_up()),
+                }
             }
         }
         lost

@@ -30,7 +30,8 @@ impl Epoch {
     }
 
     /// Grows every rendition as far as time has gone, once nothing arrived for a target duration or a slate need not wait
-    /// so long: with one where it is wanted and can be, else with gaps. Answers how long that is, and with what, when starvation begins.
+    /// so long: with one where it is wanted and can be, else with gaps. Answers how long that is, and with what, when
+    /// starvation begins.
     pub(in crate::engine) fn starve(&mut self, now: Now) -> Option<(Duration, Stopgap)> {
         let silent = now.mono.saturating_sub(self.last_arrival);
         let began = self.starving_since.is_none();

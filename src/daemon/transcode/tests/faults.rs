@@ -50,6 +50,12 @@ async fn loses_mid_alone(fault: Fault, reason: Failure) -> Bench {
         assert_eq!(bench.pts(rendition), shape.all_pts(), "{rendition}");
         assert_eq!(bench.keys(rendition), GRID, "{rendition}");
     }
+    the_next_source_is_whole(&mut bench, shape).await;
+    bench
+}
+
+/// Another source like `shape` comes back from every rung, picture by picture.
+async fn the_next_source_is_whole(bench: &mut Bench, shape: Shape) {
     bench.forget();
     let again = Shape { first: 90, ..shape };
     let clip = again.clip();
@@ -59,7 +65,6 @@ async fn loses_mid_alone(fault: Fault, reason: Failure) -> Bench {
     for rendition in ALL {
         assert_eq!(bench.pts(rendition), again.all_pts(), "{rendition}");
     }
-    bench
 }
 
 #[tokio::test]
@@ -110,15 +115,7 @@ async fn a_decoder_that_panics_loses_all_until_the_next_source() {
         let lost = Encoded::Lost { rendition, reason };
         assert!(bench.of(rendition).contains(&lost), "{rendition}");
     }
-    bench.forget();
-    let again = Shape { first: 90, ..shape };
-    let clip = again.clip();
-    bench.source(&clip, &ladder((30, 1))).await;
-    bench.play(&clip, &[]).await;
-    bench.drain(&ALL).await;
-    for rendition in ALL {
-        assert_eq!(bench.pts(rendition), again.all_pts(), "{rendition}");
-    }
+    the_next_source_is_whole(&mut bench, shape).await;
 }
 
 #[tokio::test]
