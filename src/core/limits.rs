@@ -239,3 +239,8 @@ pub const FFMPEG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub const GLANCES_MAX: usize = 1;
 /// Milliseconds of media from one such still to the next, at least.
 pub const GLANCE_INTERVAL_MS: u32 = 5_000;
+
+// Hooks.
+
+/// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
+pub const VERDICT_REASON_CHARS: usize = 200;
