@@ -274,3 +274,8 @@ pub const SOUND_JITTER_MS: i64 = 30;
 pub const SOUND_CORRECTION: i64 = 32;
 /// How long the sound that is still being encoded is waited for when its publish ends: far more than it needs.
 pub const SOUND_FINISH: Duration = Duration::from_millis(250);
+
+// hooks
+
+/// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
+pub const VERDICT_REASON_CHARS: usize = 200;

@@ -22,6 +22,7 @@
 mod epoch;
 pub mod gate;
 pub mod ladder;
+pub mod lifecycle;
 mod lockstep;
 mod output;
 pub mod packager;

@@ -5,4 +5,6 @@ pub mod bmff;
 pub mod chunk;
 pub mod directive;
 pub mod flv;
+pub mod hook;
 pub mod m3u8;
+pub mod sign;

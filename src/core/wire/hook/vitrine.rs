@@ -1,0 +1,117 @@
+//! Our own words: JSON with the same envelope as every other hook.
+
+use serde_json::{Map, Value, json};
+
+use super::{Allow, Answer, Body, DENIED, Publish, Unfit, Verdict, denied};
+use crate::limits;
+
+pub(super) fn ask(publish: &Publish) -> Body {
+    Body::json(&json!({
+        "type": "publish.requested",
+        "timestamp": publish.at.to_string(),
+        "data": {
+            "node": publish.node,
+            "session_id": publish.session,
+            "app": publish.app,
+            "stream_key": publish.stream_key,
+            "query": publish.query,
+            "tc_url": publish.tc_url,
+            "protocol": publish.protocol,
+            "remote_addr": publish.peer.to_string(),
+            "encoder": publish.encoder,
+        },
+    }))
+}
+
+pub(super) fn verdict(answer: &Answer<'_>) -> Result<Verdict, Unfit> {
+    match answer.status {
+        200 => {}
+        401 | 403 | 404 => return Ok(denied()),
+        status => {
+            return Err(Unfit::Status {
+                status,
+                expected: "200 with a verdict, or 401, 403 or 404",
+            });
+        }
+    }
+    let expected = r#"a JSON object with "allow""#;
+    let Ok(Value::Object(fields)) = serde_json::from_slice(answer.body) else {
+        return Err(Unfit::Body { expected });
+    };
+    let mut fields = Fields(fields);
+    let allow = fields.read("allow", "true or false", |it| it.as_bool())?;
+    match allow.ok_or(Unfit::Body { expected })? {
+        true => fields.allow().map(Verdict::Allow),
+        false => Ok(Verdict::Deny {
+            reason: fields.reason(),
+        }),
+    }
+}
+
+/// What is left to be read; what nobody reads is ignored.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// The field called `field`; absent and null are one.
+    fn read<T>(
+        &mut self,
+        field: &'static str,
+        expected: &'static str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Unfit> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => read(value)
+                .map(Some)
+                .ok_or(Unfit::Field { field, expected }),
+        }
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<Option<String>, Unfit> {
+        self.read(field, "a text", |it| it.as_str().map(str::to_owned))
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<Option<u32>, Unfit> {
+        let positive = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|it| *it > 0);
+        self.read(field, "a whole number from 1 to 4294967295", positive)
+    }
+
+    fn reason(&mut self) -> String {
+        let reason = self
+            .0
+            .get("reason")
+            .and_then(Value::as_str)
+            .unwrap_or(DENIED);
+        reason.chars().take(limits::VERDICT_REASON_CHARS).collect()
+    }
+
+    fn allow(&mut self) -> Result<Allow, Unfit> {
+        for field in NOT_BUILT {
+            if self
+                .0
+                .get(field)
+                .is_some_and(|value| *value != Value::Bool(false))
+            {
+                return Err(Unfit::NotSupported { field });
+            }
+        }
+        let stream_id = self.text("stream_id")?;
+        let metadata = self.read("metadata", "an object", |it| it.as_object().cloned())?;
+        Ok(Allow {
+            stream_id: Some(stream_id.ok_or(Unfit::Field {
+                field: "stream_id",
+                expected: "the public name of the stream",
+            })?),
+            ladder: self.text("ladder")?,
+            takeover: self.read("takeover", "true or false", |it| it.as_bool())?,
+            max_kbps: self.number("max_kbps")?,
+            epoch: self.read("epoch", "a time in Unix seconds", Value::as_u64)?,
+            lifetime_seconds: self.number("lifetime_seconds")?,
+            revalidate_seconds: self.number("revalidate_seconds")?,
+            metadata: metadata.unwrap_or_default(),
+        })
+    }
+}
+
+/// Fields of the contract whose time has not come.
+const NOT_BUILT: [&str; 4] = ["record", "event_offset_ms", "amf_events", "events"];
