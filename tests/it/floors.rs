@@ -39,7 +39,7 @@ const CRATES: [House; 3] = [
         floors: &[
             &["clock", "descriptors", "network", "problem", "throttle"],
             &["config"],
-            &["bearer", "serve", "supervisor", "telemetry"],
+            &["bearer", "deliver", "serve", "supervisor", "telemetry"],
         ],
     },
     House {
@@ -47,8 +47,9 @@ const CRATES: [House; 3] = [
         floors: &[
             &["transcode"],
             &["live"],
+            &["hooks"],
             &["control", "ingest", "origin"],
-            &["app"],
+            &["app", "cli"],
         ],
     },
 ];
