@@ -354,7 +354,7 @@ fn the_crates_link_only_what_their_floor_allows() {
     assert_links_none("vitrine-runtime", &[], &["vitrine"]);
     assert_links_none("vitrine", &[], &["openssl-sys", "native-tls", "aws-lc-sys"]);
     // Without the transcoder, nothing that looks for libraries outside cargo.
-    let ffmpeg = ["ffmpeg-sys-next", "bindgen", "pkg-config"];
+    let ffmpeg = ["ffmpeg-sys-next", "bindgen"];
     assert_links_none("vitrine", &["--no-default-features"], &ffmpeg);
 
     let daemon = crates_linked_by("vitrine", &[]);
