@@ -279,3 +279,20 @@ pub const SOUND_FINISH: Duration = Duration::from_millis(250);
 
 /// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
 pub const VERDICT_REASON_CHARS: usize = 200;
+
+// events
+
+/// Bytes of an event's id.
+pub const EVENT_ID_BYTES_MAX: usize = 64;
+/// Milliseconds after which an event is too late to be placed, where its backend does not say.
+pub const EVENT_TTL_MS: u32 = 10_000;
+/// The longest that a backend may say: what is older than ten minutes belongs to no live picture.
+pub const EVENT_TTL_MS_MAX: u32 = 600_000;
+/// The longest an event may last, in milliseconds: a day, as no show is longer.
+pub const EVENT_DURATION_MS_MAX: u32 = 86_400_000;
+/// Milliseconds that a cue without a duration lasts: long enough for a player to see it between two looks at its clock.
+pub const EVENT_EDGE_MS: u32 = 1_000;
+/// Bytes of an event's JSON text in the stream: every viewer fetches it, and an `X-` attribute of a playlist line repeats it.
+pub const EVENT_VALUE_BYTES_MAX: usize = 1_024;
+/// The same of a batch of chat messages, of which there is one a second at most.
+pub const CHAT_BATCH_VALUE_BYTES_MAX: usize = 4_096;
