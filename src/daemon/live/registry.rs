@@ -37,7 +37,8 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     settings: Settings,
     encoding: Option<Encoding>,
-    epochs: EpochStore,
+    stores: Stores,
+    herald: Herald,
     clock: Clock,
     streams: DashMap<StreamId, Live>,
     tasks: TaskTracker,
@@ -60,14 +61,16 @@ impl Registry {
     pub fn new(
         settings: Settings,
         encoding: Option<Encoding>,
-        epochs: EpochStore,
+        stores: Stores,
+        herald: Herald,
         clock: Clock,
     ) -> Self {
         meters::register();
         Self(Arc::new(Inner {
             settings,
             encoding,
-            epochs,
+            stores,
+            herald,
             clock,
             streams: DashMap::new(),
             tasks: TaskTracker::new(),
@@ -119,6 +122,16 @@ impl Registry {
     /// The clock the streams live by.
     pub fn clock(&self) -> Clock {
         self.0.clock
+    }
+
+    /// Stream keys that are refused.
+    pub fn bans(&self) -> &Bans {
+        &self.0.stores.bans
+    }
+
+    /// What was taken down.
+    pub fn takedowns(&self) -> &Takedowns {
+        &self.0.stores.takedowns
     }
 
     /// Refuses new claims from now on; publishers and streams go on until [`Registry::drain`].
