@@ -13,7 +13,7 @@
 //! | `chronicle` | what backends are told of a stream's life, each thing once |
 //! | [`bans`] | stream keys that are refused for a while, on disk |
 //! | [`takedowns`] | what was taken down and is never served again, on disk |
-//! | `ledger` | a small table in a file |
+//! | `ledger`, [`stores`] | a small table in a file; all of them |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
@@ -46,14 +46,17 @@ pub mod registry;
 mod sound;
 pub mod states;
 pub mod status;
+pub mod stores;
 pub mod takedowns;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub use chronicle::Herald;
 pub use claim::{Busy, Claim, Terms};
 pub use encoders::Encoding;
 pub use id::{InvalidStreamId, SessionId, StreamId};
 pub use published::Live;
 pub use publisher::{Fence, Gone, Publisher};
 pub use registry::Registry;
+pub use stores::Stores;

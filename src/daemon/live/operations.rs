@@ -89,6 +89,9 @@ pub(super) enum Order {
         change: Change,
         answer: Answer<Terms>,
     },
+    /// Fail as by a fault of ours.
+    #[cfg(test)]
+    Panic,
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Refused>>;
@@ -152,6 +155,11 @@ impl Live {
         let terms = self.order(|answer| Order::Change { change, answer }).await?;
         tracing::info!(stream = %self.id(), by, "terms changed");
         Ok(terms)
+    }
+
+    #[cfg(test)]
+    pub(super) async fn fail(&self) {
+        self.0.orders.send(Order::Panic).await.expect("a task");
     }
 
     async fn order<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, Refused> {

@@ -110,8 +110,18 @@ pub(super) enum Departure {
     Stopped,
     /// The connection ended without a word.
     Lost,
-    /// The door cut it.
+    /// We cut it.
     Cut(Fence),
+}
+
+impl Departure {
+    /// How long the stream waits for its publisher: briefly for one that will not be back.
+    pub(super) fn end(self) -> End {
+        match self {
+            Self::Stopped | Self::Cut(Fence::Expired | Fence::Revoked) => End::Stopped,
+            Self::Lost | Self::Cut(_) => End::Lost,
+        }
+    }
 }
 
 /// The write side of one accepted publish. Dropping it without [`Publisher::close`] means that the publisher was lost.

@@ -69,10 +69,11 @@ impl Takedowns {
         });
     }
 
-    /// Somebody publishes again: the stable addresses are the new broadcast's. [`Self::keep`] follows.
-    pub(super) fn reopen(&self, stream: &StreamId) {
+    /// Somebody publishes again: the stable addresses are the new broadcast's. [`Self::keep`] follows where that answers
+    /// that anything has changed.
+    pub(super) fn reopen(&self, stream: &StreamId) -> bool {
         if !self.cover(stream.as_str(), None) {
-            return;
+            return false;
         }
         self.0.streams.rcu(|streams| {
             let mut streams = Table::clone(streams);
@@ -81,6 +82,7 @@ impl Takedowns {
             }
             streams
         });
+        true
     }
 
     /// Writes what holds.
