@@ -108,7 +108,11 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         streams(&config),
         encoding(&config),
         Stores::in_folder(&config.data_dir),
-        Herald::new(outbox.clone(), &config.node, config.http.public_url.as_deref()),
+        Herald::new(
+            outbox.clone(),
+            &config.node,
+            config.http.public_url.as_deref(),
+        ),
         Clock::start(),
     );
     let keys = Arc::new(StaticKeys::new(permits(&config)));
