@@ -345,5 +345,7 @@ pub const OUTBOX_SUMMARY: Duration = Duration::from_secs(10);
 /// Things about which volatile events may wait, in all and for each endpoint: every stream's thumbnail, and as many
 /// addresses with a reason. Beyond, they are dropped, and counted.
 pub const OUTBOX_VOLATILE_MAX: usize = 2 * STREAMS_MAX;
+/// Endpoints of one daemon: each costs a task, and connections.
+pub const OUTBOX_ENDPOINTS_MAX: usize = 256;
 /// Deliveries on one page of a listing.
 pub const OUTBOX_PAGE_MAX: usize = 1000;

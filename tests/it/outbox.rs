@@ -181,7 +181,10 @@ async fn an_event_is_posted_as_the_contract_says_and_other_peoples_library_takes
     assert!(calls[0].id().starts_with("evt_"));
     let body = calls[0].json();
     assert_eq!(body["type"], "stream.started");
-    assert_eq!(body["data"], json!({"stream": "shop", "n": 1, "hook_seq": 1}));
+    assert_eq!(
+        body["data"],
+        json!({"stream": "shop", "n": 1, "hook_seq": 1})
+    );
     assert_eq!(body.as_object().expect("an object").len(), 3);
     let at = body["timestamp"].as_str().expect("text");
     assert!(at.ends_with('Z') && at.len() == 24, "{at}");
@@ -192,7 +195,10 @@ async fn an_event_is_posted_as_the_contract_says_and_other_peoples_library_takes
     let mut forged = calls[0].clone();
     forged.body[20] ^= 1;
     assert!(judge([&forged], SECRET)[0].is_some());
-    assert_eq!(rig.wait(State::Delivered, 2).await[0].last_status, Some(204));
+    assert_eq!(
+        rig.wait(State::Delivered, 2).await[0].last_status,
+        Some(204)
+    );
     rig.stop().await;
 }
 
@@ -227,7 +233,9 @@ async fn a_failed_first_attempt_holds_nothing_back() {
         &[300, 3_600_000],
     ));
     rig.record("shop", 1..=5);
-    receiver.wait("five and a retry", |calls| calls.len() == 6).await;
+    receiver
+        .wait("five and a retry", |calls| calls.len() == 6)
+        .await;
     let seen: Vec<_> = receiver.calls().iter().map(Call::hook_seq).collect();
     assert_eq!(seen, [1, 2, 3, 4, 5, 2]);
     let calls = receiver.calls().clone();
@@ -334,7 +342,10 @@ async fn dead_letters_are_kept_and_can_be_retried_and_all_can_be_replayed() {
     let newest = &dead[0];
     assert_eq!((newest.hook_seq, newest.attempts), (3, 3));
     let error = newest.last_error.as_deref().expect("told");
-    assert!(error.starts_with("the connection failed before an answer"), "{error}");
+    assert!(
+        error.starts_with("the connection failed before an answer"),
+        "{error}"
+    );
     assert!(!error.contains(&receiver.url("")), "{error}");
     assert!(newest.settled_at.is_some() && newest.next_attempt.is_none());
 
@@ -351,8 +362,20 @@ async fn dead_letters_are_kept_and_can_be_retried_and_all_can_be_replayed() {
     receiver.calls().clear();
     let since = dead[1].at;
     let name = receiver.url("/");
-    assert_eq!(rig.outbox.replay(WallTime(since.0 + 3_600_000), None).await.expect("read"), 0);
-    assert_eq!(rig.outbox.replay(WallTime(0), Some(&name)).await.expect("read"), 3);
+    assert_eq!(
+        rig.outbox
+            .replay(WallTime(since.0 + 3_600_000), None)
+            .await
+            .expect("read"),
+        0
+    );
+    assert_eq!(
+        rig.outbox
+            .replay(WallTime(0), Some(&name))
+            .await
+            .expect("read"),
+        3
+    );
     rig.wait(State::Delivered, 3).await;
     receiver.wait("all again", |calls| calls.len() == 3).await;
     let seen: Vec<_> = receiver.calls().iter().map(Call::hook_seq).collect();
@@ -440,7 +463,9 @@ async fn an_endpoint_is_told_what_it_wants_and_numbers_count_everything() {
     rig.wait(State::Delivered, 6).await;
     assert_eq!(receivers[1].calls().len(), 2);
     let calls = receivers[0].calls().clone();
-    let thumbnail = calls.iter().find(|call| call.json()["type"] == "thumbnail.updated");
+    let thumbnail = calls
+        .iter()
+        .find(|call| call.json()["type"] == "thumbnail.updated");
     let thumbnail = thumbnail.expect("told");
     assert_eq!(thumbnail.json()["data"], json!({}), "outside the numbers");
     assert_eq!(judge([thumbnail], SECRET), [None]);
@@ -452,7 +477,11 @@ async fn an_endpoint_is_told_what_it_wants_and_numbers_count_everything() {
     let mut seen = Vec::new();
     let mut cursor = None;
     loop {
-        let page = rig.outbox.deliveries(&filter, cursor.as_deref(), 3).await.expect("read");
+        let page = rig
+            .outbox
+            .deliveries(&filter, cursor.as_deref(), 3)
+            .await
+            .expect("read");
         seen.extend(page.deliveries.iter().map(|delivery| delivery.hook_seq));
         cursor = page.next;
         if cursor.is_none() {
@@ -483,7 +512,10 @@ async fn a_process_finds_the_lives_that_the_one_before_it_has_left() {
     let left = rig.outbox.unfinished();
     let data = json!({"stream": "cut", "n": 2, "hook_seq": 2});
     assert_eq!(left.len(), 1);
-    assert_eq!((left[0].0.as_str(), Value::Object(left[0].1.clone())), ("cut", data));
+    assert_eq!(
+        (left[0].0.as_str(), Value::Object(left[0].1.clone())),
+        ("cut", data)
+    );
     rig.stop().await;
 }
 
@@ -508,12 +540,18 @@ fn a_file_that_is_no_outbox_is_told_with_what_to_do() {
     let folder = TempDir::new().expect("a folder");
     let path = database(folder.path());
     let open = || Outbox::open(&path, settings(Vec::new(), &[])).map(drop);
-    std::fs::write(&path, "not a database, but long enough to be taken for one".repeat(9))
-        .expect("written");
+    std::fs::write(
+        &path,
+        "not a database, but long enough to be taken for one".repeat(9),
+    )
+    .expect("written");
     let error = open().expect_err("no database");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("outbox.db: damaged (") && text.contains("move it"), "{text}");
+    assert!(
+        text.contains("outbox.db: damaged (") && text.contains("move it"),
+        "{text}"
+    );
 
     let nowhere = Path::new("/nonexistent/outbox.db");
     let error = Outbox::open(nowhere, settings(Vec::new(), &[])).expect_err("no folder");

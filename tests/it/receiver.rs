@@ -153,7 +153,11 @@ async fn serve(
             Reply::Close => return Ok(()),
             Reply::Hang => std::future::pending().await,
             Reply::Status(status, headers) => {
-                let length = if status == 204 { "" } else { "content-length: 0\r\n" };
+                let length = if status == 204 {
+                    ""
+                } else {
+                    "content-length: 0\r\n"
+                };
                 let answer = format!("HTTP/1.1 {status} Status\r\n{length}{headers}\r\n");
                 socket.write_all(answer.as_bytes()).await?;
             }

@@ -104,6 +104,7 @@ impl Sender {
         let client = Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
+            .pool_max_idle_per_host(limits::OUTBOX_FIRST_ATTEMPTS_MAX)
             .user_agent(concat!("Vitrine/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client, patience })

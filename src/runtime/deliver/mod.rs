@@ -45,7 +45,7 @@ use self::{
 };
 pub use self::{
     clock::Steady,
-    endpoint::{Endpoint, Types, matches},
+    endpoint::{Endpoint, Types, matches, shown},
     schedule::Schedule,
     store::OpenError,
 };

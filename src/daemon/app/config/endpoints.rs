@@ -64,6 +64,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Endpoint> {
     endpoints
 }
 
+/// Connections at once to all of them: attempts of every kind.
+pub(super) fn connections(endpoints: &[Endpoint]) -> u64 {
+    let each = limits::OUTBOX_FIRST_ATTEMPTS_MAX + limits::OUTBOX_RETRIES_MAX + 1;
+    (endpoints.len() * each) as u64
+}
+
 fn check_types(entry: &mut Reader<'_>, types: &[String]) {
     entry.require(!types.is_empty(), "types", "at least one type");
     for pattern in types {
@@ -107,8 +113,9 @@ impl Value for Secrets {
 
     fn from_toml(value: &toml::Value) -> Option<Self> {
         let secrets = value.as_array()?.iter();
-        let secrets: Option<Vec<_>> =
-            secrets.map(|secret| Secret::parse(secret.as_str()?).ok()).collect();
+        let secrets: Option<Vec<_>> = secrets
+            .map(|secret| Secret::parse(secret.as_str()?).ok())
+            .collect();
         secrets.filter(|secrets| !secrets.is_empty()).map(Self)
     }
 
