@@ -292,6 +292,8 @@ pub const CONTROL_FIELD_BYTES_MAX: usize = 64;
 pub const CONTROL_PATH_LOGGED_MAX: usize = 200;
 /// Seconds of the longest ban or lifetime that is asked for in seconds: a year. For good is another word.
 pub const CONTROL_SECONDS_MAX: u64 = 366 * 24 * 3600;
+/// Bytes of a URL or a cursor in a request.
+pub const CONTROL_URL_BYTES_MAX: usize = 2048;
 /// Deliveries in one answer, at most.
 pub const CONTROL_PAGE_MAX: u64 = 500;
 /// Deliveries in one answer when nobody says.

@@ -21,6 +21,7 @@
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
+//! | [`cli`] | the commands for people |
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
@@ -30,6 +31,7 @@
 mod balancers;
 mod browser;
 mod captions;
+mod cli;
 mod conf;
 mod conformance;
 mod control;

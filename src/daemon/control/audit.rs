@@ -116,8 +116,3 @@ fn stream(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/streams/")?.split('/').next()
 }
 
-/// Whether only the holder of a right to change may do this.
-pub(super) fn changes(method: &Method) -> bool {
-    !method.is_safe()
-}
-

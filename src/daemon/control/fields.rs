@@ -4,7 +4,7 @@
 //! built yet are each a fault that names it (RFC 9457, 3), and all of them are told at once. Bodies are bounded in bytes
 //! and in time. `Content-Type` is not looked at: there is one form.
 
-use std::{fmt::Display, ops::RangeInclusive};
+use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive};
 
 use axum::{
     body::{Body, to_bytes},
@@ -21,6 +21,8 @@ use super::error::Error;
 #[derive(Debug)]
 pub(super) struct Fields {
     unread: Map<String, Value>,
+    /// The names that were there.
+    given: BTreeSet<String>,
     /// In a query everything is text.
     textual: bool,
     faults: Vec<Fault>,
@@ -39,10 +41,8 @@ impl Fields {
             }
         }
         Self {
-            unread,
-            textual: true,
             faults,
-            unsupported: None,
+            ..Self::new(unread, true)
         }
     }
 
@@ -69,12 +69,17 @@ impl Fields {
                 column: error.column(),
             })?,
         };
-        Ok(Self {
+        Ok(Self::new(unread, false))
+    }
+
+    fn new(unread: Map<String, Value>, textual: bool) -> Self {
+        Self {
+            given: unread.keys().cloned().collect(),
             unread,
-            textual: false,
+            textual,
             faults: Vec::new(),
             unsupported: None,
-        })
+        }
     }
 
     /// Whether there is a field that has not been read.
@@ -162,6 +167,23 @@ impl Fields {
     pub(super) fn unsupported(&mut self, name: &str) {
         if self.unread.remove(name).is_some() {
             self.unsupported.get_or_insert_with(|| name.to_owned());
+        }
+    }
+
+    /// One that must be there, read by `read`.
+    pub(super) fn required<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self, &str) -> Option<T>,
+    ) -> Option<T> {
+        self.require(name, "missing");
+        read(self, name)
+    }
+
+    /// Says that `name` must be there, if it was not.
+    pub(super) fn require(&mut self, name: &str, detail: &str) {
+        if !self.given.contains(name) {
+            self.faults.push(fault(name, detail));
         }
     }
 
