@@ -280,6 +280,24 @@ pub const SOUND_FINISH: Duration = Duration::from_millis(250);
 /// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
 pub const VERDICT_REASON_CHARS: usize = 200;
 
+// operations on live streams
+
+/// How long a stream's task is waited for that is to carry out an order: it answers within milliseconds, or is ending.
+pub const ORDER_WAIT: Duration = Duration::from_secs(5);
+/// Orders that wait for a stream's task: those of a few operators at once.
+pub const ORDERS_MAX: usize = 8;
+/// How long the key of a stream that an operator has ended is refused, unless told otherwise: encoders give up or their
+/// users have noticed by then.
+pub const END_BAN: Duration = Duration::from_secs(30);
+/// Keys that are banned at once; beyond, the ban that would end first makes room.
+pub const BANS_MAX: usize = 10_000;
+/// Streams of which it is remembered that something was taken down; beyond, the oldest is forgotten.
+pub const TAKEDOWNS_MAX: usize = 4_096;
+/// Epochs remembered of each of them.
+pub const TAKEDOWN_EPOCHS_MAX: usize = 64;
+/// Characters kept of an operator's reason.
+pub const REASON_CHARS_MAX: usize = 500;
+
 // control: the API and the commands that call it
 
 /// Bytes of a request's body: metadata of a verdict is the largest thing anybody sends.

@@ -33,6 +33,11 @@ impl Digest {
         }
         Some(Self(digest))
     }
+
+    /// What [`Self::parse`] reads: for a file that only its owner may read, never for logs or answers.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl PartialEq for Digest {

@@ -105,6 +105,8 @@ pub struct Http {
     pub trusted_proxies: Networks,
     /// A folder served at `/`.
     pub static_dir: Option<PathBuf>,
+    /// Where players find playback from outside, as in `https://live.shop.example`: what events name.
+    pub public_url: Option<String>,
 }
 
 /// A PEM certificate chain and its private key.
@@ -369,6 +371,7 @@ impl Http {
             max_connections_per_address: reader.value("http.max_connections_per_address", 4096),
             trusted_proxies: reader.value("http.trusted_proxies", Networks::default()),
             static_dir: reader.optional("http.static_dir"),
+            public_url: reader.optional("http.public_url"),
         };
         at_least_one(reader, http.max_connections, "http.max_connections");
         at_least_one(
@@ -381,6 +384,15 @@ impl Http {
             is_folder,
             "http.static_dir",
             "a folder that exists, or \"\" for none",
+        );
+        let is_base = |url: &String| {
+            let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/'))
+        };
+        reader.require(
+            http.public_url.as_ref().is_none_or(is_base),
+            "http.public_url",
+            "http:// or https:// and a host, without a slash at the end",
         );
         http
     }

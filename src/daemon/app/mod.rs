@@ -25,10 +25,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vitrine_core::engine::{publish, saved::Saved, stream};
+use vitrine_core::engine::{publish, stream};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
+    deliver::Outbox,
     serve::{self, tls::Identity},
     supervisor, telemetry,
 };
@@ -44,9 +45,8 @@ use crate::{
         admission::{Admission, Grant, Permit, StaticKeys},
     },
     live::{
-        Encoding, Registry, StreamId,
-        epochs::EpochStore,
-        states::{self, StateStore},
+        Encoding, Herald, Registry, Stores, StreamId,
+        states::{self, Left, StateStore},
     },
     origin::Origin,
 };
@@ -101,10 +101,16 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let identity = tls
         .map(|tls| Identity::load(&tls.cert, &tls.key))
         .transpose()?;
-    let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
     // Before whatever counts.
     let metrics = telemetry::metrics();
-    let registry = Registry::new(streams(&config), encoding(&config), epochs, Clock::start());
+    let outbox = Outbox::none();
+    let registry = Registry::new(
+        streams(&config),
+        encoding(&config),
+        Stores::in_folder(&config.data_dir),
+        Herald::new(outbox.clone(), &config.node, config.http.public_url.as_deref()),
+        Clock::start(),
+    );
     let keys = Arc::new(StaticKeys::new(permits(&config)));
     let ingest = Ingest::new(
         door(&config),
@@ -118,6 +124,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let listeners = Listeners::bind(&config)?;
     let states = StateStore::in_folder(config.data_dir.join("streams"));
     resume(&states, &registry).await;
+    registry.bury(outbox.unfinished());
     if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
         warn!(
             "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
@@ -185,9 +192,9 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
 async fn resume(store: &StateStore, registry: &Registry) {
     let store = store.clone();
     let taken = spawn_blocking(move || store.take()).await;
-    for (stream, saved) in taken.unwrap_or_default() {
-        let epoch = saved.epoch();
-        match registry.resume(&stream, saved).await {
+    for (stream, left) in taken.unwrap_or_default() {
+        let epoch = left.saved.epoch();
+        match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
                 info!(%stream, epoch, "resumed: waiting for its publisher");
@@ -198,10 +205,10 @@ async fn resume(store: &StateStore, registry: &Registry) {
 }
 
 /// Writes the streams that can go on, for the next process to find.
-fn save(states: &StateStore, streams: Vec<(StreamId, Saved)>) {
-    for (stream, saved) in streams {
-        match states.save(&stream, &saved) {
-            Ok(()) => info!(%stream, epoch = saved.epoch(), "saved"),
+fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
+    for (stream, left) in streams {
+        match states.save(&stream, &left) {
+            Ok(()) => info!(%stream, epoch = left.saved.epoch(), "saved"),
             Err(error) => warn!(%stream, %error, "stream not saved: it ends here"),
         }
     }
