@@ -24,7 +24,7 @@ use vitrine_core::{
         ladder::Encoded,
         lifecycle::Cause,
         saved::{self, Saved},
-        stream::{End, Input, Notice, Output, Settings, Source, Stream},
+        stream::{Input, Notice, Output, Settings, Source, Stream},
         window::Snapshot,
     },
     limits,
@@ -558,7 +558,7 @@ impl Task {
     }
 
     fn tell_losses(&self) {
-        let sound = { self.shared.status().sound.as_ref() }.is_some_and(|(_, lost)| *lost);
+        let sound = matches!(self.shared.status().sound, Some((_, true)));
         let mut lost = self.lost.clone();
         lost.extend(sound.then_some(Rendition::Audio));
         let now = self.clock.now().wall;

@@ -76,7 +76,7 @@ impl Task {
         self.ban(None, Fence::TakenDown);
         self.dismiss(Fence::TakenDown);
         {
-            let mut chronicle = self.shared.chronicle();
+            let chronicle = self.shared.chronicle();
             chronicle.taken_down(now, &epochs, &purge_prefix, reason);
         }
         let metered = self.metered();
