@@ -204,7 +204,11 @@ mod tests {
             digest,
             access,
         };
-        let ops = token("ops", Digest::parse(&abc.to_uppercase()).unwrap(), Access::Full);
+        let ops = token(
+            "ops",
+            Digest::parse(&abc.to_uppercase()).unwrap(),
+            Access::Full,
+        );
         let ci = token("ci", Digest::of(b"other"), Access::Read);
         let tokens = Tokens::new(vec![ops.clone(), ci.clone()]);
         for (header, expect) in [
@@ -223,8 +227,12 @@ mod tests {
             );
         }
         assert_eq!(Tokens::default().verify(None), Ok(Bearer::Anyone));
-        let told = [Bearer::Anyone, Bearer::Holder(&ci)].map(|it| (it.name().to_owned(), it.access()));
-        let wanted = [("anyone".to_owned(), Access::Full), ("ci".to_owned(), Access::Read)];
+        let told =
+            [Bearer::Anyone, Bearer::Holder(&ci)].map(|it| (it.name().to_owned(), it.access()));
+        let wanted = [
+            ("anyone".to_owned(), Access::Full),
+            ("ci".to_owned(), Access::Read),
+        ];
         assert_eq!(told, wanted);
     }
 

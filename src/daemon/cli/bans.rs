@@ -25,14 +25,21 @@ pub enum Command {
 }
 
 /// Does it.
-pub(super) async fn run(client: &Client, command: Command, paper: &mut Paper) -> Result<(), Failure> {
+pub(super) async fn run(
+    client: &Client,
+    command: Command,
+    paper: &mut Paper,
+) -> Result<(), Failure> {
     match command {
         Command::List => list(client, paper).await,
         Command::Lift { id } => {
             let path = ["v1", "bans", id.as_str()];
             let ban: view::Ban = client.call(Method::DELETE, &path, &[], None).await?;
             let of = ban.stream.map(|stream| format!(" of {stream}"));
-            let words = format!("{id}: lifted; the key{} may publish again", of.unwrap_or_default());
+            let words = format!(
+                "{id}: lifted; the key{} may publish again",
+                of.unwrap_or_default()
+            );
             paper.line(&words, Tone::Plain);
             Ok(())
         }

@@ -211,7 +211,9 @@ pub enum Failure {
     #[error("the terminal: {0}")]
     Terminal(#[from] std::io::Error),
     /// A time that is neither a moment nor a duration.
-    #[error("{given:?}: expected a duration before now, such as 1h, or a time, such as 2026-01-01T12:00:00Z")]
+    #[error(
+        "{given:?}: expected a duration before now, such as 1h, or a time, such as 2026-01-01T12:00:00Z"
+    )]
     Time {
         /// As given.
         given: String,
@@ -244,7 +246,9 @@ impl Failure {
 }
 
 /// What the outer errors only repeat.
-fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+fn innermost<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
     error.source().map_or(error, innermost)
 }
 
@@ -257,8 +261,14 @@ mod tests {
         for (given, called) in [
             (None, "http://127.0.0.1:8081"),
             (Some("10.0.0.7:8081"), "http://10.0.0.7:8081"),
-            (Some("vitrine.internal:8081"), "http://vitrine.internal:8081"),
-            (Some("https://ops.example/vitrine/"), "https://ops.example/vitrine"),
+            (
+                Some("vitrine.internal:8081"),
+                "http://vitrine.internal:8081",
+            ),
+            (
+                Some("https://ops.example/vitrine/"),
+                "https://ops.example/vitrine",
+            ),
         ] {
             let client = Client::new(given, None).expect("an address");
             assert_eq!(client.address(), called);

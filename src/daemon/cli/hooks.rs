@@ -56,7 +56,11 @@ pub enum Command {
 }
 
 /// Does it.
-pub(super) async fn run(client: &Client, command: Command, paper: &mut Paper) -> Result<(), Failure> {
+pub(super) async fn run(
+    client: &Client,
+    command: Command,
+    paper: &mut Paper,
+) -> Result<(), Failure> {
     match command {
         Command::List {
             state,
@@ -75,7 +79,9 @@ pub(super) async fn run(client: &Client, command: Command, paper: &mut Paper) ->
                 ("cursor", cursor.as_deref()),
             ];
             let query = query.into_iter();
-            let query: Vec<_> = query.filter_map(|(name, value)| Some((name, value?))).collect();
+            let query: Vec<_> = query
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
             list(client, &query, json, paper).await
         }
         Command::Retry { id } => {
@@ -94,7 +100,10 @@ pub(super) async fn run(client: &Client, command: Command, paper: &mut Paper) ->
             }
             let path = ["v1", "hooks", "replay"];
             let told: view::Replayed = client.call(Method::POST, &path, &[], Some(&body)).await?;
-            let words = format!("{} deliveries begin anew: all since {since}", count(told.deliveries));
+            let words = format!(
+                "{} deliveries begin anew: all since {since}",
+                count(told.deliveries)
+            );
             paper.line(&words, Tone::Plain);
             Ok(())
         }
@@ -115,7 +124,10 @@ async fn list(
     }
     let page: view::Deliveries = client.get(&path, query).await?;
     if page.deliveries.is_empty() {
-        paper.line("no delivery: nothing happened, or nobody is to be told (hooks.endpoints)", Tone::Faint);
+        paper.line(
+            "no delivery: nothing happened, or nobody is to be told (hooks.endpoints)",
+            Tone::Faint,
+        );
         return Ok(());
     }
     paper.table(&table(&page.deliveries, Timestamp::now()));

@@ -25,8 +25,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use clap::{Args, Subcommand};
 use vitrine_runtime::config::{Value as _, toml};
 
-pub use client::Failure;
 use client::Client;
+pub use client::Failure;
 use table::Paper;
 
 /// Which daemon is called.
@@ -168,7 +168,11 @@ mod tests {
             target.or_listening(listen.parse().expect("an address"));
             assert_eq!(target.control.as_deref(), Some(url));
             target.or_listening(([10, 0, 0, 1], 1).into());
-            assert_eq!(target.control.as_deref(), Some(url), "the first word counts");
+            assert_eq!(
+                target.control.as_deref(),
+                Some(url),
+                "the first word counts"
+            );
         }
     }
 

@@ -83,13 +83,19 @@ fn one(stream: &view::Stream, now: Timestamp, paper: &mut Paper) {
         let publisher = format!("{} by {}", session.peer, session.protocol);
         fact("publisher", Cell::of(publisher));
         fact("encoder", Cell::of(&session.encoder));
-        fact("session", Cell::of(format!("{id}, for {since} (since {since_at})")));
+        fact(
+            "session",
+            Cell::of(format!("{id}, for {since} (since {since_at})")),
+        );
     }
     for track in &stream.tracks {
         fact(&track.kind, Cell::of(described(track)));
     }
     let (kbps, bytes) = (stream.rates.in_kbps, stream.rates.in_bytes);
-    fact("received", Cell::of(format!("{}, {} in all", rate(kbps), size(bytes))));
+    fact(
+        "received",
+        Cell::of(format!("{}, {} in all", rate(kbps), size(bytes))),
+    );
     let latency = &stream.latency;
     let latencies = (latency.part_publish_p50_ms).zip(latency.part_publish_p95_ms);
     if let Some((p50, p95)) = latencies {
@@ -101,7 +107,10 @@ fn one(stream: &view::Stream, now: Timestamp, paper: &mut Paper) {
         fact("latency", Cell::of(words));
     }
     let queue = &stream.queues;
-    let words = format!("{} of {} messages", queue.inbox_messages, queue.inbox_messages_max);
+    let words = format!(
+        "{} of {} messages",
+        queue.inbox_messages, queue.inbox_messages_max
+    );
     fact("inbox", Cell::of(words));
     let words = format!("{}, {} wait", count(stream.requests), count(stream.waiters));
     fact("requests", Cell::of(words));
@@ -119,7 +128,10 @@ fn one(stream: &view::Stream, now: Timestamp, paper: &mut Paper) {
         paper.line("", Tone::Plain);
         let mut notices = Table::new(&["AT", "NOTICE"]);
         for notice in &stream.notices {
-            notices.row(vec![Cell::of(&notice.at).tone(Tone::Faint), Cell::of(&notice.text)]);
+            notices.row(vec![
+                Cell::of(&notice.at).tone(Tone::Faint),
+                Cell::of(&notice.text),
+            ]);
         }
         paper.table(&notices);
     }
@@ -127,7 +139,16 @@ fn one(stream: &view::Stream, now: Timestamp, paper: &mut Paper) {
 
 fn rendition_table(stream: &view::Stream) -> Table {
     let mut table = Table::new(&[
-        "RENDITION", "EPOCH", "STATE", "SOURCE", "SIZE", "BANDWIDTH", "PARTS", "KEPT", "CODECS", "WHY",
+        "RENDITION",
+        "EPOCH",
+        "STATE",
+        "SOURCE",
+        "SIZE",
+        "BANDWIDTH",
+        "PARTS",
+        "KEPT",
+        "CODECS",
+        "WHY",
     ]);
     for rendition in &stream.renditions {
         let (state, tone) = match (rendition.is_lost(), rendition.ended) {
@@ -135,14 +156,19 @@ fn rendition_table(stream: &view::Stream) -> Table {
             (false, true) => ("ended", Tone::Faint),
             (false, false) => ("ok", Tone::Good),
         };
-        let why = rendition.state_detail.as_ref().or(rendition.source_detail.as_ref());
+        let why = rendition
+            .state_detail
+            .as_ref()
+            .or(rendition.source_detail.as_ref());
         let pixels = rendition.width.zip(rendition.height);
         table.row(vec![
             Cell::of(&rendition.name).tone(Tone::Strong),
             Cell::of(rendition.epoch),
             Cell::of(state).tone(tone),
             Cell::of(dashed(rendition.source.clone())),
-            Cell::of(dashed(pixels.map(|(width, height)| format!("{width}x{height}")))),
+            Cell::of(dashed(
+                pixels.map(|(width, height)| format!("{width}x{height}")),
+            )),
             Cell::number(dashed(rendition.bandwidth.map(|bits| rate(bits / 1000)))),
             Cell::number(count(rendition.parts)),
             Cell::number(size(rendition.bytes_retained)),
@@ -157,9 +183,17 @@ fn described(track: &view::Track) -> String {
     let mut words = vec![track.codecs.clone()];
     let pixels = track.width.zip(track.height);
     words.extend(pixels.map(|(width, height)| format!("{width}x{height}")));
-    words.extend(track.frames_per_second.map(|rate| format!("{rate:.2} pictures/s")));
+    words.extend(
+        track
+            .frames_per_second
+            .map(|rate| format!("{rate:.2} pictures/s")),
+    );
     words.extend(track.sample_rate_hz.map(|rate| format!("{rate} Hz")));
-    words.extend(track.channels.map(|channels| format!("{channels} channels")));
+    words.extend(
+        track
+            .channels
+            .map(|channels| format!("{channels} channels")),
+    );
     words.join(", ")
 }
 
@@ -183,7 +217,8 @@ pub(super) fn tone(stream: &view::Stream) -> Tone {
 
 /// A dash for nothing.
 pub(super) fn dashed(text: Option<String>) -> String {
-    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
+    text.filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "-".to_owned())
 }
 
 /// Disconnects the publisher.
@@ -199,7 +234,10 @@ pub(super) async fn kick(
         || "it may come back at once".to_owned(),
         |ban| format!("its key is refused for {ban} (vitrine bans)"),
     );
-    let words = format!("{stream}: publisher {} disconnected; {banned}", done.session);
+    let words = format!(
+        "{stream}: publisher {} disconnected; {banned}",
+        done.session
+    );
     paper.line(&words, Tone::Plain);
     Ok(())
 }
@@ -246,7 +284,8 @@ pub(super) async fn take_down(
     let body = json!({ "takedown": true, "reason": reason });
     let path = ["v1", "streams", stream, "end"];
     let done: view::Done = client.call(Method::POST, &path, &[], Some(&body)).await?;
-    let words = format!("{stream}: taken down; its key is refused until you lift that (vitrine bans)");
+    let words =
+        format!("{stream}: taken down; its key is refused until you lift that (vitrine bans)");
     paper.line(&words, Tone::Plain);
     if let Some(prefix) = done.purge_prefix {
         let words = format!("copies in caches that ask nobody: purge {prefix}");
@@ -257,5 +296,9 @@ pub(super) async fn take_down(
 
 /// Whole seconds; of a part of one, a whole one.
 fn seconds(duration: Duration) -> u64 {
-    duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    duration
+        .as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
 }

@@ -99,18 +99,18 @@ impl Table {
     /// The lines; no blanks at their ends.
     fn lines(&self, coloured: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column| {
+        let widest = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| width(&cell.text)).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths: Vec<usize> = (0..columns).map(widest).collect();
         let right = |column: usize| self.rows.last().is_some_and(|row| row[column].right);
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
             let mut blanks = 0;
             for (column, cell) in row.iter().enumerate() {
-                let pad = widths[column] - self::width(&cell.text);
+                let pad = widths[column] - width(&cell.text);
                 let (before, after) = if right(column) { (pad, 0) } else { (0, pad) };
                 line.extend(std::iter::repeat_n(' ', blanks + before));
                 line.push_str(&painted(&cell.text, cell.tone, coloured));
@@ -275,15 +275,25 @@ mod tests {
 
     #[test]
     fn figures_carry_their_unit() {
-        assert_eq!([0, 999, 1000, 2549, 250_000, 2_500_000].map(rate), [
-            "0 kb/s", "999 kb/s", "1.0 Mb/s", "2.5 Mb/s", "250 Mb/s", "2.5 Gb/s"
-        ]);
-        assert_eq!([0, 999, 1500, 88_080_384].map(size), ["0 B", "999 B", "1.5 KiB", "84 MiB"]);
-        assert_eq!([0, 999, 1204, 1_000_000].map(count), ["0", "999", "1,204", "1,000,000"]);
+        assert_eq!(
+            [0, 999, 1000, 2549, 250_000, 2_500_000].map(rate),
+            [
+                "0 kb/s", "999 kb/s", "1.0 Mb/s", "2.5 Mb/s", "250 Mb/s", "2.5 Gb/s"
+            ]
+        );
+        assert_eq!(
+            [0, 999, 1500, 88_080_384].map(size),
+            ["0 B", "999 B", "1.5 KiB", "84 MiB"]
+        );
+        assert_eq!(
+            [0, 999, 1204, 1_000_000].map(count),
+            ["0", "999", "1,204", "1,000,000"]
+        );
         let spans = [59, 60, 61, 11_520, 86_400, 180_000];
-        assert_eq!(spans.map(|s| span(Duration::from_secs(s))), [
-            "59 s", "1 min", "1 min 1 s", "3 h 12 min", "1 d", "2 d 2 h"
-        ]);
+        assert_eq!(
+            spans.map(|s| span(Duration::from_secs(s))),
+            ["59 s", "1 min", "1 min 1 s", "3 h 12 min", "1 d", "2 d 2 h"]
+        );
         assert_eq!([0.49, 12.4].map(milliseconds), ["0.5 ms", "12 ms"]);
     }
 }

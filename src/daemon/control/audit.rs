@@ -115,4 +115,3 @@ impl Request {
 fn stream(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/streams/")?.split('/').next()
 }
-

@@ -42,7 +42,10 @@ pub(super) enum Error {
     Method,
     #[error("the body must be one JSON object: it is not at line {line}, column {column}")]
     NoObject { line: usize, column: usize },
-    #[error("the body must not have more than {} bytes", limits::CONTROL_BODY_BYTES_MAX)]
+    #[error(
+        "the body must not have more than {} bytes",
+        limits::CONTROL_BODY_BYTES_MAX
+    )]
     TooLarge,
     #[error("the body did not come within {} s", limits::CONTROL_BODY.as_secs())]
     Slow,
@@ -52,8 +55,6 @@ pub(super) enum Error {
     Fields(Vec<Fault>),
     #[error("part of the contract, but not built yet")]
     NotSupported { field: Option<String> },
-    #[error("more than {max} bans would stand: lift some first")]
-    TooManyBans { max: usize },
     #[error("{0}")]
     Unavailable(&'static str),
     #[error("shutting down")]
@@ -91,7 +92,6 @@ impl Error {
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, "too-slow"),
             Self::Fields(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
             Self::NotSupported { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "not-supported"),
-            Self::TooManyBans { .. } => (StatusCode::CONFLICT, "too-many-bans"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         }

@@ -216,7 +216,8 @@ impl Fields {
     ) -> Option<T> {
         let value = read(self.unread.remove(name)?);
         if value.is_none() {
-            self.faults.push(fault(name, format_args!("expected {expected}")));
+            self.faults
+                .push(fault(name, format_args!("expected {expected}")));
         }
         value
     }
@@ -258,7 +259,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_is_text_and_json_is_not() {
-        let uri: Uri = "/x?n=7&f=true&t=2026-01-01T12:00:00.5Z&n=8".parse().expect("valid");
+        let uri: Uri = "/x?n=7&f=true&t=2026-01-01T12:00:00.5Z&n=8"
+            .parse()
+            .expect("valid");
         let mut fields = Fields::of_query(&uri);
         assert_eq!(fields.number("n", 0..=9), Some(8));
         assert_eq!(fields.flag("f"), Some(true));

@@ -62,10 +62,13 @@ impl Modify for Bearer {
     "detail": "ban_seconds: expected a whole number from 0 to 31622400", "field": "ban_seconds",
     "errors": [{"field": "ban_seconds", "detail": "expected a whole number from 0 to 31622400"}]
 })))]
-#[allow(dead_code, reason = "the form of vitrine_runtime::problem, which knows no schema")]
+#[allow(
+    dead_code,
+    reason = "the form of vitrine_runtime::problem, which knows no schema"
+)]
 struct Problem {
     /// The kind, for programs: `urn:vitrine:problem:` and a name that never changes its meaning.
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     r#type: String,
     /// What the status is called.
     title: String,
@@ -81,7 +84,10 @@ struct Problem {
 
 /// What is wrong with one field.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "the form of vitrine_runtime::problem, which knows no schema")]
+#[allow(
+    dead_code,
+    reason = "the form of vitrine_runtime::problem, which knows no schema"
+)]
 struct Fault {
     /// Its name, dotted.
     field: String,
@@ -124,13 +130,19 @@ fn complete(operation: &mut Value) {
     if !open {
         for (status, description) in [
             ("401", "No token, or one that is not known"),
-            ("403", "The token may only look (`read-only`), or a page of another origin asks (`cross-origin`)"),
+            (
+                "403",
+                "The token may only look (`read-only`), or a page of another origin asks (`cross-origin`)",
+            ),
         ] {
             responses.insert(status.to_owned(), json!({ "description": description }));
         }
     }
     let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
-    for (_, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
+    for (_, response) in responses
+        .iter_mut()
+        .filter(|(status, _)| status.as_str() >= "400")
+    {
         response["content"] = json!({ "application/problem+json": problem });
     }
 }

@@ -18,12 +18,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use vitrine_core::limits;
 
-use super::{
-    Caller, Control,
-    audit::Change as Changed,
-    error::Error,
-    fields::Fields,
-};
+use super::{Caller, Control, audit::Change as Changed, error::Error, fields::Fields};
 use crate::live::{
     Live, Terms,
     operations::{Change, Refused},
@@ -219,7 +214,11 @@ pub(super) async fn end(
         epochs: Vec::new(),
         purge_prefix: None,
     };
-    Ok(Done::new(body, from, format!("ended, key refused for {seconds} s")))
+    Ok(Done::new(
+        body,
+        from,
+        format!("ended, key refused for {seconds} s"),
+    ))
 }
 
 /// What the publish may do; what is left out stays as it is, `null` takes a limit away.
@@ -278,7 +277,8 @@ impl From<&Terms> for TermsReport {
 impl TermsReport {
     /// For the audit: without metadata, which is the backend's own.
     fn words(&self) -> String {
-        let never = |seconds: Option<u64>| seconds.map_or("never".to_owned(), |it| format!("{it} s"));
+        let never =
+            |seconds: Option<u64>| seconds.map_or("never".to_owned(), |it| format!("{it} s"));
         format!(
             "takeover {}, max_kbps {}, lifetime {}, revalidate {}, {} of metadata",
             self.takeover,
@@ -324,7 +324,11 @@ pub(super) async fn change(
     }
     fields.finish()?;
     let live = control.stream(&id)?;
-    let before = live.status().terms.as_ref().map(TermsReport::from);
+    let before = live
+        .status()
+        .session
+        .as_ref()
+        .map(|it| TermsReport::from(&it.terms));
     let from = before.map(|terms| terms.words()).unwrap_or_default();
     let terms = live.change(&caller.0, change).await;
     let terms = TermsReport::from(&terms.map_err(|refused| told(refused, &id))?);

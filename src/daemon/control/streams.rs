@@ -16,7 +16,7 @@ use vitrine_core::{
     media::{Config, Hdr, Kind, Rendition},
 };
 
-use super::{Control, error::Error};
+use super::{Control, error::Error, operations::TermsReport};
 use crate::live::{
     Live,
     published::Rendered,
@@ -108,6 +108,8 @@ struct Session {
     /// When it was accepted.
     #[schema(format = DateTime)]
     since: String,
+    /// What it may do, by its verdict or by what was changed since.
+    terms: TermsReport,
 }
 
 /// What the publisher sends of one kind.
@@ -235,6 +237,7 @@ impl Stream {
                 protocol: session.protocol,
                 encoder: session.encoder.clone(),
                 since: session.since.to_string(),
+                terms: TermsReport::from(&session.terms),
             }),
             tracks: (status.tracks.values())
                 .map(|config| Track::of(config, &status))

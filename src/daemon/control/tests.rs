@@ -122,7 +122,12 @@ async fn tokens_guard_everything_but_health() {
 async fn a_token_for_reading_changes_nothing() {
     let stage = Stage::new();
     let tokens = || with_access("right", Access::Read);
-    for path in ["/metrics", "/v1/streams", "/v1/bans", "/v1/hooks/deliveries"] {
+    for path in [
+        "/metrics",
+        "/v1/streams",
+        "/v1/bans",
+        "/v1/hooks/deliveries",
+    ] {
         let (status, ..) = call(&stage.registry, tokens(), "GET", path).await;
         assert_eq!(status, 200, "{path}");
     }
@@ -133,7 +138,10 @@ async fn a_token_for_reading_changes_nothing() {
         let problem: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(problem["type"], "urn:vitrine:problem:read-only");
         let words = problem["detail"].as_str().expect("words");
-        assert!(words.contains("\"ops\"") && words.contains("access = \"read\""), "{words}");
+        assert!(
+            words.contains("\"ops\"") && words.contains("access = \"read\""),
+            "{words}"
+        );
     }
 }
 
@@ -209,7 +217,10 @@ async fn the_document_has_every_route_with_its_methods_and_no_other() {
 fn the_document_says_who_may_call_what_errors_look_like_and_that_nothing_is_null() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    assert_eq!(
+        document["components"]["securitySchemes"]["bearer"]["scheme"],
+        "bearer"
+    );
     for (method, path) in operations() {
         let operation = &document["paths"][&path][method.to_lowercase()];
         let open = path == "/healthz" || path == "/readyz";
@@ -223,11 +234,17 @@ fn the_document_says_who_may_call_what_errors_look_like_and_that_nothing_is_null
             let content = &response["content"];
             let problem = &content["application/problem+json"]["schema"]["$ref"];
             let is_error = status.as_str() >= "400";
-            assert_eq!(problem == "#/components/schemas/Problem", is_error, "{method} {path} {status}");
+            assert_eq!(
+                problem == "#/components/schemas/Problem",
+                is_error,
+                "{method} {path} {status}"
+            );
             assert!(!content.is_null(), "{method} {path} {status}");
         }
     }
-    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    let schemas = document["components"]["schemas"]
+        .as_object()
+        .expect("schemas");
     for (name, schema) in schemas {
         assert!(schema["description"].is_string(), "{name} says nothing");
         let null = schema.to_string().contains("\"null\"");

@@ -45,7 +45,11 @@ impl fmt::Display for Ban {
     /// What a broadcaster is told.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.until {
-            Some(until) => write!(f, "this stream key is refused until {until}: {}", self.reason),
+            Some(until) => write!(
+                f,
+                "this stream key is refused until {until}: {}",
+                self.reason
+            ),
             None => write!(f, "this stream key is refused: {}", self.reason),
         }
     }
@@ -197,7 +201,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = Some(folder.path().join("bans.json"));
         let bans = Bans::at(path.clone());
-        let over = bans.ban(&key(0), &stream(), Some(Duration::ZERO), "spam").await;
+        let over = bans
+            .ban(&key(0), &stream(), Some(Duration::ZERO), "spam")
+            .await;
         let minute = bans.ban(&key(1), &stream(), Some(MINUTE), "spam").await;
         let lasting = bans.ban(&key(2), &stream(), None, "stolen goods").await;
         assert_eq!(bans.find(&key(0)), None);

@@ -196,7 +196,9 @@ mod digest {
         }
     }
 
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<Digest>, D::Error> {
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<Option<Digest>, D::Error> {
         let hex = Option::<String>::deserialize(from)?;
         Ok(hex.and_then(|hex| Digest::parse(&hex)))
     }
@@ -273,7 +275,9 @@ impl Chronicle {
             encoder: claim.encoder.clone(),
             metadata: claim.terms.metadata.clone(),
             key: Some(claim.key),
-            epoch: { former.as_ref() }.and_then(|former| former.epoch).or(Some(epoch)),
+            epoch: { former.as_ref() }
+                .and_then(|former| former.epoch)
+                .or(Some(epoch)),
             started_at: former.as_ref().map_or(now, |former| former.started_at),
             bytes: former.as_ref().map_or(0, |former| former.bytes),
             progress: Progress::default(),
@@ -351,7 +355,12 @@ impl Chronicle {
     }
 
     /// The stream is over: because of `cause`, else because of how its last publish went.
-    pub(super) fn over(&mut self, now: WallTime, cause: Option<(Cause, Option<String>)>, metered: u64) {
+    pub(super) fn over(
+        &mut self,
+        now: WallTime,
+        cause: Option<(Cause, Option<String>)>,
+        metered: u64,
+    ) {
         let Some(story) = self.story.clone() else {
             return;
         };
@@ -366,7 +375,13 @@ impl Chronicle {
     }
 
     /// The stream was taken down, with these epochs.
-    pub(super) fn taken_down(&self, now: WallTime, epochs: &[u64], purge_prefix: &str, reason: &str) {
+    pub(super) fn taken_down(
+        &self,
+        now: WallTime,
+        epochs: &[u64],
+        purge_prefix: &str,
+        reason: &str,
+    ) {
         let mut data = self.data();
         data.insert("reason".to_owned(), reason.into());
         data.insert("epochs".to_owned(), epochs.into());
@@ -375,8 +390,14 @@ impl Chronicle {
             data.insert("purge_url".to_owned(), url.into());
         }
         let stream = self.stream.as_str();
-        info!(stream, session = self.session(), reason, "stream taken down");
-        self.herald.record(stream, TAKEN_DOWN, now, Life::Goes, data);
+        info!(
+            stream,
+            session = self.session(),
+            reason,
+            "stream taken down"
+        );
+        self.herald
+            .record(stream, TAKEN_DOWN, now, Life::Goes, data);
     }
 
     /// Tells what is to be told of `input`, with what `describe` adds.
@@ -404,7 +425,16 @@ impl Chronicle {
         let lost = data.get("lost").map(ToString::to_string);
         let from = text("from_session_id");
         let stream = self.stream.as_str();
-        info!(stream, session = self.session(), cause, reason, lost, from, "{}", fact.name());
+        info!(
+            stream,
+            session = self.session(),
+            cause,
+            reason,
+            lost,
+            from,
+            "{}",
+            fact.name()
+        );
         self.herald.tell(stream, &fact, now, data);
     }
 
@@ -444,4 +474,3 @@ fn parted(data: &mut Data, parting: &Parting) {
         data.insert("reason".to_owned(), reason.as_str().into());
     }
 }
-

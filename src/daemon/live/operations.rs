@@ -103,7 +103,9 @@ impl Live {
     /// # Errors
     /// [`Refused`].
     pub async fn disconnect(&self, by: &str, ban: Option<Duration>) -> Result<SessionId, Refused> {
-        let session = self.order(|answer| Order::Disconnect { ban, answer }).await?;
+        let session = self
+            .order(|answer| Order::Disconnect { ban, answer })
+            .await?;
         let (stream, ban_seconds) = (self.id(), ban.map(|ban| ban.as_secs()));
         tracing::info!(%stream, %session, by, ban_seconds, "publisher disconnected");
         if ban.is_some() {
@@ -152,7 +154,9 @@ impl Live {
     /// # Errors
     /// [`Refused`].
     pub async fn change(&self, by: &str, change: Change) -> Result<Terms, Refused> {
-        let terms = self.order(|answer| Order::Change { change, answer }).await?;
+        let terms = self
+            .order(|answer| Order::Change { change, answer })
+            .await?;
         tracing::info!(stream = %self.id(), by, "terms changed");
         Ok(terms)
     }
@@ -169,6 +173,9 @@ impl Live {
             sent.await.ok()?;
             answered.await.ok()
         });
-        done.await.ok().flatten().unwrap_or(Err(Refused::Unavailable))
+        done.await
+            .ok()
+            .flatten()
+            .unwrap_or(Err(Refused::Unavailable))
     }
 }

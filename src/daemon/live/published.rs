@@ -215,7 +215,9 @@ impl Shared {
 
     /// What is told of the stream; what the task leaves unsaid when it panics is said by the registry.
     pub(super) fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
-        self.chronicle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.chronicle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

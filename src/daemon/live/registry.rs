@@ -14,13 +14,13 @@ use std::{
 };
 
 use dashmap::DashMap;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vitrine_core::{
     engine::{lifecycle::Cause, saved, stream::Settings},
     limits,
 };
-use serde_json::{Map, Value};
 use vitrine_runtime::clock::Clock;
 
 use super::{

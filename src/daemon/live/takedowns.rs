@@ -59,7 +59,12 @@ impl Takedowns {
     }
 
     /// From now on nothing of these epochs is served, nor anything at the stable addresses. [`Self::keep`] follows.
-    pub(super) fn add(&self, stream: &StreamId, epochs: impl IntoIterator<Item = u64>, reason: &str) {
+    pub(super) fn add(
+        &self,
+        stream: &StreamId,
+        epochs: impl IntoIterator<Item = u64>,
+        reason: &str,
+    ) {
         let epochs: BTreeSet<_> = epochs.into_iter().collect();
         let at = clock::wall();
         self.0.streams.rcu(|streams| {
@@ -121,7 +126,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_taken_down_stays_down_over_a_restart_and_its_address_returns_with_a_publish() {
+    async fn what_was_taken_down_stays_down_over_a_restart_and_its_address_returns_with_a_publish()
+    {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = Some(folder.path().join("takedowns.json"));
         let takedowns = Takedowns::at(path.clone());

@@ -549,7 +549,8 @@ impl Task {
         if changed {
             let sources = self.stream.sources().map(|(_, sources)| sources);
             let sources = sources.unwrap_or_default();
-            self.lost.retain(|lost| sources.contains_key(lost) && !back.contains(lost));
+            self.lost
+                .retain(|lost| sources.contains_key(lost) && !back.contains(lost));
             let failed = |source: &Source| matches!(source, Source::Encoded { lost: Some(_), .. });
             let failed = sources.iter().filter(|(_, source)| failed(source));
             self.lost.extend(failed.map(|(rendition, _)| *rendition));

@@ -97,7 +97,8 @@ impl Environment {
     /// The same without the variables of these very names.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
-        self.variables.retain(|name, _| !names.contains(&name.as_str()));
+        self.variables
+            .retain(|name, _| !names.contains(&name.as_str()));
         self
     }
 

@@ -42,7 +42,8 @@ fn complaints(document: &Value, answers: &[Value]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_is_valid_and_true_of_every_answer() {
     let daemon = Daemon::start(&Config::new().key("k3y", "shop").key("other", "other"));
-    let document: Value = serde_json::from_str(&daemon.control("/v1/openapi.json").await).expect("JSON");
+    let document: Value =
+        serde_json::from_str(&daemon.control("/v1/openapi.json").await).expect("JSON");
     let _encoders = ["k3y", "other"]
         .map(|key| Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url(key)));
     for stream in ["shop", "other"] {
@@ -60,23 +61,66 @@ async fn the_document_is_valid_and_true_of_every_answer() {
         ("GET", "/v1/streams/{id}", "/v1/streams/shop", full),
         ("GET", "/v1/streams/{id}", "/v1/streams/nobody", full),
         ("PATCH", "/v1/streams/{id}", "/v1/streams/shop?", full),
-        ("PATCH", "/v1/streams/{id}", "/v1/streams/shop", Some(READ_TOKEN)),
-        ("PUT", "/v1/streams/{id}/state", "/v1/streams/shop/state", full),
-        ("DELETE", "/v1/streams/{id}/session", "/v1/streams/shop/session?bann=1", full),
-        ("DELETE", "/v1/streams/{id}/session", "/v1/streams/shop/session?ban_seconds=60", full),
-        ("DELETE", "/v1/streams/{id}/session", "/v1/streams/shop/session", full),
-        ("POST", "/v1/streams/{id}/end", "/v1/streams/other/end", full),
+        (
+            "PATCH",
+            "/v1/streams/{id}",
+            "/v1/streams/shop",
+            Some(READ_TOKEN),
+        ),
+        (
+            "PUT",
+            "/v1/streams/{id}/state",
+            "/v1/streams/shop/state",
+            full,
+        ),
+        (
+            "DELETE",
+            "/v1/streams/{id}/session",
+            "/v1/streams/shop/session?bann=1",
+            full,
+        ),
+        (
+            "DELETE",
+            "/v1/streams/{id}/session",
+            "/v1/streams/shop/session?ban_seconds=60",
+            full,
+        ),
+        (
+            "DELETE",
+            "/v1/streams/{id}/session",
+            "/v1/streams/shop/session",
+            full,
+        ),
+        (
+            "POST",
+            "/v1/streams/{id}/end",
+            "/v1/streams/other/end",
+            full,
+        ),
         ("GET", "/v1/bans", "/v1/bans", full),
         ("DELETE", "/v1/bans/{id}", "/v1/bans/ban_x", full),
         ("GET", "/v1/hooks/deliveries", "/v1/hooks/deliveries", full),
-        ("GET", "/v1/hooks/deliveries", "/v1/hooks/deliveries?limit=0", full),
-        ("POST", "/v1/hooks/deliveries/{id}/retry", "/v1/hooks/deliveries/dlv_x/retry", full),
+        (
+            "GET",
+            "/v1/hooks/deliveries",
+            "/v1/hooks/deliveries?limit=0",
+            full,
+        ),
+        (
+            "POST",
+            "/v1/hooks/deliveries/{id}/retry",
+            "/v1/hooks/deliveries/dlv_x/retry",
+            full,
+        ),
         ("POST", "/v1/hooks/replay", "/v1/hooks/replay", full),
     ] {
         let verb = Method::from_bytes(method.as_bytes()).expect("a method");
         let response = call(&daemon, verb, path, token).await;
         let status = response.status().as_u16();
-        let media_type = response.headers()["content-type"].to_str().expect("ASCII").to_owned();
+        let media_type = response.headers()["content-type"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
         let body = response.text().await.expect("a body");
         answers.push(json!({
             "method": method, "path": template, "status": status, "media_type": media_type, "body": body
@@ -88,8 +132,14 @@ async fn the_document_is_valid_and_true_of_every_answer() {
     // A judge that finds nothing in what is wrong would prove nothing.
     let mut wrong = document.clone();
     wrong["paths"]["/v1/streams"]["get"]["responses"] = json!([]);
-    assert!(!complaints(&wrong, &[]).is_empty(), "the document is judged");
+    assert!(
+        !complaints(&wrong, &[]).is_empty(),
+        "the document is judged"
+    );
     let mut wrong = answers[4].clone();
     wrong["body"] = json!(r#"{"streams":[{"id":7}]}"#);
-    assert!(!complaints(&document, &[wrong]).is_empty(), "answers are judged");
+    assert!(
+        !complaints(&document, &[wrong]).is_empty(),
+        "answers are judged"
+    );
 }

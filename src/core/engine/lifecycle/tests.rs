@@ -110,7 +110,10 @@ enum Event {
     Silence,
     Rung(bool),
     /// A connection is seen to end: of the publish so many before the latest, again and again.
-    Close { before: u64, said: bool },
+    Close {
+        before: u64,
+        said: bool,
+    },
     Kick,
     End,
     TakeDown,
@@ -118,7 +121,9 @@ enum Event {
     /// The task fails.
     Panic,
     /// SIGTERM, and a start that goes on with what was saved, or cannot.
-    Restart { resumable: bool },
+    Restart {
+        resumable: bool,
+    },
     /// SIGKILL, and a start.
     Crash,
 }

@@ -41,7 +41,13 @@ pub(super) async fn run(client: Client, every: Duration) -> Result<(), Failure> 
     let mut watch = Watch::new(client.address());
     watch.look(Ok(first), Instant::now());
     let mut terminal = ratatui::try_init()?;
-    let ended = show(&client, every.max(limits::CLI_TOP_EVERY_MIN), &mut watch, &mut terminal).await;
+    let ended = show(
+        &client,
+        every.max(limits::CLI_TOP_EVERY_MIN),
+        &mut watch,
+        &mut terminal,
+    )
+    .await;
     ratatui::try_restore()?;
     ended
 }
@@ -123,16 +129,16 @@ fn typed() -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(limits::CLI_EVENTS_MAX);
     std::thread::spawn(move || {
         while !sender.is_closed() {
-            match event::poll(limits::CLI_EVENT_POLL) {
-                Ok(false) => {}
-                Ok(true) => match event::read() {
-                    Ok(event) if sender.blocking_send(event).is_ok() => {}
-                    _ => return,
-                },
-                Err(_) => return,
+            let read = match event::poll(limits::CLI_EVENT_POLL) {
+                Ok(false) => continue,
+                Ok(true) => event::read(),
+                Err(error) => Err(error),
+            };
+            let Ok(event) = read else { return };
+            if sender.blocking_send(event).is_err() {
+                return;
             }
         }
     });
     receiver
 }
-

@@ -149,7 +149,10 @@ fn details(watch: &Watch) -> Paragraph<'static> {
     };
     let mut lines = Vec::new();
     if let Some(session) = &stream.session {
-        let words = format!("{} by {}  {}", session.peer, session.protocol, session.encoder);
+        let words = format!(
+            "{} by {}  {}",
+            session.peer, session.protocol, session.encoder
+        );
         lines.push(Line::raw(tame(&words)));
     }
     let tracks = stream.tracks.iter().map(|track| {
@@ -158,8 +161,12 @@ fn details(watch: &Watch) -> Paragraph<'static> {
         format!("{}{}", track.codecs, pixels.unwrap_or_default())
     });
     let tracks: Vec<_> = tracks.collect();
-    let sizes = stream.newest().filter_map(|it| Some((&it.name, it.height?)));
-    let sizes: Vec<_> = sizes.map(|(name, height)| format!("{name} {height}p")).collect();
+    let sizes = stream
+        .newest()
+        .filter_map(|it| Some((&it.name, it.height?)));
+    let sizes: Vec<_> = sizes
+        .map(|(name, height)| format!("{name} {height}p"))
+        .collect();
     let encoding = stream.transcoding.as_deref().unwrap_or("-");
     let words = format!(
         "{}  to  {}  encoding {encoding}",
@@ -177,7 +184,10 @@ fn details(watch: &Watch) -> Paragraph<'static> {
         let at = Span::styled(tame(at), style(Tone::Faint));
         Line::from(vec![at, Span::raw(format!("  {}", tame(&notice.text)))])
     }));
-    let title = Span::styled(format!(" {} ", tame(&stream.id)), Style::new().add_modifier(Modifier::BOLD));
+    let title = Span::styled(
+        format!(" {} ", tame(&stream.id)),
+        Style::new().add_modifier(Modifier::BOLD),
+    );
     Paragraph::new(lines)
         .wrap(Wrap { trim: false })
         .block(block.title(title))
@@ -185,7 +195,10 @@ fn details(watch: &Watch) -> Paragraph<'static> {
 
 fn footer(watch: &Watch) -> Line<'static> {
     if let Some(stream) = &watch.asking {
-        let words = format!("disconnect the publisher of {}? y: yes, any other key: no", tame(stream));
+        let words = format!(
+            "disconnect the publisher of {}? y: yes, any other key: no",
+            tame(stream)
+        );
         return Line::styled(words, Style::new().fg(Color::Black).bg(Color::Yellow));
     }
     if let Some((words, well)) = &watch.said {

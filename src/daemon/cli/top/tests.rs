@@ -117,10 +117,21 @@ fn s_sorts_by_the_next_column_and_the_pointer_stays_with_its_stream() {
     let mut watch = watch();
     let order = |watch: &Watch| {
         let streams = watch.streams.iter();
-        streams.map(|it| it.id.chars().next().expect("a name")).collect::<String>()
+        streams
+            .map(|it| it.id.chars().next().expect("a name"))
+            .collect::<String>()
     };
-    assert_eq!((order(&watch).as_str(), watch.selected.as_deref()), ("gsy", Some("gallery")));
-    for (sort, expect) in [("rate", "sgy"), ("latency", "sgy"), ("requests", "sgy"), ("waiting", "sgy"), ("name", "gsy")] {
+    assert_eq!(
+        (order(&watch).as_str(), watch.selected.as_deref()),
+        ("gsy", Some("gallery"))
+    );
+    for (sort, expect) in [
+        ("rate", "sgy"),
+        ("latency", "sgy"),
+        ("requests", "sgy"),
+        ("waiting", "sgy"),
+        ("name", "gsy"),
+    ] {
         press(&mut watch, KeyCode::Char('s'));
         assert_eq!((watch.sort.name(), order(&watch).as_str()), (sort, expect));
         assert_eq!(watch.selected.as_deref(), Some("gallery"));
@@ -128,7 +139,11 @@ fn s_sorts_by_the_next_column_and_the_pointer_stays_with_its_stream() {
     press(&mut watch, KeyCode::End);
     assert_eq!(watch.selected.as_deref(), Some("yesterday"));
     press(&mut watch, KeyCode::Down);
-    assert_eq!(watch.selected.as_deref(), Some("yesterday"), "the last stays the last");
+    assert_eq!(
+        watch.selected.as_deref(),
+        Some("yesterday"),
+        "the last stays the last"
+    );
     press(&mut watch, KeyCode::Home);
     assert_eq!(watch.selected.as_deref(), Some("gallery"));
 }
@@ -143,7 +158,10 @@ fn a_kick_is_asked_about_and_only_y_is_yes() {
     ] {
         assert_eq!(press(&mut watch, KeyCode::Char('k')), Wish::Nothing);
         let screen = shown(&watch, 80, 24);
-        assert!(screen.contains("disconnect the publisher of gallery?"), "{screen}");
+        assert!(
+            screen.contains("disconnect the publisher of gallery?"),
+            "{screen}"
+        );
         assert_eq!(press(&mut watch, answer), wish);
         assert_eq!(watch.asking, None);
     }
@@ -165,7 +183,10 @@ fn what_is_old_says_so_and_speeds_begin_anew_with_the_daemon() {
     let now = Instant::now() + Duration::from_secs(9);
     watch.look(Err("no daemon answers\nmore".to_owned()), now);
     let screen = shown(&watch, 80, 24);
-    assert!(screen.contains("no daemon answers") && screen.contains("shop42"), "{screen}");
+    assert!(
+        screen.contains("no daemon answers") && screen.contains("shop42"),
+        "{screen}"
+    );
     let fresh = Look {
         streams: streams(),
         totals: Totals {

@@ -227,14 +227,15 @@ impl Watch {
         let speeds = &self.speeds.requests;
         let speed = |stream: &Stream| speeds.get(&stream.id).copied().unwrap_or(0.0);
         let latency = |stream: &Stream| stream.latency.part_publish_p95_ms.unwrap_or(-1.0);
-        self.streams.sort_by(|a, b| a.id.cmp(&b.id));
+        let streams = &mut self.streams;
+        streams.sort_by(|a, b| a.id.cmp(&b.id));
         // Stable, the most first: what is equal stays in the order of names.
         match self.sort {
             Sort::Name => {}
-            Sort::Rate => self.streams.sort_by_key(|it| u64::MAX - it.rates.in_kbps),
-            Sort::Latency => { self.streams }.sort_by(|a, b| latency(b).total_cmp(&latency(a))),
-            Sort::Requests => self.streams.sort_by(|a, b| speed(b).total_cmp(&speed(a))),
-            Sort::Waiting => self.streams.sort_by_key(|it| u64::MAX - it.waiters),
+            Sort::Rate => streams.sort_by_key(|it| u64::MAX - it.rates.in_kbps),
+            Sort::Latency => streams.sort_by(|a, b| latency(b).total_cmp(&latency(a))),
+            Sort::Requests => streams.sort_by(|a, b| speed(b).total_cmp(&speed(a))),
+            Sort::Waiting => streams.sort_by_key(|it| u64::MAX - it.waiters),
         }
         if self.place().is_none() {
             self.selected = self.streams.first().map(|it| it.id.clone());

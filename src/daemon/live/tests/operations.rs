@@ -103,7 +103,10 @@ async fn a_broadcast_is_told_from_its_beginning_to_its_end() {
 
     // Silent, and heard again.
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(rig.story().last().expect("told"), "stream.interrupted: silent");
+    assert_eq!(
+        rig.story().last().expect("told"),
+        "stream.interrupted: silent"
+    );
     speak(&publisher, 200).await;
     assert_eq!(rig.story().last().expect("told"), "stream.resumed");
     // Taken over, twice at once told once.
@@ -154,7 +157,10 @@ async fn a_kicked_publisher_is_told_so_and_stays_away_as_long_as_its_ban_says() 
     assert_eq!(refused.err(), Some(Busy::Banned));
     let bans = rig.registry.bans().list();
     assert_eq!(bans.len(), 1);
-    assert_eq!((bans[0].stream.as_str(), bans[0].until.is_some()), ("demo", true));
+    assert_eq!(
+        (bans[0].stream.as_str(), bans[0].until.is_some()),
+        ("demo", true)
+    );
     assert!(bans[0].reason.contains("operator"), "{}", bans[0].reason);
     // Another key of the stream may.
     let other = rig.publish(with_key("other", claim(HOME, true)), 200).await;
@@ -218,14 +224,21 @@ async fn what_is_taken_down_is_gone_from_memory_and_another_key_begins_a_new_epo
     waiting.borrow_and_update();
     let down = live.take_down("ops", "stolen goods".to_owned()).await;
     let down = down.expect("live");
-    assert_eq!((down.epochs, down.purge_prefix.as_str()), (vec![epoch], "/live/demo/"));
+    assert_eq!(
+        (down.epochs, down.purge_prefix.as_str()),
+        (vec![epoch], "/live/demo/")
+    );
     assert_eq!(publisher.fenced().await, Fence::TakenDown);
     assert!(waiting.changed().await.is_err(), "whoever waits is woken");
     assert!(live.is_taken_down(Some(epoch)) && live.is_taken_down(None));
     assert!(live.renditions().is_empty() && live.master().borrow().is_none());
     let back = rig.registry.claim(claim(HOME, true)).await;
     assert_eq!(back.err(), Some(Busy::Banned));
-    assert_eq!(rig.registry.bans().list()[0].until, None, "until it is lifted");
+    assert_eq!(
+        rig.registry.bans().list()[0].until,
+        None,
+        "until it is lifted"
+    );
 
     let _other = rig.publish(with_key("other", claim(AWAY, true)), 200).await;
     let next = rig.live().master().borrow().as_ref().expect("ready").epoch;
@@ -258,9 +271,16 @@ async fn what_has_ended_can_still_be_taken_down() {
     { rig.live().take_down("ops", "late".to_owned()).await }.expect("kept for a while");
     assert!(rig.live().renditions().is_empty());
     let story = rig.story();
-    assert_eq!(story[story.len() - 2..], ["stream.ended: stopped", "stream.taken_down"]);
+    assert_eq!(
+        story[story.len() - 2..],
+        ["stream.ended: stopped", "stream.taken_down"]
+    );
     let told = rig.told.lock().expect("no panic");
-    assert_eq!(told.last().expect("told").life, Life::Goes, "its life is over already");
+    assert_eq!(
+        told.last().expect("told").life,
+        Life::Goes,
+        "its life is over already"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,7 +311,11 @@ async fn what_a_publish_may_do_changes_while_it_lasts() {
     assert_eq!(terms.borrow_and_update().lifetime, None);
     // An operator's word is about the stream as it is, whatever the claimant's own verdict says.
     let second = rig.publish(claim(AWAY, false), 200).await;
-    assert_eq!(rig.data("stream.takeover").get("metadata"), None, "its own verdict's");
+    assert_eq!(
+        rig.data("stream.takeover").get("metadata"),
+        None,
+        "its own verdict's"
+    );
     second.close(End::Lost).await;
     let idle = rig.live().change("ops", Change::default()).await;
     assert_eq!(idle, Err(Refused::NotPublishing));
@@ -300,7 +324,10 @@ async fn what_a_publish_may_do_changes_while_it_lasts() {
 #[tokio::test(start_paused = true)]
 async fn a_publisher_that_the_door_cut_is_told_of_with_the_reason() {
     for (fence, words) in [
-        (Fence::Expired, "the time allowed for this broadcast is over"),
+        (
+            Fence::Expired,
+            "the time allowed for this broadcast is over",
+        ),
         (Fence::Revoked, "this broadcast is not allowed any longer"),
         (
             Fence::TooFast { max_kbps: 8 },
@@ -342,12 +369,23 @@ async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
     let first = Rig::new();
     let _publisher = first.publish(claim(HOME, true), 200).await;
     let (stream, left) = first.registry.drain().await.remove(0);
-    assert_eq!(first.story(), ["stream.started", "stream.live"], "it goes on");
+    assert_eq!(
+        first.story(),
+        ["stream.started", "stream.live"],
+        "it goes on"
+    );
     let story = serde_json::to_vec(&left.story).expect("JSON");
-    assert_eq!(serde_json::from_slice(&story).ok(), Some(left.story.clone()));
+    assert_eq!(
+        serde_json::from_slice(&story).ok(),
+        Some(left.story.clone())
+    );
 
     let second = Rig::new();
-    second.registry.resume(&stream, left).await.expect("within grace");
+    second
+        .registry
+        .resume(&stream, left)
+        .await
+        .expect("within grace");
     assert_eq!(second.story(), ["stream.interrupted: lost"]);
     let data = second.data("stream.interrupted");
     assert_eq!(data["session_id"], first.data("stream.live")["session_id"]);
@@ -372,7 +410,11 @@ async fn what_a_process_left_in_grace_can_be_taken_down_by_the_next_and_its_key_
     let _publisher = first.publish(claim(HOME, true), 200).await;
     let (stream, left) = first.registry.drain().await.remove(0);
     let second = Rig::new();
-    second.registry.resume(&stream, left).await.expect("within grace");
+    second
+        .registry
+        .resume(&stream, left)
+        .await
+        .expect("within grace");
     { second.live().take_down("ops", "stolen".to_owned()).await }.expect("in grace");
     let back = second.registry.claim(claim(HOME, true)).await;
     assert_eq!(back.err(), Some(Busy::Banned));
