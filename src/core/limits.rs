@@ -367,3 +367,34 @@ pub const OUTBOX_VOLATILE_MAX: usize = 2 * STREAMS_MAX;
 pub const OUTBOX_ENDPOINTS_MAX: usize = 256;
 /// Deliveries on one page of a listing.
 pub const OUTBOX_PAGE_MAX: usize = 1000;
+
+// control: the API and the commands that call it
+
+/// Bytes of a request's body: metadata of a verdict is the largest thing anybody sends.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
+/// From a request's head to the end of its body: operators send a few hundred bytes.
+pub const CONTROL_BODY: Duration = Duration::from_secs(10);
+/// Bytes of an unknown field's name that are told back.
+pub const CONTROL_FIELD_BYTES_MAX: usize = 64;
+/// Bytes of a path in a line of the audit: those that mean something are shorter.
+pub const CONTROL_PATH_LOGGED_MAX: usize = 200;
+/// Seconds of the longest ban or lifetime that is asked for in seconds: a year. For good is another word.
+pub const CONTROL_SECONDS_MAX: u64 = 366 * 24 * 3600;
+/// Bytes of a URL or a cursor in a request.
+pub const CONTROL_URL_BYTES_MAX: usize = 2048;
+/// Deliveries in one answer, at most.
+pub const CONTROL_PAGE_MAX: u64 = 500;
+/// Deliveries in one answer when nobody says.
+pub const CONTROL_PAGE: u64 = 100;
+/// Until a command has a connection to the daemon.
+pub const CLI_CONNECT: Duration = Duration::from_secs(5);
+/// Until a command has its answer: longer than the daemon waits for a stream.
+pub const CLI_ANSWER: Duration = Duration::from_secs(15);
+/// Bytes of an answer that a command reads: 4,096 streams, each with its notices, are 30 MB.
+pub const CLI_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Least time between two looks of the live view: a daemon's CPU is for its streams.
+pub const CLI_TOP_EVERY_MIN: Duration = Duration::from_millis(200);
+/// Keys that wait to be read by the live view.
+pub const CLI_EVENTS_MAX: usize = 16;
+/// How often the reader of keys looks whether anybody still wants them.
+pub const CLI_EVENT_POLL: Duration = Duration::from_millis(100);

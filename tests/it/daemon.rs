@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The bearer token of the control door, of which the configuration holds the SHA-256.
 pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 
+/// The same of a token that may only look.
+pub(crate) const READ_TOKEN: &str = "token-of-those-who-look";
+
 /// Streams that a daemon with a ladder encodes at once. Tests run few at a time, but one that ended a moment ago counts.
 const MAX_ENCODED: usize = 8;
 
@@ -212,12 +215,14 @@ impl Config {
             let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
             let _ = write!(text, "[tls]\ncert = {cert:?}\nkey = {key:?}\n");
         }
-        let digest = Sha256::digest(CONTROL_TOKEN);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _ = write!(
-            text,
-            "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
-        );
+        for (name, token, access) in [("it", CONTROL_TOKEN, "full"), ("look", READ_TOKEN, "read")] {
+            let digest = Sha256::digest(token);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(
+                text,
+                "[[control.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\naccess = \"{access}\"\n"
+            );
+        }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
@@ -348,6 +353,11 @@ impl Daemon {
                 self.listeners.insert(door, address);
             }
         }
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("vitrine.toml")
     }
 
     /// Its process id.

@@ -22,6 +22,7 @@
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
+//! | [`cli`] | the commands for people |
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
@@ -31,6 +32,7 @@
 mod balancers;
 mod browser;
 mod captions;
+mod cli;
 mod conf;
 mod conformance;
 mod control;

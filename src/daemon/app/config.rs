@@ -19,7 +19,7 @@ use std::{
 use tracing::level_filters::LevelFilter;
 use vitrine_core::engine::ladder::Ladder;
 use vitrine_runtime::{
-    bearer::{Digest, Tokens},
+    bearer::{Access, Digest, Token, Tokens},
     config::{Environment, Error, Lack, Reader, Report, Value, load, toml},
     deliver::Endpoint,
     descriptors,
@@ -247,11 +247,8 @@ impl Config {
     /// Everything that is wrong with them, at once.
     pub fn load(file: Option<&Path>) -> Result<(Self, Report), Error> {
         // The sidecar's variables begin alike and are not ours to judge.
-        load(
-            file,
-            Environment::of_process("VITRINE_", &["VITRINE_COMMERCE_"]),
-            Self::read,
-        )
+        let environment = Environment::of_process("VITRINE_", &["VITRINE_COMMERCE_"]);
+        load(file, environment.without(&FOR_CLIENTS), Self::read)
     }
 
     /// The ladder called `name`, `default` without one. `None` when it is the built-in one, which follows the source.
@@ -429,8 +426,13 @@ impl Control {
     fn read(reader: &mut Reader<'_>) -> Self {
         let listen = reader.value("control.listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let tokens = reader.entries("control.tokens", |entry| {
-            let (name, digest) = (entry.required::<String>("name"), entry.required("sha256"));
-            Some((name?, digest?))
+            let (name, digest) = (entry.required("name"), entry.required("sha256"));
+            let access = entry.value("access", Access::Full);
+            Some(Token {
+                name: name?,
+                digest: digest?,
+                access,
+            })
         });
         let local = listen.ip().to_canonical().is_loopback();
         let expected = "a loopback address, or at least one [[control.tokens]]";
@@ -554,6 +556,9 @@ fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {
 fn any_address(port: u16) -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], port))
 }
+
+/// Variables that the commands read which call a running daemon; no settings.
+const FOR_CLIENTS: [&str; 2] = ["VITRINE_CONTROL", "VITRINE_TOKEN"];
 
 /// Connections at once to the control listener: operators, a scraper and a sidecar, each with a few.
 pub const CONTROL_MAX_CONNECTIONS: u32 = 128;

@@ -126,7 +126,12 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     );
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
         .behind(config.http.trusted_proxies.clone());
-    let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
+    let control = control::router(
+        registry.clone(),
+        outbox.clone(),
+        metrics,
+        config.control.tokens.clone(),
+    );
 
     let listeners = Listeners::bind(&config)?;
     let states = StateStore::in_folder(config.data_dir.join("streams"));
