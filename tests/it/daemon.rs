@@ -52,6 +52,8 @@ pub(crate) struct Config {
     /// In place of [`MAX_ENCODED`].
     max_encoded: Option<usize>,
     preset: Option<String>,
+    /// `[[hooks.endpoints]]`
+    hooks: String,
     log: Option<&'static str>,
     under: &'static [&'static str],
 }
@@ -159,6 +161,16 @@ impl Config {
         self
     }
 
+    /// Tells an endpoint with this secret of every event.
+    #[allow(dead_code, reason = "for the tests")]
+    pub(crate) fn hook_endpoint(mut self, url: &str, secret: &str) -> Self {
+        let _ = write!(
+            self.hooks,
+            "[[hooks.endpoints]]\nurl = {url:?}\nsecret = [{secret:?}]\ntypes = [\"*\"]\n"
+        );
+        self
+    }
+
     /// Logs at `level` instead of `debug`.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -221,6 +233,7 @@ impl Config {
                 self.max_encoded.unwrap_or(MAX_ENCODED)
             ),
         };
+        text.push_str(&self.hooks);
         for (key, stream) in &self.keys {
             let _ = write!(
                 text,

@@ -13,6 +13,7 @@
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
+//! | [`outbox`] | callbacks arrive signed and in order, whatever becomes of the endpoint or of us |
 //! | [`control`] | the control door |
 //! | `thumbnail` | stills, and what is told of each rendition |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
@@ -25,7 +26,7 @@
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
 mod balancers;
@@ -48,12 +49,14 @@ mod limits;
 mod logs;
 mod metrics;
 mod oracle;
+mod outbox;
 mod package;
 #[cfg(not(feature = "transcode"))]
 mod passthrough;
 mod probe;
 mod publish;
 mod publisher;
+mod receiver;
 mod restart;
 mod serve;
 mod sources;

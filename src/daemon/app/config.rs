@@ -5,6 +5,7 @@
 //! a name of the contract whose feature is not built yet is refused by name. Stream keys and tokens are hashed as
 //! they are read: no value of this module holds one in clear.
 
+mod endpoints;
 mod ladder;
 pub mod transcode;
 
@@ -20,6 +21,7 @@ use vitrine_core::engine::ladder::Ladder;
 use vitrine_runtime::{
     bearer::{Access, Digest, Token, Tokens},
     config::{Environment, Error, Lack, Reader, Report, Value, load, toml},
+    deliver::Endpoint,
     descriptors,
     network::Networks,
     serve::tls::Identity,
@@ -58,6 +60,8 @@ pub struct Config {
     pub hls: Hls,
     /// `[transcode]`, when on.
     pub transcode: Option<Transcode>,
+    /// `[[hooks.endpoints]]`
+    pub endpoints: Vec<Endpoint>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
 }
@@ -262,7 +266,8 @@ impl Config {
             self.http.max_connections,
             CONTROL_MAX_CONNECTIONS,
         ];
-        descriptors::check(connections.map(u64::from).iter().sum(), limit)
+        let listeners: u64 = connections.map(u64::from).iter().sum();
+        descriptors::check(listeners + endpoints::connections(&self.endpoints), limit)
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -288,6 +293,7 @@ impl Config {
             hls: Hls::read(reader),
             transcode: transcode::read(reader),
             ladders: ladder::read(reader),
+            endpoints: endpoints::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),
@@ -541,7 +547,6 @@ fn later(reader: &mut Reader<'_>) {
         "playback.policy",
         "\"public\"",
     );
-    reader.unsupported("hooks", Lack::Version);
 }
 
 fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {

@@ -2,7 +2,7 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, with their ladders, and the certificate again; what is wrong in them
+//! manager is told. SIGHUP reads the static keys, with their ladders, secrets and types of endpoints, and the certificate again; what is wrong in them
 //! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
@@ -29,7 +29,7 @@ use vitrine_core::engine::{publish, stream};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
-    deliver::Outbox,
+    deliver::{self, Outbox},
     serve::{self, tls::Identity},
     supervisor, telemetry,
 };
@@ -75,6 +75,9 @@ pub enum Error {
     /// A listener ended by a fault of ours.
     #[error("a listener failed")]
     Listener,
+    /// What is to be told to the endpoints of `[[hooks.endpoints]]` cannot be kept.
+    #[error("outbox: {0}")]
+    Outbox(#[from] deliver::OpenError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -103,7 +106,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         .transpose()?;
     // Before whatever counts.
     let metrics = telemetry::metrics();
-    let outbox = Outbox::none();
+    let outbox = open_outbox(&config)?;
     let registry = Registry::new(
         streams(&config),
         encoding(&config),
@@ -150,6 +153,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         &shutdown,
     );
     tasks.spawn(metrics.maintain(shutdown.clone()));
+    tasks.spawn(outbox.clone().run(shutdown.clone()));
     tasks.spawn(supervisor::watchdog(shutdown.clone()));
     supervisor::ready();
 
@@ -158,7 +162,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &keys, identity.as_ref());
+                    reload(config_path.as_deref(), &keys, identity.as_ref(), &outbox);
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -167,7 +171,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -181,12 +185,16 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys, with the ladders they name, and the certificate again; what cannot be read stays as it is.
-fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
+/// Reads the keys, with the ladders they name, secrets and types of endpoints, and the certificate again; what cannot be
+/// read stays as it is.
+fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>, outbox: &Outbox) {
     match Config::load(path) {
         Ok((fresh, _)) => {
             info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
             keys.replace(permits(&fresh));
+            for endpoint in outbox.reconfigure(fresh.endpoints) {
+                warn!(?endpoint, "endpoint not added: it is told after a restart");
+            }
         }
         Err(error) => warn!(%error, "stream keys not reloaded"),
     }
@@ -195,6 +203,15 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
         Some(Err(error)) => warn!(%error, "certificate not reloaded"),
         None => {}
     }
+}
+
+/// The outbox in `data_dir`, when there is somebody to tell.
+fn open_outbox(config: &Config) -> Result<Outbox, deliver::OpenError> {
+    if config.endpoints.is_empty() {
+        return Ok(Outbox::none());
+    }
+    let settings = deliver::Settings::new(config.endpoints.clone());
+    Outbox::open(&config.data_dir.join("outbox.db"), settings)
 }
 
 /// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
@@ -229,6 +246,7 @@ async fn drain(
     ingest: &Ingest,
     registry: &Registry,
     states: &StateStore,
+    outbox: &Outbox,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
@@ -246,8 +264,11 @@ async fn drain(
         if let Err(error) = saved {
             error!(%error, "streams not saved");
         }
+        // First what happened last: delivering it can be made good by the next process.
+        outbox.flush().await;
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
+        outbox.close().await;
     };
     if timeout_at(deadline, rest).await.is_err() {
         warn!("cut at the end of shutdown_timeout");

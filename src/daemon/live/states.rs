@@ -77,8 +77,10 @@ impl StateStore {
         // No stream id contains a dot, so this is no stream's file.
         let fresh = self.folder.join(format!("{stream}.new"));
         let life = self.folder.join(format!("{stream}.{LIFE}"));
-        let told = serde_json::to_vec(&left.story).map_err(io::Error::from)?;
-        let written = write(&life, &[told.into()])
+        let told = left.story.as_ref().map(serde_json::to_vec);
+        let told = told.transpose().map_err(io::Error::from)?;
+        let written = told
+            .map_or(Ok(()), |told| write(&life, &[told.into()]))
             .and_then(|()| write(&fresh, &chunks))
             .and_then(|()| fs::rename(&fresh, self.folder.join(stream.as_str())))
             .and_then(|()| self.sync());
@@ -108,15 +110,15 @@ impl StateStore {
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str());
             let id = name.and_then(|name| name.parse::<StreamId>().ok());
-            let read = read(&path);
             let life = path.with_extension(LIFE);
-            let story = fs::read(&life).ok();
-            let story = story.and_then(|told| serde_json::from_slice(&told).ok());
             if path == life {
-                // Taken with its stream, if that is there: its name comes first.
+                // Read with its stream, whose name comes first, if that is there at all.
                 let _ = fs::remove_file(&path);
                 continue;
             }
+            let read = read(&path);
+            let story = fs::read(&life).ok();
+            let story = story.and_then(|told| serde_json::from_slice(&told).ok());
             if let Err(error) = fs::remove_file(&path) {
                 // Its stream would come back a second time.
                 warn!(path = %path.display(), %error, "saved stream cannot be removed: not resumed");

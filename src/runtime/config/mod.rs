@@ -21,7 +21,7 @@ pub use toml;
 
 use self::tree::{Leaf, Tree};
 pub use self::{
-    fault::{Error, Fault, Lack},
+    fault::{Error, Fault, Lack, nearest},
     origin::Origin,
     value::{Bitrate, Size, Value},
 };

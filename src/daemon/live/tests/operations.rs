@@ -22,6 +22,7 @@ use super::{AWAY, HOME, claim, fixture, playlists, speak};
 use crate::live::{
     Busy, Claim, Fence, Herald, Live, Publisher, Registry,
     operations::{Change, Refused},
+    states::StateStore,
     status::State,
 };
 
@@ -124,6 +125,9 @@ async fn a_broadcast_is_told_from_its_beginning_to_its_end() {
         "stream.interrupted: silent",
         "stream.resumed",
         "stream.takeover",
+        // Until it is known that sound is all there is of it.
+        "stream.interrupted: silent",
+        "stream.resumed",
         "stream.interrupted: stopped",
         "stream.ended: stopped",
     ];
@@ -374,11 +378,12 @@ async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
         ["stream.started", "stream.live"],
         "it goes on"
     );
-    let story = serde_json::to_vec(&left.story).expect("JSON");
-    assert_eq!(
-        serde_json::from_slice(&story).ok(),
-        Some(left.story.clone())
-    );
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let states = StateStore::in_folder(folder.path());
+    states.save(&stream, &left).expect("a disk");
+    assert_eq!(states.take(), [(stream.clone(), left.clone())]);
+    let rest = std::fs::read_dir(folder.path()).expect("a folder");
+    assert_eq!(rest.count(), 0);
 
     let second = Rig::new();
     second
