@@ -220,6 +220,10 @@ async fn resume(store: &StateStore, registry: &Registry) {
     let taken = spawn_blocking(move || store.take()).await;
     for (stream, left) in taken.unwrap_or_default() {
         let epoch = left.saved.epoch();
+        if registry.takedowns().cover(stream.as_str(), Some(epoch)) {
+            warn!(%stream, epoch, "saved stream not resumed: it was taken down");
+            continue;
+        }
         match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
