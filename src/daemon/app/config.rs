@@ -5,6 +5,7 @@
 //! a name of the contract whose feature is not built yet is refused by name. Stream keys and tokens are hashed as
 //! they are read: no value of this module holds one in clear.
 
+pub mod hooks;
 mod ladder;
 pub mod transcode;
 
@@ -26,7 +27,7 @@ use vitrine_runtime::{
     telemetry,
 };
 
-use self::transcode::Transcode;
+use self::{hooks::Hooks, transcode::Transcode};
 use crate::live::StreamId;
 
 /// Every setting of the daemon.
@@ -60,6 +61,8 @@ pub struct Config {
     pub transcode: Option<Transcode>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
+    /// `[hooks]`
+    pub hooks: Hooks,
 }
 
 /// What is logged, and how.
@@ -289,6 +292,7 @@ impl Config {
             hls: Hls::read(reader),
             transcode: transcode::read(reader),
             ladders: ladder::read(reader),
+            hooks: hooks::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),
@@ -527,7 +531,7 @@ fn later(reader: &mut Reader<'_>) {
         "playback.policy",
         "\"public\"",
     );
-    reader.unsupported("hooks", Lack::Version);
+    reader.unsupported("hooks.endpoints", Lack::Version);
 }
 
 fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {

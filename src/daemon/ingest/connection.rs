@@ -30,6 +30,7 @@ use super::{
     handshake,
     pace::{Cap, Pace},
     status::Refusal,
+    terms::{Over, Terms},
 };
 use crate::live::{Fence, Gone, Publisher, SessionId};
 
@@ -46,6 +47,8 @@ enum Cause {
     Fenced(#[from] Gone),
     #[error("stream took no media for {} s", RTMP_HAND_OFF.as_secs())]
     HandOffTimeout,
+    #[error(transparent)]
+    Over(#[from] Over),
     #[error("server is shutting down")]
     ShuttingDown,
     #[error(transparent)]
@@ -61,16 +64,21 @@ impl Cause {
     fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::Bitrate { .. } | Self::Fenced(_) | Self::HandOffTimeout | Self::ShuttingDown
+            Self::Bitrate { .. }
+                | Self::Fenced(_)
+                | Self::HandOffTimeout
+                | Self::Over(_)
+                | Self::ShuttingDown
         )
     }
 
     /// The name in metrics: a cause of `stream.ended` (contracts, section 3).
     fn label(&self) -> &'static str {
         match self {
-            Self::Bitrate { .. } | Self::BySession(_) | Self::Fenced(Gone(Fence::Unplayable)) => {
-                "kicked"
-            }
+            Self::Bitrate { .. }
+            | Self::BySession(_)
+            | Self::Fenced(Gone(Fence::Unplayable))
+            | Self::Over(_) => "kicked",
             Self::ByPeer | Self::Session(_) | Self::Socket(_) | Self::WriteTimeout => "lost",
             Self::Fenced(Gone(Fence::Takeover)) => "takeover",
             Self::Fenced(Gone(Fence::Crashed)) | Self::HandOffTimeout => "crash",
@@ -88,6 +96,7 @@ enum Wake {
     Decided(Box<Result<Accepted, Refusal>>),
     Draining,
     Fenced(Fence),
+    Over(Over),
     Read,
     ShuttingDown,
 }
@@ -104,6 +113,7 @@ struct Publish {
     max_kbps: u32,
     cap: Cap,
     pace: Pace,
+    terms: Terms,
     /// `CODECS` of the configurations before the first frame.
     codecs: Vec<String>,
     live: bool,
@@ -200,6 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         tokio::select! {
             biased;
             fence = fenced(publish) => Ok(Wake::Fenced(fence)),
+            over = over(publish) => Ok(Wake::Over(over)),
             () = self.door.stop.cancelled() => Ok(Wake::ShuttingDown),
             () = self.door.draining.cancelled(), if !self.told_to_leave => Ok(Wake::Draining),
             decided = decided(&mut self.deciding) => Ok(Wake::Decided(Box::new(decided))),
@@ -226,6 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 debug!(asked = self.reconnects, "draining");
             }
             Wake::Fenced(fence) => return Err(Gone(fence).into()),
+            Wake::Over(over) => return Err(over.into()),
             Wake::Read => {
                 let bytes = self.buffer.len();
                 metrics::counter!("vitrine_rtmp_received_bytes_total").increment(bytes as u64);
@@ -294,6 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     max_kbps: accepted.max_kbps,
                     cap: Cap::new(accepted.max_kbps, now),
                     pace: Pace::default(),
+                    terms: accepted.terms,
                     codecs: Vec::new(),
                     live: false,
                 });
@@ -316,6 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Item::Config(config) => debug!(codecs = config.codecs(), "configuration changed"),
             Item::Frame(frame) => {
                 publish.pace.arrive(received - self.start, frame.timestamp);
+                publish.terms.reached(frame.timestamp);
                 if !publish.live {
                     publish.live = true;
                     let codecs = publish.codecs.join(",");
@@ -402,6 +416,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 async fn fenced(publish: Option<&Publish>) -> Fence {
     match publish {
         Some(publish) => publish.publisher.fenced().await,
+        None => pending().await,
+    }
+}
+
+/// What ends a publish that was allowed for a while; without one, never.
+async fn over(publish: Option<&Publish>) -> Over {
+    match publish {
+        Some(publish) => publish.terms.over().await,
         None => pending().await,
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! | module | holds |
 //! |-|-|
-//! | [`admission`] | who may publish, and as what: the seam that hooks will fill |
+//! | [`admission`] | who may publish, and as what: static keys, then the backend |
 //! | `connection` | one publisher's connection: the loop around the session's state machine |
 //! | `handshake` | plain and digest handshakes |
 //! | `pace` | how fast a publisher may deliver |
 //! | `status` | the one table of what a broadcaster is told |
 //! | `tarpit` | who presents one wrong key after another, waits |
+//! | `terms` | how long a publish may go on: its age, and what its backend says |
 //!
 //! One task per connection; listening, connection limits and TLS are `vitrine_runtime::serve`'s. A stranger's bytes meet the handshake, then `vitrine_core::engine::publish`; nothing here
 //! parses them. Stream keys are seen by admission alone and never written anywhere: not the key, not the query, not the
@@ -19,6 +20,7 @@ mod handshake;
 mod pace;
 mod status;
 mod tarpit;
+mod terms;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -36,6 +38,7 @@ use self::{
     connection::Connection,
     status::Refusal,
     tarpit::Tarpit,
+    terms::Terms,
 };
 use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId};
 
@@ -73,6 +76,7 @@ struct Accepted {
     publisher: Publisher,
     stream: StreamId,
     max_kbps: u32,
+    terms: Terms,
 }
 
 impl Ingest {
@@ -135,12 +139,13 @@ impl Ingest {
             sleep(wait).await;
         }
         let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
-        let grant = match decided.map_err(|_| Refusal::NoAnswer)? {
-            Verdict::Allow(grant) => grant,
+        let (grant, allowance) = match decided.map_err(|_| Refusal::NoAnswer)? {
+            Verdict::Allow { grant, allowance } => (grant, allowance),
             Verdict::Deny { reason } => {
                 self.tarpit.refused(address, Instant::now());
                 return Err(Refusal::Denied { reason });
             }
+            Verdict::Undecided { reason } => return Err(Refusal::Undecided { reason }),
         };
         let claim = Claim {
             stream: grant.stream.clone(),
@@ -156,6 +161,7 @@ impl Ingest {
             publisher: self.registry.claim(claim).await?,
             stream: grant.stream,
             max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
+            terms: Terms::begin(grant.lifetime, grant.revalidate, allowance),
         })
     }
 
@@ -173,7 +179,7 @@ impl Ingest {
 fn register() {
     metrics::counter!("vitrine_rtmp_received_bytes_total").increment(0);
     metrics::counter!("vitrine_publishes_delayed_total").increment(0);
-    let refusals = ["denied", "no_answer"].into_iter();
+    let refusals = ["denied", "undecided", "no_answer"].into_iter();
     for reason in refusals.chain(Busy::ALL.map(Busy::label)) {
         metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(0);
     }

@@ -1,0 +1,189 @@
+//! How long a publish may go on: an age at which it ends, and a backend that is asked again (contracts, section 3:
+//! `lifetime_seconds`, `revalidate_seconds`; nginx-rtmp's `on_update`).
+//!
+//! One task per publish keeps the times, so that whatever the connection does cannot put them off. A backend that says no
+//! ends the publish; one that does not answer lets it run, and is asked again soon. The age counts from the acceptance.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
+use vitrine_core::limits::HOOK_AGAIN_RETRY;
+
+use crate::hooks::{Again, Allowance};
+
+/// Why a publish may not go on, in words for its broadcaster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Over {
+    /// It is as old as it may become.
+    #[error("the time allowed is over ({} s)", _0.as_secs())]
+    Expired(Duration),
+    /// Its backend has changed its mind.
+    #[error("{reason}")]
+    Revoked {
+        /// What the backend gave as its reason.
+        reason: String,
+    },
+}
+
+/// What holds for one publish. Its drop ends the keeping of times, and with it what the backend allowed.
+#[derive(Debug)]
+pub(super) struct Terms {
+    over: watch::Receiver<Option<Over>>,
+    timestamp: Arc<AtomicU32>,
+    keeper: AbortHandle,
+}
+
+impl Terms {
+    /// Those of a publish that was accepted now.
+    pub(super) fn begin(
+        lifetime: Option<Duration>,
+        revalidate: Option<Duration>,
+        allowance: Option<Allowance>,
+    ) -> Self {
+        let (verdict, over) = watch::channel(None);
+        let timestamp = Arc::new(AtomicU32::new(0));
+        let now = Instant::now();
+        let keeper = Keeper {
+            since: now,
+            lifetime,
+            revalidate,
+            asks: revalidate.map(|after| now + after),
+            updates: None,
+            allowance,
+            timestamp: Arc::clone(&timestamp),
+        };
+        let keeper = tokio::spawn(async move {
+            let over = keeper.keep().await;
+            verdict.send_replace(Some(over));
+            // Its drop would say that nobody knows.
+            pending::<()>().await;
+        });
+        Self {
+            over,
+            timestamp,
+            keeper: keeper.abort_handle(),
+        }
+    }
+
+    /// Media of this timestamp (RTMP milliseconds) has come.
+    pub(super) fn reached(&self, timestamp: u32) {
+        self.timestamp.store(timestamp, Ordering::Relaxed);
+    }
+
+    /// Waits until the publish may not go on. Cancel safe.
+    pub(super) async fn over(&self) -> Over {
+        let mut over = self.over.clone();
+        let known = over.wait_for(Option::is_some).await;
+        match known.ok().and_then(|over| over.clone()) {
+            Some(over) => over,
+            // The runtime ends.
+            None => pending().await,
+        }
+    }
+}
+
+impl Drop for Terms {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+struct Keeper {
+    since: Instant,
+    lifetime: Option<Duration>,
+    revalidate: Option<Duration>,
+    /// When the backend is asked next.
+    asks: Option<Instant>,
+    /// When it is told next.
+    updates: Option<Instant>,
+    allowance: Option<Allowance>,
+    timestamp: Arc<AtomicU32>,
+}
+
+impl Keeper {
+    /// Keeps the times until one of them ends the publish.
+    async fn keep(mut self) -> Over {
+        self.plan_update();
+        loop {
+            let expires = self.lifetime.map(|lifetime| self.since + lifetime);
+            // Also while the backend takes its time.
+            let over = tokio::select! {
+                biased;
+                () = until(expires) => Some(Over::Expired(self.lifetime.unwrap_or_default())),
+                over = self.consult() => over,
+            };
+            if let Some(over) = over {
+                return over;
+            }
+        }
+    }
+
+    /// Waits for what is due next with the backend, and does it. Given up, it is done anew.
+    async fn consult(&mut self) -> Option<Over> {
+        tokio::select! {
+            () = until(self.asks) => self.ask().await,
+            () = until(self.updates) => self.update().await,
+        }
+    }
+
+    async fn ask(&mut self) -> Option<Over> {
+        let again = match &self.allowance {
+            Some(allowance) => allowance.ask_again().await,
+            // It was a static key: nobody says more about it.
+            None => {
+                self.asks = None;
+                return None;
+            }
+        };
+        let mut wait = self.revalidate.unwrap_or(HOOK_AGAIN_RETRY);
+        match again {
+            Again::Allow {
+                lifetime,
+                revalidate,
+            } => {
+                self.lifetime = lifetime.or(self.lifetime);
+                self.revalidate = revalidate.or(self.revalidate);
+                wait = self.revalidate.unwrap_or(wait);
+            }
+            Again::Unknown => wait = wait.min(HOOK_AGAIN_RETRY),
+            Again::Deny { reason } => return Some(Over::Revoked { reason }),
+        }
+        self.asks = Some(Instant::now() + wait);
+        None
+    }
+
+    async fn update(&mut self) -> Option<Over> {
+        let timestamp = self.timestamp.load(Ordering::Relaxed);
+        let goes_on = match &self.allowance {
+            Some(allowance) => allowance.update(timestamp).await,
+            None => true,
+        };
+        self.plan_update();
+        let reason = "not allowed to publish any longer".to_owned();
+        (!goes_on).then_some(Over::Revoked { reason })
+    }
+
+    fn plan_update(&mut self) {
+        let allowance = self.allowance.as_ref();
+        let every = allowance.and_then(Allowance::update_every);
+        self.updates = every.map(|every| Instant::now() + every);
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
