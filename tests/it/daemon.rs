@@ -50,6 +50,8 @@ pub(crate) struct Config {
     max_encoded: Option<usize>,
     preset: Option<String>,
     log: Option<&'static str>,
+    hooks: String,
+    env: Vec<(&'static str, String)>,
     under: &'static [&'static str],
 }
 
@@ -162,6 +164,19 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[hooks]`.
+    pub(crate) fn hooks(mut self, line: &str) -> Self {
+        self.hooks.push_str(line);
+        self.hooks.push('\n');
+        self
+    }
+
+    /// Sets a variable of the daemon's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
     /// Runs the daemon by a command that takes it and its arguments, such as valgrind.
     #[allow(dead_code, reason = "for the proofs")]
     pub(crate) fn under(mut self, command: &'static [&'static str]) -> Self {
@@ -207,6 +222,7 @@ impl Config {
             "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
         );
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = write!(text, "[hooks]\n{}", self.hooks);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
@@ -295,6 +311,7 @@ impl Daemon {
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())
             .env("RUST_LOG", config.log.unwrap_or("debug"))
+            .envs(config.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -184,7 +184,10 @@ impl Ends {
         let (Ok(room), Ok(runtime)) = (room, Handle::try_current()) else {
             meters::end("dropped");
             if let Some(held_back) = self.lost.pass("dropped", Instant::now()) {
-                warn!(held_back, "too many ends of publishes wait to be told: one is not");
+                warn!(
+                    held_back,
+                    "too many ends of publishes wait to be told: one is not"
+                );
             }
             return;
         };

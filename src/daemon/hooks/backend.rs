@@ -214,7 +214,13 @@ mod tests {
         assert_eq!(shown(url), Some(format!("{url} {url}")));
         let secret = shown("http://user:s3cr3t@shop.example/hooks?token=s3cr3t").expect("a URL");
         assert!(!secret.contains("s3cr3t"), "{secret}");
-        for wrong in ["", "shop.example", "ftp://shop.example/", "http://", "file:///x"] {
+        for wrong in [
+            "",
+            "shop.example",
+            "ftp://shop.example/",
+            "http://",
+            "file:///x",
+        ] {
             assert_eq!(BackendUrl::parse(wrong), None, "{wrong}");
         }
     }

@@ -43,16 +43,16 @@ use vitrine_core::{
 };
 use vitrine_runtime::{clock, network::site, throttle::OncePerSecond};
 
-pub use self::{
-    allowance::{Again, Allowance},
-    backend::{BackendUrl, Trouble},
-};
 use self::{
     allowance::Ends,
     backend::{Caller, Reply},
     breaker::Breaker,
     bulkhead::{Bulkhead, Full},
     recent::Recent,
+};
+pub use self::{
+    allowance::{Again, Allowance},
+    backend::{BackendUrl, Trouble},
 };
 use crate::live::StreamId;
 

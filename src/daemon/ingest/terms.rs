@@ -187,3 +187,28 @@ async fn until(at: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publish_ends_at_its_age_and_one_without_goes_on() {
+        let start = Instant::now();
+        let seven = Duration::from_secs(7);
+        let terms = Terms::begin(Some(seven), None, None);
+        assert_eq!(terms.over().await, Over::Expired(seven));
+        assert_eq!(start.elapsed(), seven);
+        // As often as it is asked.
+        assert_eq!(terms.over().await, Over::Expired(seven));
+        assert_eq!(
+            Over::Expired(seven).to_string(),
+            "the time allowed is over (7 s)"
+        );
+        let endless = Terms::begin(None, Some(seven), None);
+        let day = Duration::from_secs(86_400);
+        tokio::time::timeout(day, endless.over())
+            .await
+            .expect_err("nobody says that it is over");
+    }
+}

@@ -31,18 +31,28 @@ fn admission(reader: &mut Reader<'_>) -> Option<Settings> {
     let Words(dialect) = reader.value("hooks.dialect", Words(Dialect::Vitrine));
     let admission_url = reader.optional::<BackendUrl>("hooks.admission_url");
     let Secrets(secrets) = reader.value("hooks.secret", Secrets::default());
-    let deadline = reader.value("hooks.deadline", Duration::from_secs(3));
+    let deadline = reader.value("hooks.deadline", DEADLINE);
     let on_failure = reader.value("hooks.on_failure", Failure::Deny);
-    let known_for = reader.value("hooks.known_for", Duration::from_secs(600));
+    let known_for = reader.value("hooks.known_for", KNOWN_FOR);
     let name_is_public = reader.value("hooks.name_is_public", false);
     let done_url = reader.optional::<BackendUrl>("hooks.done_url");
     let update_url = reader.optional::<BackendUrl>("hooks.update_url");
-    let update_every = reader.value("hooks.update_every", Duration::from_secs(30));
+    let update_every = reader.value("hooks.update_every", UPDATE_EVERY);
 
     let Some(admission_url) = admission_url else {
-        for key in KEYS {
+        for (set, key) in [
+            (dialect != Dialect::Vitrine, "hooks.dialect"),
+            (!secrets.is_empty(), "hooks.secret"),
+            (deadline != DEADLINE, "hooks.deadline"),
+            (on_failure != Failure::Deny, "hooks.on_failure"),
+            (known_for != KNOWN_FOR, "hooks.known_for"),
+            (name_is_public, "hooks.name_is_public"),
+            (done_url.is_some(), "hooks.done_url"),
+            (update_url.is_some(), "hooks.update_url"),
+            (update_every != UPDATE_EVERY, "hooks.update_every"),
+        ] {
             reader.require(
-                !reader.has(key),
+                !set,
                 key,
                 "hooks.admission_url beside it: without, nobody is asked",
             );
@@ -79,7 +89,7 @@ fn admission(reader: &mut Reader<'_>) -> Option<Settings> {
         "1s to 24h",
     );
     reader.require(
-        on_failure == Failure::AllowKnown || !reader.has("hooks.known_for"),
+        on_failure == Failure::AllowKnown || known_for == KNOWN_FOR,
         "hooks.known_for",
         "hooks.on_failure = \"allow_known\" beside it, or none",
     );
@@ -95,7 +105,7 @@ fn admission(reader: &mut Reader<'_>) -> Option<Settings> {
         "none: only the dialect \"nginx-rtmp\" has this call",
     );
     reader.require(
-        update_url.is_some() || !reader.has("hooks.update_every"),
+        update_url.is_some() || update_every == UPDATE_EVERY,
         "hooks.update_every",
         "hooks.update_url beside it, or none",
     );
@@ -119,18 +129,9 @@ fn admission(reader: &mut Reader<'_>) -> Option<Settings> {
     })
 }
 
-/// Keys that mean nothing without a backend.
-const KEYS: [&str; 9] = [
-    "hooks.dialect",
-    "hooks.secret",
-    "hooks.deadline",
-    "hooks.on_failure",
-    "hooks.known_for",
-    "hooks.name_is_public",
-    "hooks.done_url",
-    "hooks.update_url",
-    "hooks.update_every",
-];
+const DEADLINE: Duration = Duration::from_secs(3);
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+const UPDATE_EVERY: Duration = Duration::from_secs(30);
 
 /// Secrets of one endpoint: one, or several while they rotate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
