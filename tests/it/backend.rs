@@ -6,7 +6,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Read as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -46,6 +46,7 @@ pub(crate) struct Backend {
     behave: Arc<Mutex<Arc<Behave>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     stopped: Arc<AtomicBool>,
+    sockets: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Backend {
@@ -60,15 +61,18 @@ impl Backend {
             behave: Arc::new(Mutex::new(behave)),
             asked: Arc::default(),
             stopped: Arc::default(),
+            sockets: Arc::default(),
         };
         let (behave, asked) = (Arc::clone(&backend.behave), Arc::clone(&backend.asked));
-        let stopped = Arc::clone(&backend.stopped);
+        let (stopped, sockets) = (Arc::clone(&backend.stopped), Arc::clone(&backend.sockets));
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 let (behave, asked) = (Arc::clone(&behave), Arc::clone(&asked));
+                let kept = socket.try_clone().expect("a second handle");
+                sockets.lock().expect("no panic").push(kept);
                 // Who asks may hang up at any time.
                 std::thread::spawn(move || drop(serve(socket, &behave, &asked)));
             }
@@ -107,11 +111,14 @@ impl Backend {
         format!("http://{}{path}", self.address)
     }
 
-    /// Listens no more: whoever connects is refused.
+    /// Is gone: connections are closed, and whoever connects anew is refused.
     pub(crate) fn stop(&self) {
         if !self.stopped.swap(true, Ordering::Relaxed) {
             // Wakes the listener.
             let _ = TcpStream::connect(self.address);
+            for socket in self.sockets.lock().expect("no panic").drain(..) {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
         }
     }
 }

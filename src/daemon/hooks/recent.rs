@@ -20,9 +20,18 @@ pub(super) struct Recent<K, V> {
 }
 
 struct Entries<K, V> {
-    by_key: HashMap<K, (V, Instant)>,
-    /// Keys by the time at which they were noted, stale ones of entries that were noted again included.
-    by_age: VecDeque<(K, Instant)>,
+    by_key: HashMap<K, Entry<V>>,
+    /// Keys in the order in which they were noted, stale ones of entries that were noted again included.
+    by_age: VecDeque<(K, Instant, u64)>,
+    /// Notes so far.
+    count: u64,
+}
+
+struct Entry<V> {
+    value: V,
+    since: Instant,
+    /// Which note it was.
+    number: u64,
 }
 
 impl<K, V> fmt::Debug for Recent<K, V> {
@@ -37,6 +46,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
         let entries = Entries {
             by_key: HashMap::new(),
             by_age: VecDeque::new(),
+            count: 0,
         };
         Self {
             life,
@@ -48,22 +58,30 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
     /// What was noted for `key` and has not expired at `now`.
     pub(super) fn find(&self, key: &K, now: Instant) -> Option<V> {
         let entries = self.entries();
-        let (value, since) = entries.by_key.get(key)?;
-        (now.saturating_duration_since(*since) < self.life).then(|| value.clone())
+        let entry = entries.by_key.get(key)?;
+        let age = now.saturating_duration_since(entry.since);
+        (age < self.life).then(|| entry.value.clone())
     }
 
     /// Notes `value` for `key`, in the place of what was noted before.
     pub(super) fn note(&self, key: K, value: V, now: Instant) {
         let entries = &mut *self.entries();
-        entries.by_key.insert(key.clone(), (value, now));
-        entries.by_age.push_back((key, now));
+        entries.count += 1;
+        let entry = Entry {
+            value,
+            since: now,
+            number: entries.count,
+        };
+        entries.by_key.insert(key.clone(), entry);
+        entries.by_age.push_back((key, now, entries.count));
         // A key that is noted over and over leaves as many stale ages.
-        while let Some((key, since)) = entries.by_age.front()
+        while let Some((key, since, number)) = entries.by_age.front()
             && (now.saturating_duration_since(*since) >= self.life
                 || entries.by_key.len() > self.max
                 || entries.by_age.len() > 2 * self.max)
         {
-            if entries.by_key.get(key).is_some_and(|(_, at)| at == since) {
+            let same = |entry: &Entry<V>| entry.number == *number;
+            if entries.by_key.get(key).is_some_and(same) {
                 entries.by_key.remove(key);
             }
             entries.by_age.pop_front();

@@ -49,7 +49,7 @@ fn form(publish: &Publish, own: &[(&str, &str)]) -> Body {
     let address = publish.peer.ip().to_string();
     let connection = [
         ("app", publish.app.as_str()),
-        ("flashver", &publish.encoder),
+        ("flashver", cut(&publish.encoder)),
         ("swfurl", ""),
         ("tcurl", &publish.tc_url),
         ("pageurl", ""),
@@ -95,6 +95,13 @@ pub(super) fn verdict(answer: &Answer<'_>) -> Result<Verdict, Unfit> {
         }
         _ => Ok(denied()),
     }
+}
+
+/// An encoder's name as far as the module keeps it.
+fn cut(encoder: &str) -> &str {
+    let mut ends = (0..=encoder.len().min(31)).rev();
+    let end = ends.find(|end| encoder.is_char_boundary(*end));
+    &encoder[..end.unwrap_or_default()]
 }
 
 /// A value as the module escapes it: what a URI's path may hold stays.

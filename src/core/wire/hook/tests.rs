@@ -182,7 +182,7 @@ fn ours_asks_again_with_what_is_known() {
 /// As Debian's module 1.2.2 posted them, but for the id of the client.
 #[test]
 fn nginx_rtmp_is_told_ends_and_progress_as_its_module_tells_them() {
-    let head = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27)&swfurl=\
+    let head = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&swfurl=\
         &tcurl=rtmp://shop.example:1935/live&pageurl=&addr=203.0.113.7&clientid=ses_1";
     let text = |body: Option<Body>| {
         let body = body.expect("a call");
@@ -256,7 +256,7 @@ fn srs_is_asked_and_understood_as_its_manual_has_it() {
 /// As Debian's module 1.2.2 posted it, but for the id of the client.
 #[test]
 fn nginx_rtmp_is_asked_byte_by_byte_as_its_module_asks() {
-    let wanted = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27)&swfurl=\
+    let wanted = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&swfurl=\
         &tcurl=rtmp://shop.example:1935/live&pageurl=&addr=203.0.113.7&clientid=ses_1\
         &call=publish&name=cam%201&type=live&token=a%26b&x=y";
     assert_eq!(asked(Dialect::NginxRtmp), wanted);
