@@ -17,6 +17,7 @@
 //! | [`hooks`] | asking a backend who may publish, and telling it what became of that |
 //! | [`ingest`], [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
 //! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
+//! | [`cli`] | beside the daemon: commands for people, which call a running one by HTTP and know nothing of its inside |
 //!
 //! # The way of a sample: three owners, two hand-offs
 //!
@@ -47,6 +48,7 @@
 //!   other floors, so no log line, metric or URL can hold one.
 
 pub mod app;
+pub mod cli;
 pub mod control;
 pub mod hooks;
 pub mod ingest;

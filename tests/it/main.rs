@@ -14,6 +14,7 @@
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
+//! | [`outbox`] | callbacks arrive signed and in order, whatever becomes of the endpoint or of us |
 //! | [`control`] | the control door |
 //! | `thumbnail` | stills, and what is told of each rendition |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
@@ -22,10 +23,11 @@
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
+//! | [`cli`] | the commands for people |
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
 mod admission;
@@ -33,6 +35,7 @@ mod backend;
 mod balancers;
 mod browser;
 mod captions;
+mod cli;
 mod conf;
 mod conformance;
 mod control;
@@ -49,12 +52,14 @@ mod limits;
 mod logs;
 mod metrics;
 mod oracle;
+mod outbox;
 mod package;
 #[cfg(not(feature = "transcode"))]
 mod passthrough;
 mod probe;
 mod publish;
 mod publisher;
+mod receiver;
 mod restart;
 mod serve;
 mod sources;

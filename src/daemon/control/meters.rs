@@ -39,6 +39,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Connections closed at once, by listener and by the bound that was reached",
     ),
     (
+        "vitrine_control_denied_total",
+        "Requests to the control API that were not let in, by reason",
+    ),
+    (
         "vitrine_discontinuities_total",
         "Segments that begin with a discontinuity, by rendition",
     ),
