@@ -273,7 +273,7 @@ mod tests {
             let client = Client::new(given, None).expect("an address");
             assert_eq!(client.address(), called);
         }
-        for given in ["", "http://", "ftp://x", "unix:/run/x", "a b"] {
+        for given in ["", "http://", "ftp://x", "unix:///run/x", "a b"] {
             let failure = Client::new(Some(given), None).expect_err(given);
             assert_eq!(failure.status(), 2, "{given}: {failure}");
         }

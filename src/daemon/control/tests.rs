@@ -196,7 +196,7 @@ async fn the_document_has_every_route_with_its_methods_and_no_other() {
     // axum tells its paths in this way alone.
     let routes = format!("{open:?}{guarded:?}");
     let routes: BTreeSet<_> = { routes.split('"').skip(1).step_by(2) }
-        .filter(|text| text.starts_with('/') && !text.contains("{*"))
+        .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("{*"))
         .collect();
     let operations = operations();
     let paths: BTreeSet<_> = operations.iter().map(|(_, path)| path.as_str()).collect();

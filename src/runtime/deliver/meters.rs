@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 use vitrine_core::media::WallTime;
@@ -54,12 +54,10 @@ pub(super) fn register() {
     );
     describe_gauge!(
         "vitrine_hooks_oldest_age_seconds",
-        Unit::Seconds,
         "Seconds since the oldest lifecycle event happened that an endpoint has not taken, by endpoint; 0 without one"
     );
     describe_histogram!(
         "vitrine_hooks_first_attempt_seconds",
-        Unit::Seconds,
         "Seconds from a lifecycle event to the first attempt to tell it, by endpoint"
     );
     for name in [

@@ -46,15 +46,14 @@ fn header(watch: &Watch, now: Timestamp) -> Vec<Line<'static>> {
     let (totals, speeds) = (&watch.totals, &watch.speeds);
     let uptime = now.as_second().saturating_sub(totals.started as i64);
     let uptime = Duration::from_secs(uptime.try_into().unwrap_or(0));
+    let (cpu, memory) = (speeds.cpu_percent, size(totals.memory as u64));
+    let process = format!("  up {}  CPU {cpu:.0} %  memory {memory}", span(uptime));
+    let shed = format!("  shed {}/s", count(speeds.shed.round() as u64));
+    let alarm = if speeds.shed > 0.0 { Tone::Bad } else { Tone::Plain };
     let first = Line::from(vec![
-        Span::styled("vitrine", strong),
-        Span::raw(format!(
-            " {}  up {}  CPU {:.0} %  memory {}",
-            tame(&watch.address),
-            span(uptime),
-            speeds.cpu_percent,
-            size(totals.memory as u64)
-        )),
+        Span::styled(tame(&watch.address), strong),
+        Span::raw(process),
+        Span::styled(shed, style(alarm)),
     ]);
     if let Some(trouble) = &watch.trouble {
         let words = tame(trouble.lines().next().unwrap_or_default());
@@ -63,24 +62,17 @@ fn header(watch: &Watch, now: Timestamp) -> Vec<Line<'static>> {
     }
     let streams = &watch.streams;
     let live = streams.iter().filter(|it| it.state == "live").count();
+    let starving = { streams.iter() }.filter(|it| it.stopgap.is_some()).count();
     let kbps = streams.iter().map(|it| it.rates.in_kbps).sum();
     let waiting = streams.iter().map(|it| it.waiters).sum();
     let requests: f64 = speeds.requests.values().sum();
-    let slates = { streams.iter() }.filter(|it| it.stopgap.is_some()).count();
-    let shed = format!("shed {}/s", count(speeds.shed.round() as u64));
-    let second = Line::from(vec![
-        Span::raw(format!(
-            "streams {} ({live} live, {slates} on stopgap)  in {}  requests {}/s  waiting {}  ",
-            streams.len(),
-            rate(kbps),
-            count(requests.round() as u64),
-            count(waiting),
-        )),
-        match speeds.shed > 0.0 {
-            true => Span::styled(shed, Style::new().fg(Color::Red)),
-            false => Span::raw(shed),
-        },
-    ]);
+    let second = Line::raw(format!(
+        "streams {} ({live} live, {starving} starving)  in {}  requests {}/s  waiting {}",
+        streams.len(),
+        rate(kbps),
+        count(requests.round() as u64),
+        count(waiting),
+    ));
     vec![first, second]
 }
 

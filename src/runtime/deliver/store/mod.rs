@@ -457,3 +457,6 @@ fn prepare(
     .optional()?;
     Ok(left)
 }
+
+#[cfg(test)]
+mod tests;
