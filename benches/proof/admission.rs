@@ -11,7 +11,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -33,6 +33,8 @@ const RUSH_BAR_MS: f64 = 50.0;
 const FLOOD_BAR_MS: f64 = 20.0;
 /// Connections that the flood has at once: as many as one address may.
 const CULPRITS: usize = 64;
+/// Good publishers without a flood.
+const CALM: usize = 100;
 /// From one good publisher to the next, beside the flood.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -157,15 +159,14 @@ fn start(publisher: &mut Publisher, key: &str) -> Option<f64> {
 fn flooded(keys: usize) -> io::Result<()> {
     let backend = Backend::start(decide);
     let told = Backend::start(|_, socket| answer(socket, "200 OK", ""));
-    let config = config(&backend).endpoint(&told.url("/"), SECRET);
+    let config = config(&backend).hook_endpoint(&told.url("/"), SECRET);
     let daemon = Daemon::start(&config);
     let rtmp = daemon.address("rtmp");
-    let files = written(daemon.data());
-    let count = AtomicUsize::new(0);
-    let calm = good(rtmp, &count, |so_far| so_far < 100);
+    let durable = durable(&daemon.data())?;
+    let calm = good(rtmp, &AtomicUsize::new(0), |so_far| so_far < CALM);
+    let count = AtomicUsize::new(CALM);
 
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let asked = backend.asked().len();
     let began = Instant::now();
     let culprit = Ipv4Addr::new(127, 66, 0, 1);
     let mut refused = 0;
@@ -202,7 +203,7 @@ fn flooded(keys: usize) -> io::Result<()> {
     println!("\n| good publishers, one each {} ms | accepted | p50 ms | p99 ms |\n|-|-|-|-|", PACE.as_millis());
     println!("| control: nobody else | {} | {calm_p50:.1} | {calm_p99:.1} |", calm.len());
     println!("| beside {refused} wrong keys of one address | {} | {p50:.1} | {p99:.1} |", beside.len());
-    let rows = written(daemon.data()) - files;
+    let rows = self::durable(&daemon.data())?.abs_diff(durable);
     let summaries = told.asked().iter().filter(|it| it.body.contains("publish.rejected")).count();
     println!(
         "\nthe flood: {refused} refused in {seconds:.0} s, {guesses} calls to the backend ({:.1} a second), {rows} durable rows and files, {summaries} summaries told",
@@ -214,4 +215,61 @@ fn flooded(keys: usize) -> io::Result<()> {
         met(rows == 0 && added <= FLOOD_BAR_MS && refused == keys)
     );
     Ok(())
+}
+
+/// Good publishers one after another, each from an address of its own, as long as `more` says; sorted milliseconds to Start.
+fn good(rtmp: SocketAddr, count: &AtomicUsize, more: impl Fn(usize) -> bool) -> Vec<f64> {
+    let mut times = Vec::new();
+    while more(times.len()) {
+        let n = count.fetch_add(1, Ordering::Relaxed);
+        // Some hundreds of streams, again and again.
+        let name = format!("key-good-{}", n % 200);
+        let publisher = connect(source(n % 5000), rtmp);
+        if let Ok(mut publisher) = publisher
+            && let Some(ms) = start(&mut publisher, &name)
+        {
+            times.push(ms);
+            let _ = publisher.stop();
+        }
+        thread::sleep(PACE);
+    }
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// Rows of the outbox and files that are about no good publisher.
+fn durable(data: &Path) -> io::Result<usize> {
+    let outbox = rusqlite::Connection::open(data.join("outbox.db")).map_err(io::Error::other)?;
+    let rows = "SELECT (SELECT count(*) FROM event WHERE subject NOT LIKE 'good-%') \
+                     + (SELECT count(*) FROM subject WHERE name NOT LIKE 'good-%')";
+    let rows: usize = outbox
+        .query_row(rows, [], |row| row.get(0))
+        .map_err(io::Error::other)?;
+    Ok(rows + files(data)?)
+}
+
+fn files(folder: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // SQLite's own come and go.
+        if entry.file_type()?.is_dir() {
+            count += files(&entry.path())?;
+        } else if !name.starts_with("good-") && !name.starts_with("outbox.db") {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// The value at a quantile of sorted ones.
+fn at(sorted: &[f64], quantile: f64) -> f64 {
+    let index = (quantile * sorted.len() as f64) as usize;
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(index.min(last)).copied().unwrap_or(f64::NAN)
+}
+
+fn met(met: bool) -> &'static str {
+    if met { "met" } else { "**missed**" }
 }

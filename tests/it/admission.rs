@@ -299,7 +299,7 @@ fn a_publish_ends_at_its_age_and_when_its_backend_says_so() {
     let last = aged.status().expect("told");
     assert_eq!(
         (&*last.level, &*last.description),
-        ("error", "the time allowed is over (1 s)")
+        ("error", "the time allowed for this broadcast is over (1 s)")
     );
     assert!(aged.closes_within(CLOSING));
 
@@ -516,7 +516,7 @@ fn a_backend_of_nginx_rtmp_sees_the_same_calls_as_from_nginx() {
     });
     let mut live = accepted(&daemon, "k3y");
     let last = live.status().expect("told");
-    assert_eq!(last.description, "not allowed to publish any longer");
+    assert_eq!(last.description, "this broadcast is not allowed any longer");
     backend.behave(says("302 Found\r\nlocation: rtmp://elsewhere/live/x", ""));
     assert_eq!(refused(&daemon, "k3y"), UNCHECKED);
     assert!(

@@ -55,7 +55,7 @@ pub(crate) struct Config {
     /// `[[hooks.endpoints]]`
     hooks: String,
     log: Option<&'static str>,
-    hooks: String,
+    admission: String,
     env: Vec<(&'static str, String)>,
     under: &'static [&'static str],
 }
@@ -181,8 +181,8 @@ impl Config {
 
     /// Adds a line to `[hooks]`.
     pub(crate) fn hooks(mut self, line: &str) -> Self {
-        self.hooks.push_str(line);
-        self.hooks.push('\n');
+        self.admission.push_str(line);
+        self.admission.push('\n');
         self
     }
 
@@ -239,7 +239,7 @@ impl Config {
             );
         }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
-        let _ = write!(text, "[hooks]\n{}", self.hooks);
+        let _ = write!(text, "[hooks]\n{}", self.admission);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
@@ -375,6 +375,12 @@ impl Daemon {
     /// Its configuration file.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.folder.path().join("vitrine.toml")
+    }
+
+    /// The folder of what outlives it.
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its process id.

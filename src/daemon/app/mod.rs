@@ -123,7 +123,12 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         Clock::start(),
     );
     let who = Who::new(&config)?;
-    let ingest = Ingest::new(door(&config), who.admission(&config), registry.clone());
+    let ingest = Ingest::new(
+        door(&config),
+        who.admission(&config),
+        registry.clone(),
+        outbox.clone(),
+    );
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
         .behind(config.http.trusted_proxies.clone());
     let control = control::router(
@@ -276,6 +281,7 @@ fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
 }
 
 /// Ends everything within `limit`, in the order in which things depend on each other.
+#[expect(clippy::too_many_arguments, reason = "everything ends here")]
 async fn drain(
     limit: Duration,
     ingest: &Ingest,

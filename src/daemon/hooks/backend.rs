@@ -13,6 +13,7 @@ use vitrine_core::{
     limits::{HOOK_ANSWER_BYTES_MAX, HOOK_HEADER_BYTES_MAX, HOOK_IDLE},
     wire::hook::{Answer, Body, Unfit},
 };
+use vitrine_runtime::deliver::shown;
 
 /// Where a backend is called. Shown without what may be secret in it.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,16 +30,7 @@ impl BackendUrl {
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        let hidden = "hidden";
-        if shown.query().is_some() {
-            shown.set_query(Some(hidden));
-        }
-        if shown.password().is_some() {
-            // Refused only where a URL has no host.
-            let _ = shown.set_password(Some(hidden));
-        }
-        f.write_str(shown.as_str())
+        f.write_str(&shown(&self.0))
     }
 }
 

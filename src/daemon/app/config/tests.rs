@@ -174,7 +174,7 @@ fn what_cannot_work_is_refused_with_the_reason() {
         ),
         (
             "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", done_url = \"https://shop.example?s3cr3t\" }",
-            "hooks.done_url = \"https://shop.example/?hidden\": expected none: only the dialects",
+            "hooks.done_url = \"https://shop.example/\": expected none: only the dialects",
         ),
         (
             "playback.policy = \"secret\"",
@@ -191,13 +191,7 @@ fn what_cannot_work_is_refused_with_the_reason() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    for (text, key) in [
-        (
-            "[[hooks.endpoints]]\nurl = \"https://shop.example\"",
-            "hooks.endpoints[0].url",
-        ),
-        ("playback.policy = \"signed\"", "playback.policy"),
-    ] {
+    for (text, key) in [("playback.policy = \"signed\"", "playback.policy")] {
         let error = load_text(text).unwrap_err();
         assert!(
             error.ends_with(&format!(": {key} is not supported by this version yet")),

@@ -2,7 +2,8 @@
 //! `lifetime_seconds`, `revalidate_seconds`; nginx-rtmp's `on_update`).
 //!
 //! One task per publish keeps the times, so that whatever the connection does cannot put them off. A backend that says no
-//! ends the publish; one that does not answer lets it run, and is asked again soon. The age counts from the acceptance.
+//! ends the publish; one that does not answer lets it run, and is asked again soon. The age counts from the acceptance. What
+//! an operator changes while it lasts (`live::Terms`) holds from then on.
 
 use std::{
     future::pending,
@@ -20,13 +21,16 @@ use tokio::{
 };
 use vitrine_core::limits::HOOK_AGAIN_RETRY;
 
-use crate::hooks::{Again, Allowance};
+use crate::{
+    hooks::{Again, Allowance},
+    live::{Fence, Terms},
+};
 
 /// Why a publish may not go on, in words for its broadcaster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Over {
     /// It is as old as it may become.
-    #[error("the time allowed is over ({} s)", _0.as_secs())]
+    #[error("{} ({} s)", Fence::Expired, _0.as_secs())]
     Expired(Duration),
     /// Its backend has changed its mind.
     #[error("{reason}")]
@@ -36,33 +40,41 @@ pub(super) enum Over {
     },
 }
 
-/// What holds for one publish. Its drop ends the keeping of times, and with it what the backend allowed.
+impl Over {
+    /// What the stream is told of it.
+    pub(super) fn fence(&self) -> Fence {
+        match self {
+            Self::Expired(_) => Fence::Expired,
+            Self::Revoked { .. } => Fence::Revoked,
+        }
+    }
+}
+
+/// How long one publish may go on. Its drop ends the keeping of times, and with it what the backend allowed.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(super) struct Tenure {
     over: watch::Receiver<Option<Over>>,
     timestamp: Arc<AtomicU32>,
     keeper: AbortHandle,
 }
 
-impl Terms {
-    /// Those of a publish that was accepted now.
-    pub(super) fn begin(
-        lifetime: Option<Duration>,
-        revalidate: Option<Duration>,
-        allowance: Option<Allowance>,
-    ) -> Self {
+impl Tenure {
+    /// Of a publish that was accepted now on these terms.
+    pub(super) fn begin(terms: watch::Receiver<Terms>, allowance: Option<Allowance>) -> Self {
         let (verdict, over) = watch::channel(None);
         let timestamp = Arc::new(AtomicU32::new(0));
-        let now = Instant::now();
-        let keeper = Keeper {
-            since: now,
-            lifetime,
-            revalidate,
-            asks: revalidate.map(|after| now + after),
+        let mut keeper = Keeper {
+            since: Instant::now(),
+            lifetime: None,
+            revalidate: None,
+            asks: None,
             updates: None,
+            terms,
             allowance,
             timestamp: Arc::clone(&timestamp),
         };
+        keeper.heed();
+        keeper.plan_update();
         let keeper = tokio::spawn(async move {
             let over = keeper.keep().await;
             verdict.send_replace(Some(over));
@@ -93,7 +105,7 @@ impl Terms {
     }
 }
 
-impl Drop for Terms {
+impl Drop for Tenure {
     fn drop(&mut self) {
         self.keeper.abort();
     }
@@ -107,6 +119,7 @@ struct Keeper {
     asks: Option<Instant>,
     /// When it is told next.
     updates: Option<Instant>,
+    terms: watch::Receiver<Terms>,
     allowance: Option<Allowance>,
     timestamp: Arc<AtomicU32>,
 }
@@ -114,18 +127,32 @@ struct Keeper {
 impl Keeper {
     /// Keeps the times until one of them ends the publish.
     async fn keep(mut self) -> Over {
-        self.plan_update();
+        let mut terms = self.terms.clone();
         loop {
             let expires = self.lifetime.map(|lifetime| self.since + lifetime);
             // Also while the backend takes its time.
             let over = tokio::select! {
                 biased;
                 () = until(expires) => Some(Over::Expired(self.lifetime.unwrap_or_default())),
+                () = changed(&mut terms) => {
+                    self.heed();
+                    None
+                }
                 over = self.consult() => over,
             };
             if let Some(over) = over {
                 return over;
             }
+        }
+    }
+
+    /// Takes what the terms say now. What they do not change goes on as the backend has said since.
+    fn heed(&mut self) {
+        let terms = self.terms.borrow_and_update();
+        self.lifetime = terms.lifetime;
+        if self.revalidate != terms.revalidate {
+            self.revalidate = terms.revalidate;
+            self.asks = self.revalidate.map(|after| Instant::now() + after);
         }
     }
 
@@ -170,7 +197,7 @@ impl Keeper {
             None => true,
         };
         self.plan_update();
-        let reason = "not allowed to publish any longer".to_owned();
+        let reason = Fence::Revoked.to_string();
         (!goes_on).then_some(Over::Revoked { reason })
     }
 
@@ -188,27 +215,54 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Waits for other terms; those of a publish that nobody holds any more do not change.
+async fn changed(terms: &mut watch::Receiver<Terms>) {
+    if terms.changed().await.is_err() {
+        pending().await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(lifetime: Option<Duration>) -> Terms {
+        Terms {
+            lifetime,
+            revalidate: Some(Duration::from_secs(1)),
+            ..Terms::default()
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_publish_ends_at_its_age_and_one_without_goes_on() {
         let start = Instant::now();
         let seven = Duration::from_secs(7);
-        let terms = Terms::begin(Some(seven), None, None);
-        assert_eq!(terms.over().await, Over::Expired(seven));
+        let (_held, terms) = watch::channel(of(Some(seven)));
+        let tenure = Tenure::begin(terms, None);
+        assert_eq!(tenure.over().await, Over::Expired(seven));
         assert_eq!(start.elapsed(), seven);
         // As often as it is asked.
-        assert_eq!(terms.over().await, Over::Expired(seven));
-        assert_eq!(
-            Over::Expired(seven).to_string(),
-            "the time allowed is over (7 s)"
-        );
-        let endless = Terms::begin(None, Some(seven), None);
+        assert_eq!(tenure.over().await, Over::Expired(seven));
+        let (_held, terms) = watch::channel(of(None));
+        let endless = Tenure::begin(terms, None);
         let day = Duration::from_secs(86_400);
         tokio::time::timeout(day, endless.over())
             .await
             .expect_err("nobody says that it is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_terms_hold_from_the_acceptance_on() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let (held, terms) = watch::channel(of(Some(9 * second)));
+        let tenure = Tenure::begin(terms, None);
+        for (at, lifetime) in [(2, Some(5)), (4, None), (6, Some(8))] {
+            tokio::time::sleep_until(start + at * second).await;
+            held.send_replace(of(lifetime.map(|it| it * second)));
+        }
+        assert_eq!(tenure.over().await, Over::Expired(8 * second));
+        assert_eq!(start.elapsed(), 8 * second);
     }
 }
