@@ -44,8 +44,12 @@ const PACE: Duration = Duration::from_millis(100);
 /// The system's.
 pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
     let number = |name: &str, default: usize| {
-        let given = arguments.iter().find_map(|it| it.strip_prefix(name)?.strip_prefix('='));
-        given.and_then(|number| number.parse().ok()).unwrap_or(default)
+        let given = arguments
+            .iter()
+            .find_map(|it| it.strip_prefix(name)?.strip_prefix('='));
+        given
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(default)
     };
     let (rush, flood) = (number("rush", 200), number("flood", 5000));
     tokio::task::spawn_blocking(move || {
@@ -72,7 +76,10 @@ fn decide(asked: &Asked, socket: &mut TcpStream) -> io::Result<()> {
 
 fn key(asked: &Asked) -> String {
     let body: serde_json::Value = serde_json::from_str(&asked.body).unwrap_or_default();
-    body["data"]["stream_key"].as_str().unwrap_or_default().to_owned()
+    body["data"]["stream_key"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn config(backend: &Backend) -> Config {
@@ -106,7 +113,10 @@ fn rushed(publishers: usize) -> io::Result<()> {
     let connected = std::sync::Barrier::new(2 * publishers);
     thread::scope(|scope| {
         for n in 0..publishers {
-            for (place, kind) in [("hook", "key"), ("static", "static")].into_iter().enumerate() {
+            for (place, kind) in [("hook", "key"), ("static", "static")]
+                .into_iter()
+                .enumerate()
+            {
                 let (times, connected) = (&times, &connected);
                 scope.spawn(move || {
                     let publisher = connect(source(n), rtmp);
@@ -117,7 +127,12 @@ fn rushed(publishers: usize) -> io::Result<()> {
                     if let Ok(mut publisher) = publisher
                         && let Some(ms) = start(&mut publisher, &format!("{kind}-{n}"))
                     {
-                        times.lock().expect("no panic").entry(column).or_default().push(ms);
+                        times
+                            .lock()
+                            .expect("no panic")
+                            .entry(column)
+                            .or_default()
+                            .push(ms);
                         // It stays until all have begun.
                         thread::sleep(Duration::from_secs(2));
                     }
@@ -132,9 +147,14 @@ fn rushed(publishers: usize) -> io::Result<()> {
         (times.len(), at(times, 0.5), at(times, 0.99), at(times, 1.0))
     };
     let (hook, fixed) = (row("hook"), row("static"));
-    println!("\n| {publishers} + {publishers} publishers in one second | accepted | p50 ms | p99 ms | max ms |\n|-|-|-|-|-|");
+    println!(
+        "\n| {publishers} + {publishers} publishers in one second | accepted | p50 ms | p99 ms | max ms |\n|-|-|-|-|-|"
+    );
     for (label, (count, p50, p99, max)) in [
-        (format!("asked of a backend that takes {} ms", THINKS.as_millis()), hook),
+        (
+            format!("asked of a backend that takes {} ms", THINKS.as_millis()),
+            hook,
+        ),
         ("control: static keys, in the same second".to_owned(), fixed),
     ] {
         println!("| {label} | {count} | {p50:.1} | {p99:.1} | {max:.1} |");
@@ -197,14 +217,30 @@ fn flooded(keys: usize) -> io::Result<()> {
     });
     let seconds = began.elapsed().as_secs_f64();
     let asked = backend.asked();
-    let guesses = asked.iter().filter(|it| key(it).starts_with("guess-")).count();
+    let guesses = asked
+        .iter()
+        .filter(|it| key(it).starts_with("guess-"))
+        .count();
     let (calm_p50, calm_p99) = (at(&calm, 0.5), at(&calm, 0.99));
     let (p50, p99) = (at(&beside, 0.5), at(&beside, 0.99));
-    println!("\n| good publishers, one each {} ms | accepted | p50 ms | p99 ms |\n|-|-|-|-|", PACE.as_millis());
-    println!("| control: nobody else | {} | {calm_p50:.1} | {calm_p99:.1} |", calm.len());
-    println!("| beside {refused} wrong keys of one address | {} | {p50:.1} | {p99:.1} |", beside.len());
+    println!(
+        "\n| good publishers, one each {} ms | accepted | p50 ms | p99 ms |\n|-|-|-|-|",
+        PACE.as_millis()
+    );
+    println!(
+        "| control: nobody else | {} | {calm_p50:.1} | {calm_p99:.1} |",
+        calm.len()
+    );
+    println!(
+        "| beside {refused} wrong keys of one address | {} | {p50:.1} | {p99:.1} |",
+        beside.len()
+    );
     let rows = self::durable(&daemon.data())?.abs_diff(durable);
-    let summaries = told.asked().iter().filter(|it| it.body.contains("publish.rejected")).count();
+    let summaries = told
+        .asked()
+        .iter()
+        .filter(|it| it.body.contains("publish.rejected"))
+        .count();
     println!(
         "\nthe flood: {refused} refused in {seconds:.0} s, {guesses} calls to the backend ({:.1} a second), {rows} durable rows and files, {summaries} summaries told",
         guesses as f64 / seconds

@@ -126,6 +126,8 @@ async fn whatever_a_backend_does_it_denies_and_other_streams_go_on() {
             drop(accepted(&daemon, KEY));
         }
         backend.stop();
+        // There is one line a second for each kind of trouble.
+        sleep(Duration::from_millis(1100));
         assert_eq!(refused(&daemon, KEY), UNCHECKED, "a backend that is gone");
         for status in ["401 No", "403 No", "404 No"] {
             let backend = Backend::start(says(status, ""));
@@ -270,7 +272,7 @@ fn encoders_show_why_they_are_denied() {
 #[test]
 fn keys_that_are_known_outlive_their_backend_and_a_publish_that_runs_too() {
     let backend = Backend::start(|asked, socket| {
-        let known = asked.body.contains("known-key");
+        let known = asked.body.contains(r#""known-key""#);
         let verdict = r#"{"allow":true,"stream_id":"shop42","revalidate_seconds":1}"#;
         answer(
             socket,
@@ -503,7 +505,7 @@ fn a_backend_of_nginx_rtmp_sees_the_same_calls_as_from_nginx() {
         .hooks(&format!("update_url = {:?}", backend.url("/update")))
         .hooks("update_every = \"1s\"");
     let daemon = Daemon::start(&config);
-    for name in ["cam1", "cam1?psk=a%26b&x=y", "cam+one%202?token=t", "k3y"] {
+    for name in ["cam1?psk=a%26b&x=y", "k3y+%20&x"] {
         let theirs = calls(&backend, nginx.rtmp, name);
         let ours = calls(&backend, daemon.address("rtmp"), name);
         assert_eq!(ours, theirs, "{name}");

@@ -11,7 +11,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::{debug, warn};
 use vitrine_core::{
     limits::{HOOK_DONE_CALLS_MAX, HOOK_DONE_MAX, HOOK_DONE_RETRIES},
@@ -51,6 +51,8 @@ pub struct Allowance {
     publish: Publish,
     stream: StreamId,
     since: Instant,
+    /// Counts it among those whose end will have to be told.
+    _counted: TaskTrackerToken,
 }
 
 impl std::fmt::Debug for Allowance {
@@ -64,6 +66,7 @@ impl std::fmt::Debug for Allowance {
 impl Allowance {
     pub(super) fn new(hooks: Hooks, publish: Publish, stream: StreamId) -> Self {
         Self {
+            _counted: hooks.0.ends.tracker.token(),
             hooks,
             publish,
             stream,

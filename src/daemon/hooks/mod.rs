@@ -214,7 +214,7 @@ impl Hooks {
         self.0.secrets.store(Arc::new(secrets));
     }
 
-    /// Waits until the ends of all publishes have been told, for a moment at most. None is told afterwards.
+    /// Waits until all publishes that were allowed have ended and that has been told, for a moment at most.
     pub async fn flush(&self) {
         let tracker: &TaskTracker = &self.0.ends.tracker;
         tracker.close();

@@ -70,6 +70,7 @@ impl Tenure {
             asks: None,
             updates: None,
             terms,
+            heeded: Terms::default(),
             allowance,
             timestamp: Arc::clone(&timestamp),
         };
@@ -120,6 +121,8 @@ struct Keeper {
     /// When it is told next.
     updates: Option<Instant>,
     terms: watch::Receiver<Terms>,
+    /// As they were when they were looked at last.
+    heeded: Terms,
     allowance: Option<Allowance>,
     timestamp: Arc<AtomicU32>,
 }
@@ -146,14 +149,17 @@ impl Keeper {
         }
     }
 
-    /// Takes what the terms say now. What they do not change goes on as the backend has said since.
+    /// Takes what has changed in the terms. The rest goes on as the backend has said since.
     fn heed(&mut self) {
-        let terms = self.terms.borrow_and_update();
-        self.lifetime = terms.lifetime;
-        if self.revalidate != terms.revalidate {
+        let terms = self.terms.borrow_and_update().clone();
+        if self.heeded.lifetime != terms.lifetime {
+            self.lifetime = terms.lifetime;
+        }
+        if self.heeded.revalidate != terms.revalidate {
             self.revalidate = terms.revalidate;
             self.asks = self.revalidate.map(|after| Instant::now() + after);
         }
+        self.heeded = terms;
     }
 
     /// Waits for what is due next with the backend, and does it. Given up, it is done anew.
