@@ -186,7 +186,7 @@ impl Backend {
             Answer::Unknown { reason } => return Verdict::Undecided { reason },
         };
         // Whatever keeps it from beginning, the backend is told that it has ended.
-        let allowance = self.hooks.follow(publish, allowed.stream.clone());
+        let allowance = Allowance::new(self.hooks.clone(), publish, allowed.stream.clone());
         match self.grant(allowed) {
             Some(grant) => Verdict::Allow {
                 grant,
