@@ -171,13 +171,13 @@ impl Reader {
     /// What waits for an endpoint.
     pub(in super::super) fn counts(&self, endpoint: i64) -> rusqlite::Result<Counts> {
         let mut counts = self.db.prepare_cached(
-            "SELECT sum(waiting), (SELECT at FROM event WHERE number = min(first)),
+            "SELECT waiting, (SELECT at FROM event WHERE number = first),
                 (SELECT count(*) FROM delivery WHERE endpoint = ?1 AND state = 'dead')
-             FROM (
+             FROM (SELECT sum(waiting) AS waiting, min(first) AS first FROM (
                 SELECT count(*) AS waiting, min(event) AS first FROM delivery
                 WHERE endpoint = ?1 AND state = 'fresh'
                 UNION ALL
-                SELECT count(*), min(event) FROM delivery WHERE endpoint = ?1 AND state = 'again')",
+                SELECT count(*), min(event) FROM delivery WHERE endpoint = ?1 AND state = 'again'))",
         )?;
         counts.query_row([endpoint], |row| {
             Ok(Counts {
