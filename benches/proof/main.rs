@@ -73,7 +73,7 @@ const USAGE: &str = "  \
   edge_delay [seconds]
   ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]
   mobile [minutes] [row]
-  outbox [runs=N] [seconds=N]
+  outbox [runs=N] [seconds=N] [rate=N]
   peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
   soak [minutes]
   soak-ladder [minutes]

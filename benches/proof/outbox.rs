@@ -36,10 +36,8 @@ const FEW: u64 = 500;
 const STREAMS: u64 = 40;
 const GOOD: usize = 90;
 const DEAD: usize = 10;
-/// Events a second: a thousand deliveries, with all endpoints.
-const RATE: u32 = 10;
 
-/// `outbox [runs=N] [seconds=N]`
+/// `outbox [runs=N] [seconds=N] [rate=N]`; the rate is in events a second, of which each endpoint is told.
 pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
     let number = |name: &str, usual: u32| {
         let values = arguments.iter().filter_map(|it| it.strip_prefix(name));
@@ -49,9 +47,10 @@ pub(crate) async fn run(arguments: &[String]) -> io::Result<()> {
             .unwrap_or(usual)
     };
     let (runs, seconds) = (number("runs=", 5), number("seconds=", 20));
+    let rate = number("rate=", 10);
     println!("load average before: {}", host::load_average());
     durable(runs).await?;
-    neighbours(runs.min(3), seconds).await?;
+    neighbours(runs.min(3), seconds, rate).await?;
     println!("\nload average after: {}", host::load_average());
     Ok(())
 }
@@ -113,16 +112,17 @@ fn append(folder: &Path) -> io::Result<Duration> {
     Ok(began.elapsed())
 }
 
-async fn neighbours(runs: u32, seconds: u32) -> io::Result<()> {
+async fn neighbours(runs: u32, seconds: u32, rate: u32) -> io::Result<()> {
     let mut table = Table::default();
     for _ in 0..runs {
         for (row, dead) in [(ALONE, 0), (BESIDE, DEAD)] {
-            let (median, p99) = first_attempts(dead, seconds).await?;
+            let (median, p99) = first_attempts(dead, seconds, rate).await?;
             table.note(row, &[median, p99]);
         }
     }
     let columns = [("p50 ms", 1), ("p99 ms", 1)];
-    table.print("First attempts at the good endpoints", &columns);
+    let title = format!("First attempts at the good endpoints, {rate} events/s to each");
+    table.print(&title, &columns);
     bar(
         "p99 beside dead endpoints, in ms",
         table.median(BESIDE, 1),
@@ -135,7 +135,7 @@ const ALONE: &str = "control: 90 good endpoints alone";
 const BESIDE: &str = "90 good endpoints, 10 dead";
 
 /// Median and 99th percentile, in milliseconds.
-async fn first_attempts(dead: usize, seconds: u32) -> io::Result<(f64, f64)> {
+async fn first_attempts(dead: usize, seconds: u32, rate: u32) -> io::Result<(f64, f64)> {
     let good = Receiver::start(|_, _| Reply::status(204)).await;
     let hanging = Receiver::start(|_, _| Reply::Hang).await;
     let refusing = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -151,8 +151,8 @@ async fn first_attempts(dead: usize, seconds: u32) -> io::Result<(f64, f64)> {
     let work = tokio::spawn(outbox.clone().run(shutdown.clone()));
 
     let epoch = Instant::now();
-    let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let events = u64::from(seconds * RATE);
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
+    let events = u64::from(seconds * rate);
     for n in 0..events {
         tick.tick().await;
         let mut event = event(n);

@@ -67,7 +67,7 @@ pub enum OpenError {
         found: usize,
     },
     /// Anything else that SQLite says.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: cannot be used ({source}): look at its permissions, and at its disk and the room there", path.display())]
     Database {
         /// The database.
         path: PathBuf,
