@@ -15,6 +15,7 @@ pub mod attempt;
 mod clock;
 pub mod courier;
 mod endpoint;
+mod message;
 mod meters;
 pub mod schedule;
 mod store;
@@ -394,7 +395,7 @@ impl Desk {
     /// Hands volatile events to the couriers.
     fn hand_out(&self, events: &[Volatile]) {
         for event in events {
-            let message = volatile::message(event);
+            let message = volatile::of(event);
             for route in self.routes.iter().filter(|route| route.wants(event.kind)) {
                 route.volatile.put(event, message.clone());
                 route.bell.ring();

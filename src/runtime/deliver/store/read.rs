@@ -11,6 +11,7 @@ use vitrine_core::media::WallTime;
 use super::super::{
     Delivery, Page, State,
     courier::{Due, Parcel},
+    meters::Counts,
 };
 
 /// The connection that reads.
@@ -30,15 +31,6 @@ pub(in super::super) struct Selection {
     pub(in super::super) after: Option<(i64, i64)>,
     /// Numbers of the endpoints to which attempts are made.
     pub(in super::super) active: Vec<i64>,
-}
-
-/// What waits for an endpoint, and what it never took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Counts {
-    pub(in super::super) waiting: u64,
-    pub(in super::super) dead: u64,
-    /// When the oldest that waits happened.
-    pub(in super::super) oldest: Option<WallTime>,
 }
 
 impl Reader {
