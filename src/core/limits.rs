@@ -120,8 +120,8 @@ pub const RTMP_WRITE: Duration = Duration::from_secs(5);
 pub const RTMP_LINGER: Duration = Duration::from_secs(1);
 /// A frame waiting for the stream's task. That task never blocks: longer means it is gone.
 pub const RTMP_HAND_OFF: Duration = Duration::from_secs(10);
-/// The answer to a publish request; beyond it the request is denied (hooks: 3 s and a margin).
-pub const RTMP_VERDICT: Duration = Duration::from_secs(5);
+/// The answer to a publish request; beyond it the request is denied (`hooks.deadline`, at most 10 s, and a margin).
+pub const RTMP_VERDICT: Duration = Duration::from_secs(12);
 /// Bytes read from a publisher's socket at once: half a second of a 1 Mbit/s broadcast, one read of a 4K key frame's part.
 pub const RTMP_READ_BYTES: usize = 64 * 1024;
 /// Media ahead of its arrival, beyond which the socket is not read until the clock catches up.
@@ -279,6 +279,65 @@ pub const SOUND_FINISH: Duration = Duration::from_millis(250);
 
 /// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
 pub const VERDICT_REASON_CHARS: usize = 200;
+/// Bytes, as JSON, of what a backend wants to be told with every event of a stream.
+pub const VERDICT_METADATA_BYTES: usize = 4096;
+/// Bytes of a backend's answer that are read; more is no verdict. One with all its fields and metadata is below 6 KiB.
+pub const HOOK_ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the headers of such an answer over HTTP/2; over HTTP/1.1 the client has a bound of its own.
+pub const HOOK_HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Questions to a backend under way at once: what a backend of a few workers still answers within the deadline.
+pub const HOOK_CALLS_MAX: usize = 64;
+/// Questions that wait for a place among those; beyond, the answer is no at once.
+pub const HOOK_WAITERS_MAX: usize = 1024;
+/// The same of questions about publishes that run: few, so that they never take the place of one that wants to begin.
+pub const HOOK_CALLS_AGAIN_MAX: usize = 8;
+/// Calls in a row without an answer after which a backend is left alone for a while.
+pub const HOOK_FAILURES_MAX: u32 = 5;
+/// How long it is left alone at first; twice as long after each probe that fails.
+pub const HOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause: so long may a backend be back and not be asked.
+pub const HOOK_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long a connection to a backend is kept for the next question: shorter than any usual server keeps it, which would
+/// close it under a question.
+pub const HOOK_IDLE: Duration = Duration::from_secs(1);
+/// Keys that are remembered as allowed, in case their backend fails: some 10 MiB, metadata apart.
+pub const HOOK_KNOWN_MAX: usize = 16 << 10;
+/// How long a wrong key is remembered for the address that presented it, and denied without a call.
+pub const HOOK_DENIED_FOR: Duration = Duration::from_secs(2);
+/// Wrong keys that are remembered so.
+pub const HOOK_DENIED_MAX: usize = 4096;
+/// How long a backend that did not answer about a publish that runs is left alone with it, at most.
+pub const HOOK_AGAIN_RETRY: Duration = Duration::from_secs(10);
+/// Ends of publishes that wait to be told to a backend; beyond, they are dropped and counted.
+pub const HOOK_DONE_MAX: usize = 4096;
+/// Ends of publishes that are being told at once.
+pub const HOOK_DONE_CALLS_MAX: usize = 8;
+/// Waits before the second and later attempts to tell of one; after the last it is given up.
+pub const HOOK_DONE_RETRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
+/// How long the ends of publishes may still be told when the server stops.
+pub const HOOK_DONE_FLUSH: Duration = Duration::from_secs(2);
+
+// operations on live streams
+
+/// How long a stream's task is waited for that is to carry out an order: it answers within milliseconds, or is ending.
+pub const ORDER_WAIT: Duration = Duration::from_secs(5);
+/// Orders that wait for a stream's task: those of a few operators at once.
+pub const ORDERS_MAX: usize = 8;
+/// How long the key of a stream that an operator has ended is refused, unless told otherwise: encoders give up or their
+/// users have noticed by then.
+pub const END_BAN: Duration = Duration::from_secs(30);
+/// Keys that are banned at once; beyond, the ban that would end first makes room.
+pub const BANS_MAX: usize = 10_000;
+/// Streams of which it is remembered that something was taken down; beyond, the oldest is forgotten.
+pub const TAKEDOWNS_MAX: usize = 4_096;
+/// Epochs remembered of each of them.
+pub const TAKEDOWN_EPOCHS_MAX: usize = 64;
+/// Characters kept of an operator's reason.
+pub const REASON_CHARS_MAX: usize = 500;
 
 // outbox: callbacks that are never lost
 
@@ -349,3 +408,34 @@ pub const OUTBOX_VOLATILE_MAX: usize = 2 * STREAMS_MAX;
 pub const OUTBOX_ENDPOINTS_MAX: usize = 256;
 /// Deliveries on one page of a listing.
 pub const OUTBOX_PAGE_MAX: usize = 1000;
+
+// control: the API and the commands that call it
+
+/// Bytes of a request's body: metadata of a verdict is the largest thing anybody sends.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
+/// From a request's head to the end of its body: operators send a few hundred bytes.
+pub const CONTROL_BODY: Duration = Duration::from_secs(10);
+/// Bytes of an unknown field's name that are told back.
+pub const CONTROL_FIELD_BYTES_MAX: usize = 64;
+/// Bytes of a path in a line of the audit: those that mean something are shorter.
+pub const CONTROL_PATH_LOGGED_MAX: usize = 200;
+/// Seconds of the longest ban or lifetime that is asked for in seconds: a year. For good is another word.
+pub const CONTROL_SECONDS_MAX: u64 = 366 * 24 * 3600;
+/// Bytes of a URL or a cursor in a request.
+pub const CONTROL_URL_BYTES_MAX: usize = 2048;
+/// Deliveries in one answer, at most.
+pub const CONTROL_PAGE_MAX: u64 = 500;
+/// Deliveries in one answer when nobody says.
+pub const CONTROL_PAGE: u64 = 100;
+/// Until a command has a connection to the daemon.
+pub const CLI_CONNECT: Duration = Duration::from_secs(5);
+/// Until a command has its answer: longer than the daemon waits for a stream.
+pub const CLI_ANSWER: Duration = Duration::from_secs(15);
+/// Bytes of an answer that a command reads: 4,096 streams, each with its notices, are 30 MB.
+pub const CLI_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Least time between two looks of the live view: a daemon's CPU is for its streams.
+pub const CLI_TOP_EVERY_MIN: Duration = Duration::from_millis(200);
+/// Keys that wait to be read by the live view.
+pub const CLI_EVENTS_MAX: usize = 16;
+/// How often the reader of keys looks whether anybody still wants them.
+pub const CLI_EVENT_POLL: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
 //! The command `vitrine`: reads its settings or exits 64 (EX_USAGE, sysexits.h), starts logs and runtime, runs the
-//! daemon. Everything else is the library's.
+//! daemon; or a command that calls one. Everything else is the library's.
 
 use std::{
     fmt::Display,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use vitrine::app::{self, config::Config};
+use vitrine::{
+    app::{self, config::Config},
+    cli,
+};
 use vitrine_runtime::{config::Report, descriptors, telemetry};
 
 // glibc keeps what a crowd of connections took: 125 MiB stayed of ten thousand, here 29.
@@ -25,14 +28,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// When ready, one line per listener appears on standard output: listening rtmp 0.0.0.0:1935. Logs go to standard
 /// error. SIGHUP reads the stream keys again. SIGTERM saves what is live and ends; a start within publish.grace goes on.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Exit status: 0 after a good end, 64 for wrong settings, 1 for anything else."
-)]
+#[command(version, after_help = cli::EXIT_STATUSES)]
 struct Arguments {
     /// The TOML file with the settings
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    target: cli::Target,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -41,10 +43,15 @@ struct Arguments {
 enum Command {
     /// Check the settings, print each with its value and where it came from, and exit
     Check,
+    #[command(flatten)]
+    Call(cli::Command),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(Command::Call(command)) = arguments.command.take() {
+        return call(command, arguments);
+    }
     let (config, report) = match settings(&arguments) {
         Ok(settings) => settings,
         Err(error) => return fail(&*error, 64),
@@ -70,6 +77,28 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
+    }
+}
+
+/// Calls a running daemon: the one that was named, or that of the configuration.
+fn call(command: cli::Command, arguments: Arguments) -> ExitCode {
+    let mut target = arguments.target;
+    if let (None, Some(file)) = (&target.control, &arguments.config) {
+        match Config::load(Some(file)) {
+            Ok((config, _)) => target.or_listening(config.control.listen),
+            Err(error) => return fail(&error, 64),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(cli::run(command, &target)),
+        Err(error) => return fail(&error, 1),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure, failure.status()),
     }
 }
 

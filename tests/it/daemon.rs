@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The bearer token of the control door, of which the configuration holds the SHA-256.
 pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 
+/// The same of a token that may only look.
+pub(crate) const READ_TOKEN: &str = "token-of-those-who-look";
+
 /// Streams that a daemon with a ladder encodes at once. Tests run few at a time, but one that ended a moment ago counts.
 const MAX_ENCODED: usize = 8;
 
@@ -52,6 +55,8 @@ pub(crate) struct Config {
     /// `[[hooks.endpoints]]`
     hooks: String,
     log: Option<&'static str>,
+    admission: String,
+    env: Vec<(&'static str, String)>,
     under: &'static [&'static str],
 }
 
@@ -174,6 +179,19 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[hooks]`.
+    pub(crate) fn hooks(mut self, line: &str) -> Self {
+        self.admission.push_str(line);
+        self.admission.push('\n');
+        self
+    }
+
+    /// Sets a variable of the daemon's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
     /// Runs the daemon by a command that takes it and its arguments, such as valgrind.
     #[allow(dead_code, reason = "for the proofs")]
     pub(crate) fn under(mut self, command: &'static [&'static str]) -> Self {
@@ -212,13 +230,16 @@ impl Config {
             let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
             let _ = write!(text, "[tls]\ncert = {cert:?}\nkey = {key:?}\n");
         }
-        let digest = Sha256::digest(CONTROL_TOKEN);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _ = write!(
-            text,
-            "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
-        );
+        for (name, token, access) in [("it", CONTROL_TOKEN, "full"), ("look", READ_TOKEN, "read")] {
+            let digest = Sha256::digest(token);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(
+                text,
+                "[[control.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\naccess = \"{access}\"\n"
+            );
+        }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = write!(text, "[hooks]\n{}", self.admission);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
@@ -308,6 +329,7 @@ impl Daemon {
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())
             .env("RUST_LOG", config.log.unwrap_or("debug"))
+            .envs(config.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -348,6 +370,17 @@ impl Daemon {
                 self.listeners.insert(door, address);
             }
         }
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("vitrine.toml")
+    }
+
+    /// The folder of what outlives it.
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its process id.

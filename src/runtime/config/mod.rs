@@ -94,6 +94,14 @@ impl Environment {
         }
     }
 
+    /// The same without the variables of these very names.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.variables
+            .retain(|name, _| !names.contains(&name.as_str()));
+        self
+    }
+
     fn name(&self, key: &str) -> String {
         format!("{}{}", self.prefix, key.replace('.', "_").to_uppercase())
     }
