@@ -49,7 +49,11 @@ fn header(watch: &Watch, now: Timestamp) -> Vec<Line<'static>> {
     let (cpu, memory) = (speeds.cpu_percent, size(totals.memory as u64));
     let process = format!("  up {}  CPU {cpu:.0} %  memory {memory}", span(uptime));
     let shed = format!("  shed {}/s", count(speeds.shed.round() as u64));
-    let alarm = if speeds.shed > 0.0 { Tone::Bad } else { Tone::Plain };
+    let alarm = if speeds.shed > 0.0 {
+        Tone::Bad
+    } else {
+        Tone::Plain
+    };
     let first = Line::from(vec![
         Span::styled(tame(&watch.address), strong),
         Span::raw(process),
