@@ -115,11 +115,11 @@ async fn an_operator_looks_kicks_and_lifts_the_ban() {
     );
 
     let bans = told(&daemon, &["bans"]);
-    assert_eq!(bans, told(&daemon, &["bans", "list"]));
     let id = bans
         .split_whitespace()
         .find(|word| word.starts_with("ban_"));
     let id = id.unwrap_or_else(|| panic!("a ban: {bans}"));
+    assert!(told(&daemon, &["bans", "list"]).contains(id));
     assert!(told(&daemon, &["bans", "lift", id]).contains("may publish again"));
     assert_eq!(told(&daemon, &["bans"]), "no key is banned\n");
     assert!(told(&daemon, &["hooks", "list"]).contains("no delivery"));
