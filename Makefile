@@ -193,6 +193,11 @@ proof-edge: ## 500 viewers through Varnish, nginx and none: requests at the orig
 	ulimit -n $$(ulimit -H -n)
 	cargo bench --locked --bench proof -- edge $(or $(VIEWERS),500)
 
+.PHONY: proof-outbox
+proof-outbox: ## Durable callbacks a second beside synced appends; first attempts beside dead endpoints (ARGS="runs=5 seconds=20")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- outbox $(ARGS)
+
 # Rushls, a peer, is installed outside the tree unless RUSHLS names it.
 peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers
 

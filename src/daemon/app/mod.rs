@@ -21,11 +21,14 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, spawn_blocking},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vitrine_core::engine::{publish, stream};
+use vitrine_core::{
+    engine::{publish, saved::Saved, stream},
+    limits,
+};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
@@ -265,7 +268,7 @@ async fn drain(
             error!(%error, "streams not saved");
         }
         // First what happened last: delivering it can be made good by the next process.
-        outbox.flush().await;
+        let _ = timeout(limits::OUTBOX_DRAIN, outbox.flush()).await;
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
         outbox.close().await;

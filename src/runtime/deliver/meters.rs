@@ -6,12 +6,21 @@
 use std::time::Duration;
 
 use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 use vitrine_core::media::WallTime;
 
-use super::{clock::Steady, store::Counts};
+use super::clock::Steady;
+
+/// What waits for an endpoint, and what it never took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) waiting: u64,
+    pub(super) dead: u64,
+    /// When the oldest that waits happened.
+    pub(super) oldest: Option<WallTime>,
+}
 
 /// Brings the series into being, and says what they are.
 pub(super) fn register() {
@@ -54,12 +63,10 @@ pub(super) fn register() {
     );
     describe_gauge!(
         "vitrine_hooks_oldest_age_seconds",
-        Unit::Seconds,
         "Seconds since the oldest lifecycle event happened that an endpoint has not taken, by endpoint; 0 without one"
     );
     describe_histogram!(
         "vitrine_hooks_first_attempt_seconds",
-        Unit::Seconds,
         "Seconds from a lifecycle event to the first attempt to tell it, by endpoint"
     );
     for name in [

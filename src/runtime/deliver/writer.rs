@@ -118,10 +118,16 @@ impl Writer {
         }
     }
 
-    /// Has a settlement written, and returns when it is.
+    /// Has a settlement written, and returns when it is, or never will be.
     pub(super) async fn settle(&self, settlement: Settlement) {
         let (done, settled) = oneshot::channel();
-        self.inbox.lock().settlements.push((settlement, done));
+        {
+            let mut pile = self.inbox.lock();
+            if pile.closing {
+                return;
+            }
+            pile.settlements.push((settlement, done));
+        }
         self.inbox.something.notify_one();
         // Without an answer the process ends.
         let _ = settled.await;
@@ -372,3 +378,57 @@ impl Scribe {
 
 /// Failures in a row of which one is a line: one a minute.
 const FAILURES_PER_LINE: u32 = 60;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rusqlite::Connection;
+    use serde_json::Map;
+
+    use super::{super::Life, *};
+
+    fn event(n: u64) -> Event {
+        let mut data = Map::new();
+        data.insert("n".to_owned(), n.into());
+        Event {
+            subject: "shop".to_owned(),
+            kind: "stream.live",
+            at: WallTime(0),
+            data,
+            life: Life::Begins,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_keeps_nobody_waiting_and_what_is_lost_leaves_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let clock = Steady::start();
+        let (store, _) = Store::open(&path, &[], clock.now(), clock.now()).unwrap();
+        let writer = Writer::start(store, Vec::new(), clock).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.record(event(1));
+        // The thread has taken it, and waits for the other.
+        while !writer.inbox.lock().events.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let most = limits::OUTBOX_RECORDS_MAX as u64;
+        for n in 2..=most + 11 {
+            writer.record(event(n));
+        }
+        assert_eq!(writer.inbox.lock().lost["shop"], 10);
+        other.execute_batch("ROLLBACK").unwrap();
+        writer.ask(Wish::Flush).await.unwrap();
+        writer.record(event(0));
+        writer.close();
+        let latest = |sql| {
+            other
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+                .unwrap() as u64
+        };
+        assert_eq!(latest("SELECT count(*) FROM event"), most + 2);
+        assert_eq!(latest("SELECT max(hook_seq) FROM event"), most + 12);
+    }
+}
