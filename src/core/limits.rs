@@ -295,6 +295,8 @@ pub const BANS_MAX: usize = 10_000;
 pub const TAKEDOWNS_MAX: usize = 4_096;
 /// Epochs remembered of each of them.
 pub const TAKEDOWN_EPOCHS_MAX: usize = 64;
+/// Characters of what a publisher calls itself and its application that events tell: a stranger does not make them fat.
+pub const TOLD_CHARS_MAX: usize = 200;
 /// Characters kept of an operator's reason.
 pub const REASON_CHARS_MAX: usize = 500;
 

@@ -19,6 +19,7 @@
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
 //! | [`package`] | the unit, the .deb and what systemd is told |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
+//! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -45,6 +46,7 @@ mod hostile;
 mod keys;
 #[cfg(feature = "transcode")]
 mod ladder;
+mod lifecycle;
 mod limits;
 mod logs;
 mod metrics;

@@ -165,6 +165,7 @@ impl Task {
                 (encoded, still) = self.encoders.next() => {
                     if let Some(still) = still {
                         self.publication.thumbnail(still);
+                        self.shared.chronicle().pictured(self.clock.now().wall);
                     }
                     self.encoded(encoded).await;
                 }
