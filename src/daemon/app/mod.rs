@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use vitrine_core::{
-    engine::{publish, saved::Saved, stream},
+    engine::{publish, stream},
     limits,
 };
 use vitrine_runtime::{
