@@ -224,10 +224,9 @@ impl Fields {
 }
 
 fn fault(field: &str, detail: impl Display) -> Fault {
-    // Unknown names come from outside.
-    let end = field.floor_char_boundary(limits::CONTROL_FIELD_BYTES_MAX);
     Fault {
-        field: field[..end].to_owned(),
+        // Unknown names come from outside.
+        field: field.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         detail: detail.to_string(),
     }
 }
