@@ -55,6 +55,8 @@ pub(crate) struct Config {
     /// `[[hooks.endpoints]]`
     hooks: String,
     log: Option<&'static str>,
+    admission: String,
+    env: Vec<(&'static str, String)>,
     under: &'static [&'static str],
 }
 
@@ -177,6 +179,19 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[hooks]`.
+    pub(crate) fn hooks(mut self, line: &str) -> Self {
+        self.admission.push_str(line);
+        self.admission.push('\n');
+        self
+    }
+
+    /// Sets a variable of the daemon's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
     /// Runs the daemon by a command that takes it and its arguments, such as valgrind.
     #[allow(dead_code, reason = "for the proofs")]
     pub(crate) fn under(mut self, command: &'static [&'static str]) -> Self {
@@ -224,6 +239,7 @@ impl Config {
             );
         }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = write!(text, "[hooks]\n{}", self.admission);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
@@ -313,6 +329,7 @@ impl Daemon {
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())
             .env("RUST_LOG", config.log.unwrap_or("debug"))
+            .envs(config.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -358,6 +375,12 @@ impl Daemon {
     /// Its configuration file.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.folder.path().join("vitrine.toml")
+    }
+
+    /// The folder of what outlives it.
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its process id.

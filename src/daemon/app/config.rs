@@ -6,6 +6,7 @@
 //! they are read: no value of this module holds one in clear.
 
 mod endpoints;
+pub mod hooks;
 mod ladder;
 pub mod transcode;
 
@@ -28,7 +29,7 @@ use vitrine_runtime::{
     telemetry,
 };
 
-use self::transcode::Transcode;
+use self::{hooks::Hooks, transcode::Transcode};
 use crate::live::StreamId;
 
 /// Every setting of the daemon.
@@ -64,6 +65,8 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
+    /// `[hooks]`
+    pub hooks: Hooks,
 }
 
 /// What is logged, and how.
@@ -294,6 +297,7 @@ impl Config {
             transcode: transcode::read(reader),
             ladders: ladder::read(reader),
             endpoints: endpoints::read(reader),
+            hooks: hooks::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),

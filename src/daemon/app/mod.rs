@@ -2,7 +2,7 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, with their ladders, secrets and types of endpoints, and the certificate again; what is wrong in them
+//! manager is told. SIGHUP reads the static keys, the ladders, secrets of hooks, types of endpoints and the certificate again; what is wrong in them
 //! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
@@ -43,9 +43,10 @@ use self::{
 };
 use crate::{
     control,
+    hooks::{self, Hooks},
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, Permit, StaticKeys},
+        admission::{Admission, Grant, Ladders, Permit, StaticKeys},
     },
     live::{
         Encoding, Herald, Registry, Stores, StreamId,
@@ -72,6 +73,9 @@ pub enum Error {
     #[cfg(feature = "transcode")]
     #[error("transcode.encoder: {0}")]
     Encoder(#[from] crate::transcode::Error),
+    /// The admission backend cannot be called.
+    #[error("hooks: {0}")]
+    Hooks(#[from] hooks::Trouble),
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
@@ -121,11 +125,12 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         ),
         Clock::start(),
     );
-    let keys = Arc::new(StaticKeys::new(permits(&config)));
+    let who = Who::new(&config)?;
     let ingest = Ingest::new(
         door(&config),
-        Admission::new(keys.clone()),
+        who.admission(&config),
         registry.clone(),
+        outbox.clone(),
     );
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
         .behind(config.http.trusted_proxies.clone());
@@ -165,7 +170,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &keys, identity.as_ref(), &outbox);
+                    reload(config_path.as_deref(), &who, identity.as_ref(), &outbox);
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -174,7 +179,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &who, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -188,13 +193,48 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys, with the ladders they name, secrets and types of endpoints, and the certificate again; what cannot be
+/// Who may publish, as far as it can be changed while running.
+struct Who {
+    keys: Arc<StaticKeys>,
+    ladders: Arc<Ladders>,
+    hooks: Option<Hooks>,
+}
+
+impl Who {
+    fn new(config: &Config) -> Result<Self, hooks::Trouble> {
+        hooks::register();
+        let settings = config.hooks.admission.clone();
+        Ok(Self {
+            keys: Arc::new(StaticKeys::new(permits(config))),
+            ladders: Arc::new(Ladders::from_pointee(config.ladders.clone())),
+            hooks: settings.map(Hooks::new).transpose()?,
+        })
+    }
+
+    fn admission(&self, config: &Config) -> Admission {
+        let admission = Admission::new(self.keys.clone());
+        match self.hooks.clone() {
+            Some(hooks) => admission.asking(hooks, config.node.clone(), self.ladders.clone()),
+            None => admission,
+        }
+    }
+
+    fn replace(&self, config: &Config) {
+        self.keys.replace(permits(config));
+        self.ladders.store(Arc::new(config.ladders.clone()));
+        if let (Some(hooks), Some(fresh)) = (&self.hooks, &config.hooks.admission) {
+            hooks.replace_secrets(fresh.secrets.clone());
+        }
+    }
+}
+
+/// Reads the keys, the ladders they name, secrets of hooks, types of endpoints and the certificate again; what cannot be
 /// read stays as it is.
-fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>, outbox: &Outbox) {
+fn reload(path: Option<&Path>, who: &Who, identity: Option<&Identity>, outbox: &Outbox) {
     match Config::load(path) {
         Ok((fresh, _)) => {
             info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
-            keys.replace(permits(&fresh));
+            who.replace(&fresh);
             for endpoint in outbox.reconfigure(fresh.endpoints) {
                 warn!(?endpoint, "endpoint not added: it is told after a restart");
             }
@@ -223,6 +263,10 @@ async fn resume(store: &StateStore, registry: &Registry) {
     let taken = spawn_blocking(move || store.take()).await;
     for (stream, left) in taken.unwrap_or_default() {
         let epoch = left.saved.epoch();
+        if registry.takedowns().cover(stream.as_str(), Some(epoch)) {
+            warn!(%stream, epoch, "saved stream not resumed: it was taken down");
+            continue;
+        }
         match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
@@ -244,9 +288,11 @@ fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
 }
 
 /// Ends everything within `limit`, in the order in which things depend on each other.
+#[expect(clippy::too_many_arguments, reason = "everything ends here")]
 async fn drain(
     limit: Duration,
     ingest: &Ingest,
+    who: &Who,
     registry: &Registry,
     states: &StateStore,
     outbox: &Outbox,
@@ -269,6 +315,9 @@ async fn drain(
         }
         // First what happened last: delivering it can be made good by the next process.
         let _ = timeout(limits::OUTBOX_DRAIN, outbox.flush()).await;
+        if let Some(hooks) = &who.hooks {
+            hooks.flush().await;
+        }
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
         outbox.close().await;
@@ -317,11 +366,10 @@ fn door(config: &Config) -> ingest::Settings {
 fn permits(config: &Config) -> Vec<(Digest, Permit)> {
     let permit = |key: &PublishKey| Permit {
         grant: Grant {
-            stream: key.stream.clone(),
             takeover: key.takeover,
             max_kbps: key.max_kbps,
             ladder: config.ladder(key.ladder.as_deref()),
-            epoch: None,
+            ..Grant::of(key.stream.clone())
         },
         epoch_by_publisher: key.epoch == Numbering::Publisher,
     };
