@@ -191,9 +191,10 @@ pub(super) struct Replayed {
 )]
 pub(super) async fn replay(
     State(control): State<Control>,
+    uri: Uri,
     body: Body,
 ) -> Result<Done<Replayed>, Error> {
-    let mut fields = Fields::of_body(body).await?;
+    let mut fields = Fields::of_body(&uri, body).await?;
     let since = fields.required("since", Fields::time);
     let endpoint = fields.text("endpoint", limits::CONTROL_URL_BYTES_MAX);
     fields.finish()?;

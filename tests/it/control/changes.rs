@@ -246,6 +246,13 @@ async fn whatever_is_wrong_is_named_and_whoever_may_not_is_told_why() {
             &["ban_seconds"],
         ),
         ("POST", end, json!({"reason": "x"}), 422, &["reason"]),
+        (
+            "POST",
+            "/v1/streams/shop/end?takedown=true",
+            json!({}),
+            422,
+            &["takedown"],
+        ),
         ("PATCH", "/v1/streams/shop", json!({}), 422, &[""]),
         (
             "PATCH",
