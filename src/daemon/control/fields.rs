@@ -225,7 +225,8 @@ impl Fields {
 
 fn fault(field: &str, detail: impl Display) -> Fault {
     // Unknown names come from outside.
-    let end = field.floor_char_boundary(limits::CONTROL_FIELD_BYTES_MAX);
+    let mut ends = (0..=field.len().min(limits::CONTROL_FIELD_BYTES_MAX)).rev();
+    let end = ends.find(|end| field.is_char_boundary(*end)).unwrap_or(0);
     Fault {
         field: field[..end].to_owned(),
         detail: detail.to_string(),
