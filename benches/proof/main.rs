@@ -21,12 +21,16 @@ mod host;
 mod ladder;
 mod link;
 mod mobile;
+mod outbox;
 mod peers;
 #[allow(dead_code)]
 #[path = "../../tests/it/probe.rs"]
 mod probe;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
+#[allow(dead_code)]
+#[path = "../../tests/it/receiver.rs"]
+mod receiver;
 mod soak;
 #[allow(dead_code)]
 #[path = "../../tests/it/sources.rs"]
@@ -55,6 +59,7 @@ async fn main() -> io::Result<()> {
         "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
         "ladder" => ladder::run(rest).await,
+        "outbox" => outbox::run(rest).await,
         "peers" => peers::run(rest).await,
         "mobile" => mobile::run(rest).await,
         "soak" => soak::run(rest).await,
@@ -74,6 +79,7 @@ const USAGE: &str = "  \
   edge_delay [seconds]
   ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]
   mobile [minutes] [row]
+  outbox [runs=N] [seconds=N] [rate=N]
   peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
   soak [minutes]
   soak-ladder [minutes]

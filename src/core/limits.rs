@@ -417,8 +417,8 @@ pub const OUTBOX_PAGE_MAX: usize = 1000;
 pub const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
 /// From a request's head to the end of its body: operators send a few hundred bytes.
 pub const CONTROL_BODY: Duration = Duration::from_secs(10);
-/// Bytes of an unknown field's name that are told back.
-pub const CONTROL_FIELD_BYTES_MAX: usize = 64;
+/// Characters of an unknown name, of a field or a thing, that are told back.
+pub const CONTROL_NAME_CHARS_MAX: usize = 64;
 /// Bytes of a path in a line of the audit: those that mean something are shorter.
 pub const CONTROL_PATH_LOGGED_MAX: usize = 200;
 /// Seconds of the longest ban or lifetime that is asked for in seconds: a year. For good is another word.

@@ -4,7 +4,7 @@
 use std::{
     fmt::Display,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -48,15 +48,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::parse();
-    if let Some(Command::Call(command)) = arguments.command.take() {
-        return call(command, arguments);
-    }
-    let (config, report) = match settings(&arguments) {
+    let arguments = Arguments::parse();
+    let check = match arguments.command {
+        None => false,
+        Some(Command::Check) => true,
+        Some(Command::Call(command)) => {
+            return call(command, arguments.target, arguments.config.as_deref());
+        }
+    };
+    let (config, report) = match settings(arguments.config.as_deref()) {
         Ok(settings) => settings,
         Err(error) => return fail(&*error, 64),
     };
-    if let Some(Command::Check) = arguments.command {
+    if check {
         // A reader that has seen enough (`| head`) is no failure.
         io::stdout().write_all(report.to_string().as_bytes()).ok();
         return ExitCode::SUCCESS;
@@ -81,9 +85,8 @@ fn main() -> ExitCode {
 }
 
 /// Calls a running daemon: the one that was named, or that of the configuration.
-fn call(command: cli::Command, arguments: Arguments) -> ExitCode {
-    let mut target = arguments.target;
-    if let (None, Some(file)) = (&target.control, &arguments.config) {
+fn call(command: cli::Command, mut target: cli::Target, config: Option<&Path>) -> ExitCode {
+    if let (None, Some(file)) = (&target.control, config) {
         match Config::load(Some(file)) {
             Ok((config, _)) => target.or_listening(config.control.listen),
             Err(error) => return fail(&error, 64),
@@ -103,8 +106,8 @@ fn call(command: cli::Command, arguments: Arguments) -> ExitCode {
 }
 
 /// The settings, checked as far as they can be without opening a port.
-fn settings(arguments: &Arguments) -> Result<(Config, Report), Box<dyn std::error::Error>> {
-    let (config, report) = Config::load(arguments.config.as_deref())?;
+fn settings(file: Option<&Path>) -> Result<(Config, Report), Box<dyn std::error::Error>> {
+    let (config, report) = Config::load(file)?;
     config.check_descriptors(descriptors::raise()?)?;
     Ok((config, report))
 }

@@ -27,6 +27,7 @@ pub(crate) struct Call {
     /// As sent.
     pub(crate) body: Vec<u8>,
     /// When it was whole.
+    #[allow(dead_code, reason = "for the proofs")]
     pub(crate) at: Instant,
     /// The status it was answered with, if it was.
     pub(crate) answered: Option<u16>,

@@ -21,11 +21,14 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, spawn_blocking},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vitrine_core::engine::{publish, stream};
+use vitrine_core::{
+    engine::{publish, stream},
+    limits,
+};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
@@ -260,6 +263,10 @@ async fn resume(store: &StateStore, registry: &Registry) {
     let taken = spawn_blocking(move || store.take()).await;
     for (stream, left) in taken.unwrap_or_default() {
         let epoch = left.saved.epoch();
+        if registry.takedowns().cover(stream.as_str(), Some(epoch)) {
+            warn!(%stream, epoch, "saved stream not resumed: it was taken down");
+            continue;
+        }
         match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
@@ -307,7 +314,7 @@ async fn drain(
             error!(%error, "streams not saved");
         }
         // First what happened last: delivering it can be made good by the next process.
-        outbox.flush().await;
+        let _ = timeout(limits::OUTBOX_DRAIN, outbox.flush()).await;
         if let Some(hooks) = &who.hooks {
             hooks.flush().await;
         }

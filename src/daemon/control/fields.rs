@@ -224,11 +224,9 @@ impl Fields {
 }
 
 fn fault(field: &str, detail: impl Display) -> Fault {
-    // Unknown names come from outside.
-    let mut ends = (0..=field.len().min(limits::CONTROL_FIELD_BYTES_MAX)).rev();
-    let end = ends.find(|end| field.is_char_boundary(*end)).unwrap_or(0);
     Fault {
-        field: field[..end].to_owned(),
+        // Unknown names come from outside.
+        field: field.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         detail: detail.to_string(),
     }
 }

@@ -218,7 +218,7 @@ fn told(error: deliver::Error) -> Error {
         deliver::Error::Cursor => fault("cursor", error.to_string()),
         deliver::Error::NoEndpoint(_) => fault("endpoint", error.to_string()),
         deliver::Error::Unknown(id) => Error::NoSuchDelivery {
-            id: id.chars().take(limits::CONTROL_FIELD_BYTES_MAX).collect(),
+            id: id.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         },
         deliver::Error::Disk(error) => {
             tracing::error!(%error, "outbox does not answer the control API");

@@ -257,6 +257,11 @@ impl Chronicle {
         })
     }
 
+    /// Whether there is a life that goes on.
+    pub(super) fn is_alive(&self) -> bool {
+        self.lifecycle.progress().is_some()
+    }
+
     /// The key of the latest publish.
     pub(super) fn key(&self) -> Option<Digest> {
         self.story.as_ref()?.key
@@ -271,7 +276,7 @@ impl Chronicle {
         epoch: u64,
         metered: u64,
     ) {
-        let former = { self.story.take() }.filter(|_| self.lifecycle.progress().is_some());
+        let former = { self.story.take() }.filter(|_| self.is_alive());
         if former.is_none() {
             self.metered = metered;
         }

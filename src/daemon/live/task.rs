@@ -39,7 +39,7 @@ use super::{
     contest::Contest,
     encoders::{Encoders, Encoding, Sound},
     meters,
-    operations::Order,
+    orders::Order,
     publication::Publication,
     published::{Master, Shared},
     publisher::{Departure, Held, Message},

@@ -11,7 +11,16 @@ use metrics::{
 };
 use vitrine_core::media::WallTime;
 
-use super::{clock::Steady, store::Counts};
+use super::clock::Steady;
+
+/// What waits for an endpoint, and what it never took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) waiting: u64,
+    pub(super) dead: u64,
+    /// When the oldest that waits happened.
+    pub(super) oldest: Option<WallTime>,
+}
 
 /// Brings the series into being, and says what they are.
 pub(super) fn register() {

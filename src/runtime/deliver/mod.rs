@@ -15,21 +15,19 @@ pub mod attempt;
 mod clock;
 pub mod courier;
 mod endpoint;
+mod message;
 mod meters;
 pub mod schedule;
 mod store;
 mod volatile;
 mod writer;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use tokio::{
+    sync::Mutex,
     task::{JoinSet, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
@@ -374,10 +372,10 @@ impl Desk {
         &self,
         read: impl FnOnce(&Reader) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<T> {
-        let reader = self.reader.clone();
-        let read = move || read(&reader.lock().unwrap_or_else(PoisonError::into_inner));
+        // Waited for here: a hundred couriers that wake at once take one thread, not a hundred.
+        let reader = self.reader.clone().lock_owned().await;
         let panicked = |_| Err(rusqlite::Error::UnwindingPanic);
-        spawn_blocking(read).await.unwrap_or_else(panicked)
+        { spawn_blocking(move || read(&reader)).await }.unwrap_or_else(panicked)
     }
 
     /// The configured endpoint of this name or URL.
@@ -397,7 +395,7 @@ impl Desk {
     /// Hands volatile events to the couriers.
     fn hand_out(&self, events: &[Volatile]) {
         for event in events {
-            let message = volatile::message(event);
+            let message = volatile::of(event);
             for route in self.routes.iter().filter(|route| route.wants(event.kind)) {
                 route.volatile.put(event, message.clone());
                 route.bell.ring();

@@ -17,7 +17,7 @@ use tokio::{
 };
 use vitrine_core::limits;
 
-use super::{Merge, Volatile, meters, store};
+use super::{Merge, Volatile, message, meters};
 
 /// What is being gathered.
 #[derive(Debug, Default)]
@@ -128,10 +128,10 @@ impl Slots {
 }
 
 /// Id and body of `event`, as it is posted.
-pub(super) fn message(event: &Volatile) -> Message {
+pub(super) fn of(event: &Volatile) -> Message {
     let data = Value::Object(event.data.clone()).to_string();
-    let body = store::envelope(event.kind, event.at, &data);
-    (store::new_id(), body.into())
+    let body = message::body(event.kind, event.at, &data);
+    (message::new_id(), body.into())
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
         for at in [1, 2] {
             gathering.tell(event("thumbnail.updated", "shop", at, Merge::Latest));
             for event in gathering.ripe().await {
-                slots.put(&event, message(&event));
+                slots.put(&event, of(&event));
             }
         }
         let (id, body) = slots.take().expect("one waits");
@@ -210,12 +210,9 @@ mod tests {
         let ripe = gathering.ripe().await;
         assert_eq!(ripe.len(), limits::OUTBOX_VOLATILE_MAX);
         for event in &ripe {
-            slots.put(event, message(event));
+            slots.put(event, of(event));
         }
-        slots.put(
-            &event("x", "one too many", 0, Merge::Latest),
-            message(&ripe[0]),
-        );
+        slots.put(&event("x", "one too many", 0, Merge::Latest), of(&ripe[0]));
         let waiting = std::iter::from_fn(|| slots.take()).count();
         assert_eq!(waiting, limits::OUTBOX_VOLATILE_MAX);
     }

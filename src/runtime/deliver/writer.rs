@@ -118,10 +118,16 @@ impl Writer {
         }
     }
 
-    /// Has a settlement written, and returns when it is.
+    /// Has a settlement written, and returns when it is, or never will be.
     pub(super) async fn settle(&self, settlement: Settlement) {
         let (done, settled) = oneshot::channel();
-        self.inbox.lock().settlements.push((settlement, done));
+        {
+            let mut pile = self.inbox.lock();
+            if pile.closing {
+                return;
+            }
+            pile.settlements.push((settlement, done));
+        }
         self.inbox.something.notify_one();
         // Without an answer the process ends.
         let _ = settled.await;

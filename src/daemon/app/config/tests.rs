@@ -6,6 +6,7 @@ use std::fs;
 
 use super::*;
 
+mod endpoints;
 #[cfg(feature = "transcode")]
 mod sample;
 mod transcode;

@@ -12,7 +12,7 @@ use super::{Departure, Fence, State, Task};
 use crate::live::{
     SessionId,
     claim::Terms,
-    operations::{Change, Order, Refused, TakenDown},
+    orders::{Change, Order, Refused, TakenDown},
 };
 
 impl Task {

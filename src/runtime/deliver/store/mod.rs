@@ -20,17 +20,16 @@ use std::{
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, params,
 };
-use serde::Serialize;
 use serde_json::{Map, Value};
-use ulid::Ulid;
 use vitrine_core::{limits, media::WallTime};
 
 use super::{
     Endpoint, Event, Life,
     courier::{Settlement, Then},
+    message,
 };
 
-pub(super) use self::read::{Counts, Reader, Selection};
+pub(super) use self::read::{Reader, Selection};
 
 /// Why an outbox cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +66,7 @@ pub enum OpenError {
         found: usize,
     },
     /// Anything else that SQLite says.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: cannot be used ({source}): look at its permissions, and at its disk and the room there", path.display())]
     Database {
         /// The database.
         path: PathBuf,
@@ -195,7 +194,7 @@ impl Batch<'_> {
                 .query_row(params![event.subject, 1, now.0], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
-            let (body, data) = bodies(event, seq);
+            let (body, data) = message::numbered(event, seq);
             match event.life {
                 Life::Begins => live.execute(params![event.subject, data])?,
                 Life::Goes if alive => live.execute(params![event.subject, data])?,
@@ -206,7 +205,7 @@ impl Batch<'_> {
                 written.oversized.push(event.subject.clone());
                 continue;
             }
-            let id = new_id();
+            let id = message::new_id();
             row.execute(params![
                 id,
                 event.subject,
@@ -375,33 +374,6 @@ impl Batch<'_> {
 const COUNT: &str = "INSERT INTO subject (name, hook_seq, changed_at) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET hook_seq = hook_seq + ?2, changed_at = ?3
     RETURNING hook_seq, data IS NOT NULL";
-
-/// An event as it is posted, and its data alone.
-fn bodies(event: &Event, hook_seq: i64) -> (Vec<u8>, String) {
-    #[derive(Serialize)]
-    struct Data<'a> {
-        #[serde(flatten)]
-        data: &'a Map<String, Value>,
-        hook_seq: i64,
-    }
-    let data = Data {
-        data: &event.data,
-        hook_seq,
-    };
-    let data = serde_json::to_string(&data).expect("a map with text for keys");
-    (envelope(event.kind, event.at, &data), data)
-}
-
-/// The body of an event of type `kind` with this `data`, which is JSON.
-pub(super) fn envelope(kind: &str, at: WallTime, data: &str) -> Vec<u8> {
-    let kind = Value::from(kind);
-    format!(r#"{{"type":{kind},"timestamp":"{at}","data":{data}}}"#).into_bytes()
-}
-
-/// The id of a new event.
-pub(super) fn new_id() -> String {
-    format!("evt_{}", Ulid::new())
-}
 
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open(path)?;

@@ -11,6 +11,7 @@ use vitrine_core::media::WallTime;
 use super::super::{
     Delivery, Page, State,
     courier::{Due, Parcel},
+    meters::Counts,
 };
 
 /// The connection that reads.
@@ -30,15 +31,6 @@ pub(in super::super) struct Selection {
     pub(in super::super) after: Option<(i64, i64)>,
     /// Numbers of the endpoints to which attempts are made.
     pub(in super::super) active: Vec<i64>,
-}
-
-/// What waits for an endpoint, and what it never took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Counts {
-    pub(in super::super) waiting: u64,
-    pub(in super::super) dead: u64,
-    /// When the oldest that waits happened.
-    pub(in super::super) oldest: Option<WallTime>,
 }
 
 impl Reader {
@@ -171,13 +163,13 @@ impl Reader {
     /// What waits for an endpoint.
     pub(in super::super) fn counts(&self, endpoint: i64) -> rusqlite::Result<Counts> {
         let mut counts = self.db.prepare_cached(
-            "SELECT sum(waiting), (SELECT at FROM event WHERE number = min(first)),
+            "SELECT waiting, (SELECT at FROM event WHERE number = first),
                 (SELECT count(*) FROM delivery WHERE endpoint = ?1 AND state = 'dead')
-             FROM (
+             FROM (SELECT sum(waiting) AS waiting, min(first) AS first FROM (
                 SELECT count(*) AS waiting, min(event) AS first FROM delivery
                 WHERE endpoint = ?1 AND state = 'fresh'
                 UNION ALL
-                SELECT count(*), min(event) FROM delivery WHERE endpoint = ?1 AND state = 'again')",
+                SELECT count(*), min(event) FROM delivery WHERE endpoint = ?1 AND state = 'again'))",
         )?;
         counts.query_row([endpoint], |row| {
             Ok(Counts {
