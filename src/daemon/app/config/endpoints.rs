@@ -4,11 +4,13 @@
 //! only what cannot be secret is shown.
 
 use reqwest::Url;
-use vitrine_core::{limits, wire::sign::Secret};
+use vitrine_core::limits;
 use vitrine_runtime::{
     config::{Lack, Reader, Value, nearest, toml},
     deliver::{Endpoint, Types, matches, shown},
 };
+
+use super::hooks::Secrets;
 
 /// The types of events that endpoints can be told.
 const TYPES: [&str; 11] = [
@@ -35,6 +37,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Endpoint> {
         let secrets = entry.required::<Secrets>("secret");
         let types = entry.value("types", vec!["stream.*".to_owned()]);
         check_types(entry, &types);
+        let signs = secrets.as_ref().is_none_or(|secrets| !secrets.0.is_empty());
+        let expected = "at least one secret: whsec_ and the base64 of 24 to 64 random bytes";
+        entry.require(signs, "secret", expected);
         let url = match url?.0 {
             Some(url) => url,
             None => {
@@ -100,26 +105,5 @@ impl Value for EndpointUrl {
     fn show(&self) -> String {
         let url = self.0.as_ref();
         url.map_or_else(|| "(not one)".to_owned(), |url| shown(url).show())
-    }
-}
-
-/// What signs.
-struct Secrets(Vec<Secret>);
-
-impl Value for Secrets {
-    const EXPECTED: &'static str =
-        r#"a list of at least one secret: ["whsec_..."], the base64 of 24 to 64 random bytes"#;
-    const SECRET: bool = true;
-
-    fn from_toml(value: &toml::Value) -> Option<Self> {
-        let secrets = value.as_array()?.iter();
-        let secrets: Option<Vec<_>> = secrets
-            .map(|secret| Secret::parse(secret.as_str()?).ok())
-            .collect();
-        secrets.filter(|secrets| !secrets.is_empty()).map(Self)
-    }
-
-    fn show(&self) -> String {
-        format!("{:?}", self.0)
     }
 }

@@ -48,11 +48,11 @@ fn what_cannot_be_told_anything_is_refused() {
         ),
         (
             right.replace(SECRET, "whsec_c2hvcnQ="),
-            "v.toml:3: hooks.endpoints[0].secret = (secret): expected a list of at least one secret",
+            "v.toml:3: hooks.endpoints[0].secret = (secret): expected a list of secrets",
         ),
         (
             right.replace(&format!("\"{SECRET}\""), ""),
-            "hooks.endpoints[0].secret = (secret): expected a list of at least one secret",
+            "hooks.endpoints[0].secret = (secret): expected at least one secret",
         ),
         (
             right.replace(&format!("secret = [\"{SECRET}\"]"), ""),
