@@ -279,3 +279,19 @@ pub const SOUND_FINISH: Duration = Duration::from_millis(250);
 
 /// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
 pub const VERDICT_REASON_CHARS: usize = 200;
+
+// viewer tokens
+
+/// Bytes of a key's name in a token.
+pub const TOKEN_KEY_ID_BYTES_MAX: usize = 32;
+/// Bytes of a token: the longest key name, time, stream id and signature.
+pub const TOKEN_BYTES_MAX: usize = 2 + 32 + 20 + STREAM_ID_BYTES_MAX + 86 + 4;
+/// Keys of viewer tokens at once: one that signs and one that goes, of some backends.
+pub const TOKEN_KEYS_MAX: usize = 16;
+/// Genuine tokens of a slow algorithm that are remembered, in each of two generations, so that they are verified once: the
+/// viewers of an origin without an edge. Some 400 bytes each.
+pub const TOKENS_REMEMBERED_MAX: usize = 16_384;
+/// Seconds for which an edge may go on with what it was told about a token: so long may a viewer whose key was withdrawn.
+pub const TOKEN_VERDICT_SECONDS_MAX: u64 = 60;
+/// Longest `playback.max_session`: a day.
+pub const TOKEN_SESSION_MAX: Duration = Duration::from_secs(86_400);

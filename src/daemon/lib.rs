@@ -16,6 +16,7 @@
 //! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
 //! | [`ingest`], [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
 //! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
+//! | [`cli`] | the commands for people |
 //!
 //! # The way of a sample: three owners, two hand-offs
 //!
@@ -46,6 +47,7 @@
 //!   other floors, so no log line, metric or URL can hold one.
 
 pub mod app;
+pub mod cli;
 pub mod control;
 pub mod ingest;
 pub mod live;

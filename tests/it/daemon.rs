@@ -44,6 +44,7 @@ pub(crate) struct Config {
     http: String,
     publish: String,
     hls: String,
+    playback: String,
     /// `[transcode]` and what follows it; without, nothing is encoded.
     ladder: Option<String>,
     /// In place of [`MAX_ENCODED`].
@@ -131,6 +132,13 @@ impl Config {
         self
     }
 
+    /// Adds lines to `[playback]`.
+    pub(crate) fn playback(mut self, lines: &str) -> Self {
+        self.playback.push_str(lines);
+        self.playback.push('\n');
+        self
+    }
+
     /// Makes a ladder of every broadcast, with the least work: tests of everything else want one variant, and the CPU.
     pub(crate) fn ladder(mut self) -> Self {
         self.ladder.get_or_insert_default();
@@ -207,6 +215,7 @@ impl Config {
             "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
         );
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = write!(text, "[playback]\n{}", self.playback);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),

@@ -13,10 +13,12 @@
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
+//! | [`backends`] | the backends of `examples/` |
 //! | [`control`] | the control door |
 //! | `thumbnail` | stills, and what is told of each rendition |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
 //! | [`package`] | the unit, the .deb and what systemd is told |
+//! | [`tokens`] | who may watch: tokens by either algorithm, keys that come and go |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
@@ -27,6 +29,7 @@
 //! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
+mod backends;
 mod balancers;
 mod browser;
 mod captions;
@@ -58,4 +61,5 @@ mod sources;
 mod splitter;
 #[cfg(feature = "transcode")]
 mod thumbnail;
+mod tokens;
 mod viewer;

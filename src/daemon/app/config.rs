@@ -6,6 +6,7 @@
 //! they are read: no value of this module holds one in clear.
 
 mod ladder;
+mod playback;
 pub mod transcode;
 
 use std::{
@@ -27,7 +28,7 @@ use vitrine_runtime::{
 };
 
 use self::transcode::Transcode;
-use crate::live::StreamId;
+use crate::{live::StreamId, origin::guard::Policy};
 
 /// Every setting of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct Config {
     pub transcode: Option<Transcode>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
+    /// `[playback]`
+    pub playback: Policy,
 }
 
 /// What is logged, and how.
@@ -289,6 +292,7 @@ impl Config {
             hls: Hls::read(reader),
             transcode: transcode::read(reader),
             ladders: ladder::read(reader),
+            playback: playback::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),
@@ -520,13 +524,6 @@ impl Hls {
 
 /// Names of the contract whose features are not built yet.
 fn later(reader: &mut Reader<'_>) {
-    let policy = reader.value("playback.policy", "public".to_owned());
-    reader.unsupported_if(policy == "signed", "playback.policy", Lack::Version);
-    reader.require(
-        policy == "public" || policy == "signed",
-        "playback.policy",
-        "\"public\"",
-    );
     reader.unsupported("hooks", Lack::Version);
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, with their ladders, and the certificate again; what is wrong in them
-//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! manager is told. SIGHUP reads the static keys, with their ladders, who may watch, and the certificate again; what is
+//! wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -48,7 +48,7 @@ use crate::{
         epochs::EpochStore,
         states::{self, StateStore},
     },
-    origin::Origin,
+    origin::{Origin, guard::Guard},
 };
 
 /// Why the daemon did not start, or did not end well.
@@ -111,7 +111,9 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         Admission::new(keys.clone()),
         registry.clone(),
     );
+    let guard = Guard::new(config.playback.clone());
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
+        .guarded(guard.clone())
         .behind(config.http.trusted_proxies.clone());
     let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
 
@@ -142,7 +144,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &keys, identity.as_ref());
+                    reload(config_path.as_deref(), &keys, &guard, identity.as_ref());
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -165,14 +167,19 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys, with the ladders they name, and the certificate again; what cannot be read stays as it is.
-fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
+/// Reads the keys, with the ladders they name, who may watch, and the certificate again; what cannot be read stays as it is.
+fn reload(path: Option<&Path>, keys: &StaticKeys, guard: &Guard, identity: Option<&Identity>) {
     match Config::load(path) {
         Ok((fresh, _)) => {
-            info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
+            info!(
+                keys = fresh.publish.keys.len(),
+                playback = fresh.playback.name(),
+                "keys reloaded"
+            );
             keys.replace(permits(&fresh));
+            guard.replace(fresh.playback);
         }
-        Err(error) => warn!(%error, "stream keys not reloaded"),
+        Err(error) => warn!(%error, "keys not reloaded"),
     }
     match identity.map(Identity::reload) {
         Some(Ok(())) => info!("certificate reloaded"),
