@@ -83,12 +83,9 @@ impl Backend {
         use base64::Engine as _;
         let secret = SECRET.trim_start_matches("whsec_");
         let secret = base64::engine::general_purpose::STANDARD.decode(secret);
-        let router = hook_backend::router(hook_backend::Backend {
-            secret: secret.expect("base64"),
-            stream_key: "shop-key".to_owned(),
-            stream_id: "shop42".to_owned(),
-            seen: Mutex::default(),
-        });
+        let stream = ["shop-key", "shop42"].map(str::to_owned);
+        let shop = (secret.expect("base64"), stream, Default::default());
+        let router = hook_backend::router(Arc::new(shop));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("bound");
@@ -239,10 +236,11 @@ async fn takes_what_is_signed_and_nothing_else(kind: Kind) {
     // Events: once each, however often they come; by either secret while one rotates.
     for signatures in [by_event.clone(), format!("{} {by_event}", foreign[0])] {
         let (status, _) = backend.post(&event, &signatures).await;
-        assert_eq!(status, StatusCode::NO_CONTENT, "{kind:?}");
+        assert!(status.is_success(), "{kind:?}: {status}");
     }
     let both = format!("{} {by_aside}", foreign[1]);
-    assert_eq!(backend.post(&aside, &both).await.0, StatusCode::NO_CONTENT);
+    let (status, _) = backend.post(&aside, &both).await;
+    assert!(status.is_success(), "{kind:?}: {status}");
     if let Some(printed) = &backend.printed {
         let mut lines = String::new();
         for _ in 0..200 {

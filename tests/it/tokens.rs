@@ -351,13 +351,14 @@ async fn what_the_commands_make_plays() {
             &[&sign[..], &["--key-id", "web", "--url", &url]].concat(),
             &key,
         );
-        let answer = reqwest::get(address.trim()).await.expect("answered");
-        let status = answer.status();
-        assert_eq!(
-            status,
-            StatusCode::OK,
-            "{}",
-            answer.text().await.expect("a body")
-        );
+        let path = address
+            .strip_prefix(&daemon.url("/live/"))
+            .expect("the server's");
+        let stream = path
+            .trim()
+            .strip_suffix("/index.m3u8")
+            .expect("an address to play");
+        // Waits until the broadcast is there.
+        Viewer::new(&daemon.url("")).multivariant(stream).await;
     }
 }
