@@ -5,6 +5,7 @@
 //! | [`bearer`] | secrets kept as SHA-256 digests, and the tokens of an HTTP door |
 //! | [`clock`] | the one place that reads the clocks |
 //! | [`config`] | settings in layers: defaults, a TOML file, the environment; each value with its origin |
+//! | [`deliver`] | callbacks written to disk and posted until they are taken |
 //! | [`descriptors`] | how many files the process may hold open |
 //! | [`network`] | networks in CIDR notation, and what counts as one address |
 //! | [`problem`] | errors of an HTTP API (RFC 9457) |
@@ -19,6 +20,7 @@
 pub mod bearer;
 pub mod clock;
 pub mod config;
+pub mod deliver;
 pub mod descriptors;
 pub mod network;
 pub mod problem;
