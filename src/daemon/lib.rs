@@ -16,7 +16,7 @@
 //! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
 //! | [`ingest`], [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
 //! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
-//! | [`cli`] | the commands for people |
+//! | [`cli`] | beside the daemon: commands for people, which call a running one by HTTP and know nothing of its inside |
 //!
 //! # The way of a sample: three owners, two hand-offs
 //!
@@ -44,7 +44,9 @@
 //! - **An error has one table per door**: RTMP statuses in `ingest`, playback in [`origin::answer`], problems in
 //!   [`control`]. A panic is ours: it ends one stream at the boundary of its task and is counted.
 //! - **Secrets never travel upwards**: a stream key is read and judged in `ingest` and is in no type of this crate's
-//!   other floors, so no log line, metric or URL can hold one.
+//!   other floors, so no log line, metric or URL can hold one. Its digest goes with a publish, for bans, and is shown to
+//!   nobody.
+//! - **Each thing that happens to a stream is told once**, whatever sees it, however often (`live::chronicle`).
 
 pub mod app;
 pub mod cli;

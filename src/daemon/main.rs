@@ -1,5 +1,5 @@
 //! The command `vitrine`: reads its settings or exits 64 (EX_USAGE, sysexits.h), starts logs and runtime, runs the
-//! daemon. Everything else is the library's.
+//! daemon; or a command that calls one. Everything else is the library's.
 
 use std::{
     fmt::Display,
@@ -28,14 +28,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// When ready, one line per listener appears on standard output: listening rtmp 0.0.0.0:1935. Logs go to standard
 /// error. SIGHUP reads the stream keys again. SIGTERM saves what is live and ends; a start within publish.grace goes on.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Exit status: 0 after a good end, 64 for wrong settings, 1 for anything else."
-)]
+#[command(version, after_help = cli::EXIT_STATUSES)]
 struct Arguments {
     /// The TOML file with the settings
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    target: cli::Target,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -47,12 +46,15 @@ enum Command {
     /// Make viewer tokens, and keys that sign them (playback.policy = "signed")
     #[command(subcommand)]
     Token(cli::token::Command),
+    #[command(flatten)]
+    Call(cli::Command),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let file = arguments.config;
     let only_check = match arguments.command {
+        Some(Command::Call(command)) => return call(command, arguments.target, file.as_deref()),
         Some(Command::Token(command)) => return token(command),
         Some(Command::Check) => true,
         None => false,
@@ -82,6 +84,27 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
+    }
+}
+
+/// Calls a running daemon: the one that was named, or that of the configuration.
+fn call(command: cli::Command, mut target: cli::Target, file: Option<&Path>) -> ExitCode {
+    if let (None, Some(file)) = (&target.control, file) {
+        match Config::load(Some(file)) {
+            Ok((config, _)) => target.or_listening(config.control.listen),
+            Err(error) => return fail(&error, 64),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(cli::run(command, &target)),
+        Err(error) => return fail(&error, 1),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure, failure.status()),
     }
 }
 

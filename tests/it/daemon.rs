@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The bearer token of the control door, of which the configuration holds the SHA-256.
 pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 
+/// The same of a token that may only look.
+pub(crate) const READ_TOKEN: &str = "token-of-those-who-look";
+
 /// Streams that a daemon with a ladder encodes at once. Tests run few at a time, but one that ended a moment ago counts.
 const MAX_ENCODED: usize = 8;
 
@@ -50,6 +53,8 @@ pub(crate) struct Config {
     /// In place of [`MAX_ENCODED`].
     max_encoded: Option<usize>,
     preset: Option<String>,
+    /// `[[hooks.endpoints]]`
+    hooks: String,
     log: Option<&'static str>,
     under: &'static [&'static str],
 }
@@ -164,6 +169,16 @@ impl Config {
         self
     }
 
+    /// Tells an endpoint with this secret of every event.
+    #[allow(dead_code, reason = "for the tests")]
+    pub(crate) fn hook_endpoint(mut self, url: &str, secret: &str) -> Self {
+        let _ = write!(
+            self.hooks,
+            "[[hooks.endpoints]]\nurl = {url:?}\nsecret = [{secret:?}]\ntypes = [\"*\"]\n"
+        );
+        self
+    }
+
     /// Logs at `level` instead of `debug`.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -208,12 +223,14 @@ impl Config {
             let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
             let _ = write!(text, "[tls]\ncert = {cert:?}\nkey = {key:?}\n");
         }
-        let digest = Sha256::digest(CONTROL_TOKEN);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _ = write!(
-            text,
-            "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
-        );
+        for (name, token, access) in [("it", CONTROL_TOKEN, "full"), ("look", READ_TOKEN, "read")] {
+            let digest = Sha256::digest(token);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(
+                text,
+                "[[control.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\naccess = \"{access}\"\n"
+            );
+        }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
         let _ = write!(text, "[playback]\n{}", self.playback);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
@@ -225,6 +242,7 @@ impl Config {
                 self.max_encoded.unwrap_or(MAX_ENCODED)
             ),
         };
+        text.push_str(&self.hooks);
         for (key, stream) in &self.keys {
             let _ = write!(
                 text,
@@ -344,6 +362,11 @@ impl Daemon {
                 self.listeners.insert(door, address);
             }
         }
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("vitrine.toml")
     }
 
     /// Its process id.

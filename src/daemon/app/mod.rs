@@ -2,8 +2,8 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, with their ladders, who may watch, and the certificate again; what is
-//! wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! manager is told. SIGHUP reads the static keys, with their ladders, who may watch, secrets and types of endpoints, and the
+//! certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -25,10 +25,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vitrine_core::engine::{publish, saved::Saved, stream};
+use vitrine_core::engine::{publish, stream};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
+    deliver::{self, Outbox},
     serve::{self, tls::Identity},
     supervisor, telemetry,
 };
@@ -44,9 +45,8 @@ use crate::{
         admission::{Admission, Grant, Permit, StaticKeys},
     },
     live::{
-        Encoding, Registry, StreamId,
-        epochs::EpochStore,
-        states::{self, StateStore},
+        Encoding, Herald, Registry, Stores, StreamId,
+        states::{self, Left, StateStore},
     },
     origin::{Origin, guard::Guard},
 };
@@ -75,6 +75,9 @@ pub enum Error {
     /// A listener ended by a fault of ours.
     #[error("a listener failed")]
     Listener,
+    /// What is to be told to the endpoints of `[[hooks.endpoints]]` cannot be kept.
+    #[error("outbox: {0}")]
+    Outbox(#[from] deliver::OpenError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -101,10 +104,20 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let identity = tls
         .map(|tls| Identity::load(&tls.cert, &tls.key))
         .transpose()?;
-    let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
     // Before whatever counts.
     let metrics = telemetry::metrics();
-    let registry = Registry::new(streams(&config), encoding(&config), epochs, Clock::start());
+    let outbox = open_outbox(&config)?;
+    let registry = Registry::new(
+        streams(&config),
+        encoding(&config),
+        Stores::in_folder(&config.data_dir),
+        Herald::new(
+            outbox.clone(),
+            &config.node,
+            config.http.public_url.as_deref(),
+        ),
+        Clock::start(),
+    );
     let keys = Arc::new(StaticKeys::new(permits(&config)));
     let ingest = Ingest::new(
         door(&config),
@@ -115,11 +128,17 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
         .guarded(guard.clone())
         .behind(config.http.trusted_proxies.clone());
-    let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
+    let control = control::router(
+        registry.clone(),
+        outbox.clone(),
+        metrics,
+        config.control.tokens.clone(),
+    );
 
     let listeners = Listeners::bind(&config)?;
     let states = StateStore::in_folder(config.data_dir.join("streams"));
     resume(&states, &registry).await;
+    registry.bury(outbox.unfinished());
     if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
         warn!(
             "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
@@ -136,6 +155,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         &shutdown,
     );
     tasks.spawn(metrics.maintain(shutdown.clone()));
+    tasks.spawn(outbox.clone().run(shutdown.clone()));
     tasks.spawn(supervisor::watchdog(shutdown.clone()));
     supervisor::ready();
 
@@ -144,7 +164,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &keys, &guard, identity.as_ref());
+                    reload(config_path.as_deref(), &keys, &guard, identity.as_ref(), &outbox);
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -153,7 +173,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -167,8 +187,15 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys, with the ladders they name, who may watch, and the certificate again; what cannot be read stays as it is.
-fn reload(path: Option<&Path>, keys: &StaticKeys, guard: &Guard, identity: Option<&Identity>) {
+/// Reads the keys, with the ladders they name, who may watch, secrets and types of endpoints, and the certificate again;
+/// what cannot be read stays as it is.
+fn reload(
+    path: Option<&Path>,
+    keys: &StaticKeys,
+    guard: &Guard,
+    identity: Option<&Identity>,
+    outbox: &Outbox,
+) {
     match Config::load(path) {
         Ok((fresh, _)) => {
             info!(
@@ -177,6 +204,9 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, guard: &Guard, identity: Optio
                 "keys reloaded"
             );
             keys.replace(permits(&fresh));
+            for endpoint in outbox.reconfigure(fresh.endpoints) {
+                warn!(?endpoint, "endpoint not added: it is told after a restart");
+            }
             guard.replace(fresh.playback);
         }
         Err(error) => warn!(%error, "keys not reloaded"),
@@ -188,13 +218,22 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, guard: &Guard, identity: Optio
     }
 }
 
+/// The outbox in `data_dir`, when there is somebody to tell.
+fn open_outbox(config: &Config) -> Result<Outbox, deliver::OpenError> {
+    if config.endpoints.is_empty() {
+        return Ok(Outbox::none());
+    }
+    let settings = deliver::Settings::new(config.endpoints.clone());
+    Outbox::open(&config.data_dir.join("outbox.db"), settings)
+}
+
 /// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
 async fn resume(store: &StateStore, registry: &Registry) {
     let store = store.clone();
     let taken = spawn_blocking(move || store.take()).await;
-    for (stream, saved) in taken.unwrap_or_default() {
-        let epoch = saved.epoch();
-        match registry.resume(&stream, saved).await {
+    for (stream, left) in taken.unwrap_or_default() {
+        let epoch = left.saved.epoch();
+        match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
                 info!(%stream, epoch, "resumed: waiting for its publisher");
@@ -205,10 +244,10 @@ async fn resume(store: &StateStore, registry: &Registry) {
 }
 
 /// Writes the streams that can go on, for the next process to find.
-fn save(states: &StateStore, streams: Vec<(StreamId, Saved)>) {
-    for (stream, saved) in streams {
-        match states.save(&stream, &saved) {
-            Ok(()) => info!(%stream, epoch = saved.epoch(), "saved"),
+fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
+    for (stream, left) in streams {
+        match states.save(&stream, &left) {
+            Ok(()) => info!(%stream, epoch = left.saved.epoch(), "saved"),
             Err(error) => warn!(%stream, %error, "stream not saved: it ends here"),
         }
     }
@@ -220,6 +259,7 @@ async fn drain(
     ingest: &Ingest,
     registry: &Registry,
     states: &StateStore,
+    outbox: &Outbox,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
@@ -237,8 +277,11 @@ async fn drain(
         if let Err(error) = saved {
             error!(%error, "streams not saved");
         }
+        // First what happened last: delivering it can be made good by the next process.
+        outbox.flush().await;
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
+        outbox.close().await;
     };
     if timeout_at(deadline, rest).await.is_err() {
         warn!("cut at the end of shutdown_timeout");

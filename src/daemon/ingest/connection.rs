@@ -68,19 +68,45 @@ impl Cause {
     /// The name in metrics: a cause of `stream.ended` (contracts, section 3).
     fn label(&self) -> &'static str {
         match self {
-            Self::Bitrate { .. } | Self::BySession(_) | Self::Fenced(Gone(Fence::Unplayable)) => {
-                "kicked"
-            }
+            Self::Bitrate { .. }
+            | Self::BySession(_)
+            | Self::Fenced(Gone(
+                Fence::Unplayable
+                | Fence::Kicked
+                | Fence::Expired
+                | Fence::Revoked
+                | Fence::TooFast { .. },
+            )) => "kicked",
             Self::ByPeer | Self::Session(_) | Self::Socket(_) | Self::WriteTimeout => "lost",
             Self::Fenced(Gone(Fence::Takeover)) => "takeover",
             Self::Fenced(Gone(Fence::Crashed)) | Self::HandOffTimeout => "crash",
-            Self::Fenced(Gone(Fence::ShuttingDown)) | Self::ShuttingDown => "ended",
+            Self::Fenced(Gone(Fence::ShuttingDown | Fence::Ended)) | Self::ShuttingDown => "ended",
+            Self::Fenced(Gone(Fence::TakenDown)) => "taken_down",
+        }
+    }
+
+    /// What the stream is told of it, where it was the door that ended the publish.
+    fn cut(&self) -> Option<Fence> {
+        match self {
+            Self::Bitrate { max_kbps } => Some(Fence::TooFast {
+                max_kbps: *max_kbps,
+            }),
+            Self::ShuttingDown => Some(Fence::ShuttingDown),
+            _ => None,
         }
     }
 }
 
 /// Every cause that `vitrine_sessions_ended_total` tells.
-pub(super) const CAUSES: [&str; 6] = ["stopped", "lost", "kicked", "takeover", "crash", "ended"];
+pub(super) const CAUSES: [&str; 7] = [
+    "stopped",
+    "lost",
+    "kicked",
+    "takeover",
+    "crash",
+    "ended",
+    "taken_down",
+];
 
 /// What the loop wakes up for.
 enum Wake {
@@ -360,7 +386,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Says the last words, so that they arrive, and lets go of everything.
     async fn part(mut self, cause: Cause) {
         match self.publish.take() {
-            Some(publish) => self.ended(&publish, &cause, cause.label()),
+            Some(publish) => {
+                self.ended(&publish, &cause, cause.label());
+                if let Some(fence) = cause.cut() {
+                    publish.publisher.cut(fence).await;
+                }
+            }
             None => debug!(%cause, position = self.session.received(), "connection ended"),
         }
         if matches!(

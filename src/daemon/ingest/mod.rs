@@ -29,7 +29,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, field, info, info_span};
 use vitrine_core::{engine::publish, limits::RTMP_VERDICT};
-use vitrine_runtime::throttle::OncePerSecond;
+use vitrine_runtime::{bearer::Digest, throttle::OncePerSecond};
 
 use self::{
     admission::{Admission, PublishRequest, Verdict},
@@ -37,7 +37,7 @@ use self::{
     status::Refusal,
     tarpit::Tarpit,
 };
-use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId};
+use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId, Terms};
 
 /// What the configuration says about the door.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +134,10 @@ impl Ingest {
             metrics::counter!("vitrine_publishes_delayed_total").increment(1);
             sleep(wait).await;
         }
+        let key = Digest::of(request.words.stream_key.as_bytes());
+        if let Some(ban) = self.registry.bans().find(&key) {
+            return Err(ban.into());
+        }
         let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
         let grant = match decided.map_err(|_| Refusal::NoAnswer)? {
             Verdict::Allow(grant) => grant,
@@ -148,7 +152,13 @@ impl Ingest {
             peer: request.peer,
             protocol: request.protocol,
             encoder: request.words.encoder,
-            takeover: grant.takeover.unwrap_or(self.settings.takeover),
+            app: request.words.app,
+            key,
+            terms: Terms {
+                takeover: grant.takeover.unwrap_or(self.settings.takeover),
+                max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
+                ..Terms::default()
+            },
             ladder: grant.ladder,
             epoch: grant.epoch,
         };

@@ -21,6 +21,9 @@ pub enum Error {
     /// There is no such stream, epoch, rendition, segment or part.
     #[error("not found")]
     NotFound,
+    /// An operator took it down; it will never be there again.
+    #[error("taken down")]
+    TakenDown,
     /// The hinted part or segment was waited for and will not come.
     #[error("the hinted media did not come")]
     NeverCame {
@@ -52,10 +55,11 @@ pub enum Error {
 
 impl Error {
     /// Every reason of [`Error::reason`].
-    pub const REASONS: [&str; 11] = [
+    pub const REASONS: [&str; 12] = [
         "directive",
         "too_far",
         "not_found",
+        "taken_down",
         "never_came",
         "no_token",
         "token",
@@ -72,6 +76,7 @@ impl Error {
             Self::Directive(_) => "directive",
             Self::TooFar => "too_far",
             Self::NotFound => "not_found",
+            Self::TakenDown => "taken_down",
             Self::NeverCame { .. } => "never_came",
             Self::NoToken => "no_token",
             Self::Token(_) => "token",
@@ -88,6 +93,7 @@ impl Error {
         match self {
             Self::Directive(_) | Self::TooFar => (StatusCode::BAD_REQUEST, Cache::BAD_REQUEST),
             Self::NotFound => (StatusCode::NOT_FOUND, Cache::Seconds(1)),
+            Self::TakenDown => (StatusCode::GONE, Cache::Never),
             Self::NeverCame { target_duration } => {
                 (StatusCode::NOT_FOUND, Cache::Seconds(4 * target_duration))
             }
@@ -182,6 +188,7 @@ mod tests {
             (directive::Error::PartWithoutMsn.into(), 400, "max-age=1"),
             (Error::TooFar, 400, "max-age=1"),
             (Error::NotFound, 404, "max-age=1"),
+            (Error::TakenDown, 410, "no-store"),
             (Error::NeverCame { target_duration: 2 }, 404, "max-age=8"),
             (Error::NoToken, 401, "no-store"),
             (token::Refused::Expired.into(), 403, "no-store"),

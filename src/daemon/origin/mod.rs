@@ -168,8 +168,12 @@ impl Origin {
         if let Resource::Verdict(_) = route.resource {
             return Ok(respond::granted(verdict));
         }
-        let found = self.find(asked, route, query, due).await?;
-        Ok(respond::found(asked, found))
+        let found = self.find(asked, route, query, due).await;
+        // Last, so that it holds for whoever waited and whatever was found meanwhile.
+        match self.is_taken_down(route) {
+            true => Err(Error::TakenDown),
+            false => found.map(|found| respond::found(asked, found)),
+        }
     }
 
     async fn find(
@@ -199,6 +203,14 @@ impl Origin {
                 }
             }
         }
+    }
+
+    fn is_taken_down(&self, route: Route<'_>) -> bool {
+        let epoch = match route.resource {
+            Resource::Media { epoch, .. } => Some(epoch),
+            Resource::Multivariant | Resource::Thumbnail | Resource::Verdict(_) => None,
+        };
+        self.registry.takedowns().cover(route.stream, epoch)
     }
 
     async fn file<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
@@ -256,7 +268,8 @@ async fn multivariant(asked: Asked<'_>, live: &Live, due: &mut Due) -> Result<Fo
             let _waiter = live.wait().ok_or(Error::TooManyWaiters)?;
             *due = Due::Held;
             let deadline = Instant::now() + limits::MULTIVARIANT_WAIT;
-            match timeout_at(deadline, master.wait_for(Option::is_some)).await {
+            let there = |ready: &Option<_>| ready.is_some() || live.is_taken_down(None);
+            match timeout_at(deadline, master.wait_for(there)).await {
                 Ok(Ok(ready)) => ready.clone().ok_or(Error::NotReady)?,
                 Ok(Err(_)) => return Err(Error::Unavailable),
                 Err(_) => return Err(Error::NotReady),

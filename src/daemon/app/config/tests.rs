@@ -77,6 +77,14 @@ fn what_cannot_work_is_refused_with_the_reason() {
             "expected at least 1",
         ),
         (
+            "http.public_url = \"live.shop.example\"",
+            "http.public_url = \"live.shop.example\": expected http:// or https:// and a host",
+        ),
+        (
+            "http.public_url = \"https://live.shop.example/\"",
+            "without a slash at the end",
+        ),
+        (
             "http.static_dir = \"/nonexistent\"",
             "expected a folder that exists",
         ),

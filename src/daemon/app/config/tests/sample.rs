@@ -48,7 +48,12 @@ fn the_sample_names_every_known_key_and_no_other() {
         }
     }
     let report = default_report();
-    let arrays = ["publish.keys", "control.tokens", "playback.keys"];
+    let arrays = [
+        "publish.keys",
+        "control.tokens",
+        "hooks.endpoints",
+        "playback.keys",
+    ];
     let known = report
         .known()
         .filter(|key| !arrays.contains(key))
@@ -78,6 +83,7 @@ fn the_values_the_sample_shows_in_comments_are_the_defaults() {
                 &format!("sha256 = \"{}\"", "a".repeat(64)),
             ) + "\n"
         })
+        .map(|line| line.replace("whsec_...", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
         .map(|line| {
             line.replace(
                 "= \"cert.pem",
@@ -110,4 +116,5 @@ fn the_values_the_sample_shows_in_comments_are_the_defaults() {
     assert_eq!(config.rtmps, Some(any_address(1936)));
     assert_eq!(config.https, Some(any_address(8443)));
     assert_eq!(config.publish.keys.len(), 1);
+    assert_eq!(config.endpoints.len(), 1);
 }

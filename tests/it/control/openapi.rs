@@ -1,0 +1,145 @@
+//! The document of the control API, judged by others: valid, and true of what the daemon answers.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::call;
+use crate::{
+    daemon::{CONTROL_TOKEN, Config, Daemon, READ_TOKEN},
+    sources::{self, Encoder},
+    viewer::Viewer,
+};
+
+/// What `tests/oracle/openapi.mjs` complains of.
+fn complaints(document: &Value, answers: &[Value]) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
+    assert!(
+        folder.join("node_modules/ajv").exists(),
+        "tests/oracle/node_modules is missing or old: run `make test-setup` first"
+    );
+    let mut node = Command::new("node")
+        .arg(folder.join("openapi.mjs"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node runs");
+    let asked = json!({ "document": document, "answers": answers }).to_string();
+    let mut input = node.stdin.take().expect("piped");
+    // It reads to the end before it answers.
+    input.write_all(asked.as_bytes()).expect("taken");
+    drop(input);
+    let output = node.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "openapi.mjs: {}", output.status);
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_valid_and_true_of_every_answer() {
+    let daemon = Daemon::start(&Config::new().key("k3y", "shop").key("other", "other"));
+    let document: Value =
+        serde_json::from_str(&daemon.control("/v1/openapi.json").await).expect("JSON");
+    let _encoders = ["k3y", "other"]
+        .map(|key| Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url(key)));
+    for stream in ["shop", "other"] {
+        Viewer::new(&daemon.url("")).multivariant(stream).await;
+    }
+    let mut answers = Vec::new();
+    let full = Some(CONTROL_TOKEN);
+    for (method, template, path, token) in [
+        ("GET", "/healthz", "/healthz", None),
+        ("GET", "/readyz", "/readyz", None),
+        ("GET", "/metrics", "/metrics", full),
+        ("GET", "/v1/openapi.json", "/v1/openapi.json", full),
+        ("GET", "/v1/streams", "/v1/streams", full),
+        ("GET", "/v1/streams", "/v1/streams", None),
+        ("GET", "/v1/streams/{id}", "/v1/streams/shop", full),
+        ("GET", "/v1/streams/{id}", "/v1/streams/nobody", full),
+        ("PATCH", "/v1/streams/{id}", "/v1/streams/shop?", full),
+        (
+            "PATCH",
+            "/v1/streams/{id}",
+            "/v1/streams/shop",
+            Some(READ_TOKEN),
+        ),
+        (
+            "PUT",
+            "/v1/streams/{id}/state",
+            "/v1/streams/shop/state",
+            full,
+        ),
+        (
+            "DELETE",
+            "/v1/streams/{id}/session",
+            "/v1/streams/shop/session?bann=1",
+            full,
+        ),
+        (
+            "DELETE",
+            "/v1/streams/{id}/session",
+            "/v1/streams/shop/session?ban_seconds=60",
+            full,
+        ),
+        (
+            "DELETE",
+            "/v1/streams/{id}/session",
+            "/v1/streams/shop/session",
+            full,
+        ),
+        (
+            "POST",
+            "/v1/streams/{id}/end",
+            "/v1/streams/other/end",
+            full,
+        ),
+        ("GET", "/v1/bans", "/v1/bans", full),
+        ("DELETE", "/v1/bans/{id}", "/v1/bans/ban_x", full),
+        ("GET", "/v1/hooks/deliveries", "/v1/hooks/deliveries", full),
+        (
+            "GET",
+            "/v1/hooks/deliveries",
+            "/v1/hooks/deliveries?limit=0",
+            full,
+        ),
+        (
+            "POST",
+            "/v1/hooks/deliveries/{id}/retry",
+            "/v1/hooks/deliveries/dlv_x/retry",
+            full,
+        ),
+        ("POST", "/v1/hooks/replay", "/v1/hooks/replay", full),
+    ] {
+        let verb = Method::from_bytes(method.as_bytes()).expect("a method");
+        let response = call(&daemon, verb, path, token).await;
+        let status = response.status().as_u16();
+        let media_type = response.headers()["content-type"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
+        let body = response.text().await.expect("a body");
+        answers.push(json!({
+            "method": method, "path": template, "status": status, "media_type": media_type, "body": body
+        }));
+    }
+    let found = complaints(&document, &answers);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+
+    // A judge that finds nothing in what is wrong would prove nothing.
+    let mut wrong = document.clone();
+    wrong["paths"]["/v1/streams"]["get"]["responses"] = json!([]);
+    assert!(
+        !complaints(&wrong, &[]).is_empty(),
+        "the document is judged"
+    );
+    let mut wrong = answers[4].clone();
+    wrong["body"] = json!(r#"{"streams":[{"id":7}]}"#);
+    assert!(
+        !complaints(&document, &[wrong]).is_empty(),
+        "answers are judged"
+    );
+}
