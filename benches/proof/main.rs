@@ -3,6 +3,10 @@
 //! `cargo bench --bench proof -- <name> [arguments]`; `make proof-<name>` installs what one needs and runs it. They take
 //! minutes and want a quiet machine, so nothing runs them by itself, and none asserts a time.
 
+mod admission;
+#[allow(dead_code)]
+#[path = "../../tests/it/backend.rs"]
+mod backend;
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
@@ -45,6 +49,7 @@ async fn main() -> io::Result<()> {
         .split_first()
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
+        "admission" => admission::run(rest).await,
         #[cfg(feature = "transcode")]
         "decode" => decode::run(rest).await,
         "edge" => edge::run(rest).await,
@@ -63,6 +68,7 @@ async fn main() -> io::Result<()> {
 }
 
 const USAGE: &str = "  \
+  admission [rush=N] [flood=N]
   decode [minutes=N] [rounds=N] [seed=N]
   edge [viewers] [seconds per turn] [rounds]
   edge_delay [seconds]

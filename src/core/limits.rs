@@ -120,8 +120,8 @@ pub const RTMP_WRITE: Duration = Duration::from_secs(5);
 pub const RTMP_LINGER: Duration = Duration::from_secs(1);
 /// A frame waiting for the stream's task. That task never blocks: longer means it is gone.
 pub const RTMP_HAND_OFF: Duration = Duration::from_secs(10);
-/// The answer to a publish request; beyond it the request is denied (hooks: 3 s and a margin).
-pub const RTMP_VERDICT: Duration = Duration::from_secs(5);
+/// The answer to a publish request; beyond it the request is denied (`hooks.deadline`, at most 10 s, and a margin).
+pub const RTMP_VERDICT: Duration = Duration::from_secs(12);
 /// Bytes read from a publisher's socket at once: half a second of a 1 Mbit/s broadcast, one read of a 4K key frame's part.
 pub const RTMP_READ_BYTES: usize = 64 * 1024;
 /// Media ahead of its arrival, beyond which the socket is not read until the clock catches up.
@@ -279,6 +279,47 @@ pub const SOUND_FINISH: Duration = Duration::from_millis(250);
 
 /// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
 pub const VERDICT_REASON_CHARS: usize = 200;
+/// Bytes, as JSON, of what a backend wants to be told with every event of a stream.
+pub const VERDICT_METADATA_BYTES: usize = 4096;
+/// Bytes of a backend's answer that are read; more is no verdict. One with all its fields and metadata is below 6 KiB.
+pub const HOOK_ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the headers of such an answer over HTTP/2; over HTTP/1.1 the client has a bound of its own.
+pub const HOOK_HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Questions to a backend under way at once: what a backend of a few workers still answers within the deadline.
+pub const HOOK_CALLS_MAX: usize = 64;
+/// Questions that wait for a place among those; beyond, the answer is no at once.
+pub const HOOK_WAITERS_MAX: usize = 1024;
+/// The same of questions about publishes that run: few, so that they never take the place of one that wants to begin.
+pub const HOOK_CALLS_AGAIN_MAX: usize = 8;
+/// Calls in a row without an answer after which a backend is left alone for a while.
+pub const HOOK_FAILURES_MAX: u32 = 5;
+/// How long it is left alone at first; twice as long after each probe that fails.
+pub const HOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause: so long may a backend be back and not be asked.
+pub const HOOK_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long a connection to a backend is kept for the next question: shorter than any usual server keeps it, which would
+/// close it under a question.
+pub const HOOK_IDLE: Duration = Duration::from_secs(1);
+/// Keys that are remembered as allowed, in case their backend fails: some 10 MiB, metadata apart.
+pub const HOOK_KNOWN_MAX: usize = 16 << 10;
+/// How long a wrong key is remembered for the address that presented it, and denied without a call.
+pub const HOOK_DENIED_FOR: Duration = Duration::from_secs(2);
+/// Wrong keys that are remembered so.
+pub const HOOK_DENIED_MAX: usize = 4096;
+/// How long a backend that did not answer about a publish that runs is left alone with it, at most.
+pub const HOOK_AGAIN_RETRY: Duration = Duration::from_secs(10);
+/// Ends of publishes that wait to be told to a backend; beyond, they are dropped and counted.
+pub const HOOK_DONE_MAX: usize = 4096;
+/// Ends of publishes that are being told at once.
+pub const HOOK_DONE_CALLS_MAX: usize = 8;
+/// Waits before the second and later attempts to tell of one; after the last it is given up.
+pub const HOOK_DONE_RETRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
+/// How long the ends of publishes may still be told when the server stops.
+pub const HOOK_DONE_FLUSH: Duration = Duration::from_secs(2);
 
 // viewer tokens
 

@@ -56,6 +56,8 @@ pub(crate) struct Config {
     /// `[[hooks.endpoints]]`
     hooks: String,
     log: Option<&'static str>,
+    admission: String,
+    env: Vec<(&'static str, String)>,
     under: &'static [&'static str],
 }
 
@@ -185,6 +187,19 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[hooks]`.
+    pub(crate) fn hooks(mut self, line: &str) -> Self {
+        self.admission.push_str(line);
+        self.admission.push('\n');
+        self
+    }
+
+    /// Sets a variable of the daemon's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
     /// Runs the daemon by a command that takes it and its arguments, such as valgrind.
     #[allow(dead_code, reason = "for the proofs")]
     pub(crate) fn under(mut self, command: &'static [&'static str]) -> Self {
@@ -233,6 +248,7 @@ impl Config {
         }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
         let _ = write!(text, "[playback]\n{}", self.playback);
+        let _ = write!(text, "[hooks]\n{}", self.admission);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
@@ -322,6 +338,7 @@ impl Daemon {
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())
             .env("RUST_LOG", config.log.unwrap_or("debug"))
+            .envs(config.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -367,6 +384,12 @@ impl Daemon {
     /// Its configuration file.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.folder.path().join("vitrine.toml")
+    }
+
+    /// The folder of what outlives it.
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its process id.

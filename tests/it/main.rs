@@ -5,6 +5,7 @@
 //! | [`publish`] | what ffmpeg and GStreamer push is served to the last packet |
 //! | [`enhanced`] | so is what enhanced RTMP carries: HEVC, AV1, Opus, multitrack |
 //! | `ladder` | every source becomes renditions between which players switch at will, at the bitrates that were set |
+//! | [`admission`] | who may publish by the word of a backend, in four dialects, and what becomes of one that misbehaves |
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
@@ -29,9 +30,11 @@
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
+mod admission;
+mod backend;
 mod backends;
 mod balancers;
 mod browser;

@@ -6,6 +6,7 @@
 //! they are read: no value of this module holds one in clear.
 
 mod endpoints;
+pub mod hooks;
 mod ladder;
 mod playback;
 pub mod transcode;
@@ -29,7 +30,7 @@ use vitrine_runtime::{
     telemetry,
 };
 
-use self::transcode::Transcode;
+use self::{hooks::Hooks, transcode::Transcode};
 use crate::{live::StreamId, origin::guard::Policy};
 
 /// Every setting of the daemon.
@@ -67,6 +68,8 @@ pub struct Config {
     pub ladders: BTreeMap<String, Ladder>,
     /// `[playback]`
     pub playback: Policy,
+    /// `[hooks]`
+    pub hooks: Hooks,
 }
 
 /// What is logged, and how.
@@ -298,6 +301,7 @@ impl Config {
             ladders: ladder::read(reader),
             playback: playback::read(reader),
             endpoints: endpoints::read(reader),
+            hooks: hooks::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),

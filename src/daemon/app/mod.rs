@@ -2,7 +2,7 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, with their ladders, who may watch, secrets and types of endpoints, and the
+//! manager is told. SIGHUP reads the static keys, the ladders, who may watch, secrets of hooks, types of endpoints and the
 //! certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
@@ -40,9 +40,10 @@ use self::{
 };
 use crate::{
     control,
+    hooks::{self, Hooks},
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, Permit, StaticKeys},
+        admission::{Admission, Grant, Ladders, Permit, StaticKeys},
     },
     live::{
         Encoding, Herald, Registry, Stores, StreamId,
@@ -69,6 +70,9 @@ pub enum Error {
     #[cfg(feature = "transcode")]
     #[error("transcode.encoder: {0}")]
     Encoder(#[from] crate::transcode::Error),
+    /// The admission backend cannot be called.
+    #[error("hooks: {0}")]
+    Hooks(#[from] hooks::Trouble),
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
@@ -118,11 +122,12 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         ),
         Clock::start(),
     );
-    let keys = Arc::new(StaticKeys::new(permits(&config)));
+    let who = Who::new(&config)?;
     let ingest = Ingest::new(
         door(&config),
-        Admission::new(keys.clone()),
+        who.admission(&config),
         registry.clone(),
+        outbox.clone(),
     );
     let guard = Guard::new(config.playback.clone());
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
@@ -164,7 +169,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &keys, &guard, identity.as_ref(), &outbox);
+                    reload(config_path.as_deref(), &who, &guard, identity.as_ref(), &outbox);
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -173,7 +178,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &who, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -187,11 +192,46 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys, with the ladders they name, who may watch, secrets and types of endpoints, and the certificate again;
+/// Who may publish, as far as it can be changed while running.
+struct Who {
+    keys: Arc<StaticKeys>,
+    ladders: Arc<Ladders>,
+    hooks: Option<Hooks>,
+}
+
+impl Who {
+    fn new(config: &Config) -> Result<Self, hooks::Trouble> {
+        hooks::register();
+        let settings = config.hooks.admission.clone();
+        Ok(Self {
+            keys: Arc::new(StaticKeys::new(permits(config))),
+            ladders: Arc::new(Ladders::from_pointee(config.ladders.clone())),
+            hooks: settings.map(Hooks::new).transpose()?,
+        })
+    }
+
+    fn admission(&self, config: &Config) -> Admission {
+        let admission = Admission::new(self.keys.clone());
+        match self.hooks.clone() {
+            Some(hooks) => admission.asking(hooks, config.node.clone(), self.ladders.clone()),
+            None => admission,
+        }
+    }
+
+    fn replace(&self, config: &Config) {
+        self.keys.replace(permits(config));
+        self.ladders.store(Arc::new(config.ladders.clone()));
+        if let (Some(hooks), Some(fresh)) = (&self.hooks, &config.hooks.admission) {
+            hooks.replace_secrets(fresh.secrets.clone());
+        }
+    }
+}
+
+/// Reads the keys, the ladders they name, who may watch, secrets of hooks, types of endpoints and the certificate again;
 /// what cannot be read stays as it is.
 fn reload(
     path: Option<&Path>,
-    keys: &StaticKeys,
+    who: &Who,
     guard: &Guard,
     identity: Option<&Identity>,
     outbox: &Outbox,
@@ -203,7 +243,7 @@ fn reload(
                 playback = fresh.playback.name(),
                 "keys reloaded"
             );
-            keys.replace(permits(&fresh));
+            who.replace(&fresh);
             for endpoint in outbox.reconfigure(fresh.endpoints) {
                 warn!(?endpoint, "endpoint not added: it is told after a restart");
             }
@@ -254,9 +294,11 @@ fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
 }
 
 /// Ends everything within `limit`, in the order in which things depend on each other.
+#[expect(clippy::too_many_arguments, reason = "everything ends here")]
 async fn drain(
     limit: Duration,
     ingest: &Ingest,
+    who: &Who,
     registry: &Registry,
     states: &StateStore,
     outbox: &Outbox,
@@ -279,6 +321,9 @@ async fn drain(
         }
         // First what happened last: delivering it can be made good by the next process.
         outbox.flush().await;
+        if let Some(hooks) = &who.hooks {
+            hooks.flush().await;
+        }
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
         outbox.close().await;
@@ -327,11 +372,10 @@ fn door(config: &Config) -> ingest::Settings {
 fn permits(config: &Config) -> Vec<(Digest, Permit)> {
     let permit = |key: &PublishKey| Permit {
         grant: Grant {
-            stream: key.stream.clone(),
             takeover: key.takeover,
             max_kbps: key.max_kbps,
             ladder: config.ladder(key.ladder.as_deref()),
-            epoch: None,
+            ..Grant::of(key.stream.clone())
         },
         epoch_by_publisher: key.epoch == Numbering::Publisher,
     };

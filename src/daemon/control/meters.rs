@@ -19,6 +19,18 @@ const COUNTERS: &[(&str, &str)] = &[
         "Connections that accept(2) could not give us, by listener",
     ),
     (
+        "vitrine_admission_ends_total",
+        "Ends of publishes to be told to a backend in another server's words, by outcome",
+    ),
+    (
+        "vitrine_admission_known_total",
+        "Keys that were let in because they were allowed lately, for want of a verdict",
+    ),
+    (
+        "vitrine_admission_requests_total",
+        "Questions to the admission backend, by outcome: repeated, full and resting were not put to it",
+    ),
+    (
         "vitrine_bans_total",
         "Stream keys banned by operators, those of ended and taken down streams included",
     ),
@@ -137,6 +149,14 @@ const COUNTERS: &[(&str, &str)] = &[
 const GAUGES: &[(&str, &str)] = &[
     ("vitrine_bans", "Stream keys that are banned"),
     (
+        "vitrine_admission_breaker",
+        "1 for the state in which the circuit breaker of the admission backend is, else 0",
+    ),
+    (
+        "vitrine_admission_waiting",
+        "Questions that wait for a place among those put to the admission backend at once",
+    ),
+    (
         "vitrine_build_info",
         "Always 1; the label tells the version",
     ),
@@ -181,6 +201,10 @@ const GAUGES: &[(&str, &str)] = &[
 
 /// Name and meaning, unit included.
 const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        "vitrine_admission_seconds",
+        "Seconds from a question put to the admission backend to its answer, or to giving up",
+    ),
     (
         "vitrine_http_answer_seconds",
         "Seconds from a playback request read to its answer, by kind; of requests that were not held",

@@ -16,6 +16,12 @@ pub(super) enum Refusal {
         /// Its reason, fit for the broadcaster's eyes.
         reason: String,
     },
+    /// Admission could not be asked: closed rather than open.
+    #[error("{reason}")]
+    Undecided {
+        /// What there is to be told, fit for the broadcaster's eyes.
+        reason: &'static str,
+    },
     /// Admission has not answered in time: closed rather than open.
     #[error("no answer to the publish request within {} s", RTMP_VERDICT.as_secs())]
     NoAnswer,
@@ -32,6 +38,7 @@ impl Refusal {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Denied { .. } => "denied",
+            Self::Undecided { .. } => "undecided",
             Self::NoAnswer => "no_answer",
             Self::Banned(_) => Busy::Banned.label(),
             Self::Busy(busy) => busy.label(),
@@ -59,6 +66,7 @@ impl From<&Refusal> for Verdict {
             )
             | Refusal::Banned(_)
             | Refusal::Denied { .. }
+            | Refusal::Undecided { .. }
             | Refusal::NoAnswer => Self::Deny(reason),
         }
     }
@@ -86,6 +94,7 @@ mod tests {
                 },
                 false,
             ),
+            (Refusal::Undecided { reason: "later" }, false),
             (Refusal::NoAnswer, false),
             (Refusal::Busy(Busy::Live), true),
             (Refusal::Busy(Busy::Contested), true),

@@ -70,6 +70,7 @@ async fn rig() -> Rig {
         settings,
         Admission::new(Arc::clone(&keys)),
         registry.clone(),
+        Outbox::none(),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");

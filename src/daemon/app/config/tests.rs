@@ -15,6 +15,9 @@ const BYTES: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 const CONF: &str = include_str!("../../../../conf/vitrine.toml");
 
+/// What may sign.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 fn load_text(text: &str) -> Result<(Config, Report), String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("v.toml");
@@ -137,6 +140,46 @@ fn what_cannot_work_is_refused_with_the_reason() {
             "v.toml:5: publish.keys[1].key = (secret): expected another key",
         ),
         (
+            "hooks.admission_url = \"shop.example\"",
+            "hooks.admission_url = \"shop.example\": expected a URL that begins with http:// or https://",
+        ),
+        (
+            "hooks.admission_url = \"https://shop.example\"",
+            "hooks.secret = (secret): expected at least one secret to sign with",
+        ),
+        (
+            "hooks.secret = [\"whsec_c2hvcnQ=\"]",
+            "hooks.secret = (secret): expected a list of secrets, each whsec_ and",
+        ),
+        (
+            "hooks.done_url = \"https://shop.example\"",
+            "hooks.done_url = \"https://shop.example/\": expected hooks.admission_url beside it",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", dialect = \"srs\" }",
+            "expected a secret to make public names with",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", dialect = \"nginx\", secret = \"SECRET\" }",
+            "hooks.dialect = \"nginx\": expected \"vitrine\", \"srs\", \"nginx-rtmp\" or \"mediamtx\"",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", name_is_public = true }",
+            "hooks.name_is_public = true: expected false",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", deadline = \"11s\" }",
+            "hooks.deadline = \"11s\": expected 100ms to 10s",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", known_for = \"1m\" }",
+            "hooks.known_for = \"1m\": expected hooks.on_failure = \"allow_known\" beside it",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", done_url = \"https://shop.example?s3cr3t\" }",
+            "hooks.done_url = \"https://shop.example/\": expected none: only the dialects",
+        ),
+        (
             "playback.policy = \"secret\"",
             "playback.policy = \"secret\": expected \"public\" or \"signed\"",
         ),
@@ -169,30 +212,10 @@ fn what_cannot_work_is_refused_with_the_reason() {
             "v.toml:5: playback.keys[1].id = \"k1\": expected another name than those before",
         ),
     ] {
-        let text = text.replace("HEX", &hex).replace("B64", BYTES);
-        let error = load_text(&text).unwrap_err();
+        let text = text.replace("HEX", &hex).replace("SECRET", SECRET);
+        let error = load_text(&text.replace("B64", BYTES)).unwrap_err();
         assert!(
             error.contains(expect) && error.lines().count() == 1,
-            "{text}\n{error}"
-        );
-    }
-}
-
-#[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    for (text, key) in [
-        (
-            "hooks.admission_url = \"https://shop.example\"",
-            "hooks.admission_url",
-        ),
-        (
-            "[[hooks.endpoints]]\nurl = \"https://shop.example\"",
-            "hooks.endpoints[0].url",
-        ),
-    ] {
-        let error = load_text(text).unwrap_err();
-        assert!(
-            error.ends_with(&format!(": {key} is not supported by this version yet")),
             "{text}\n{error}"
         );
     }
@@ -247,6 +270,27 @@ fn keys_of_viewer_tokens_wait_for_the_policy_and_secrets_are_not_shown() {
     };
     assert_eq!((keys.len(), *max_session), (1, Duration::from_secs(3600)));
     assert!(!format!("{config:?}{report}").contains("AAEC"));
+}
+
+#[test]
+fn secrets_of_hooks_are_one_or_several_and_never_shown() {
+    let hooks = "hooks.admission_url = \"https://u:s3cr3t@shop.example/h?s3cr3t\"\nhooks.secret = ";
+    for (secrets, count) in [
+        (format!("\"{SECRET}\""), 1),
+        (format!("[\"{SECRET}\", \"{SECRET}\"]"), 2),
+    ] {
+        let (config, report) = load_text(&format!("{hooks}{secrets}")).unwrap();
+        let admission = config.hooks.admission.as_ref().unwrap();
+        assert_eq!(admission.secrets.len(), count);
+        assert_eq!(admission.deadline, Duration::from_secs(3));
+        for printed in [report.to_string(), format!("{config:?}")] {
+            assert!(
+                !printed.contains("whsec_") && !printed.contains("s3cr3t"),
+                "{printed}"
+            );
+        }
+    }
+    assert_eq!(Config::default().hooks.admission, None);
 }
 
 #[test]
