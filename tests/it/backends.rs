@@ -20,7 +20,12 @@ use std::{
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::viewer::client;
+use crate::{
+    daemon::{Config, Daemon},
+    publisher::Publisher,
+    sources::{self, Encoder},
+    viewer::{Viewer, client},
+};
 
 /// The secret of the specification's examples.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -275,6 +280,62 @@ async fn the_node_backend_takes_what_is_signed_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rust_backend_takes_what_is_signed_and_nothing_else() {
     takes_what_is_signed_and_nothing_else(Kind::Rust).await;
+}
+
+/// The daemon asks it, encoders are let in or refused by what it says, and it is told of the life that follows.
+async fn decides_and_is_told_beside_the_daemon(kind: Kind) {
+    let backend = Backend::start(kind).await;
+    let url = format!("http://{}/hooks", backend.address);
+    let config = Config::new()
+        .hooks(&format!("admission_url = {url:?}"))
+        .hooks(&format!("secret = [{SECRET:?}]"))
+        .hook_endpoint(&url, SECRET);
+    let daemon = Daemon::start(&config);
+    let address = daemon.address("rtmp");
+    let (_, refused) = Publisher::publish(address, "live", "other-key").expect("answered");
+    assert_eq!(refused.code, "NetStream.Publish.Denied", "{refused:?}");
+    assert!(
+        refused.description.contains("unknown stream key"),
+        "{refused:?}"
+    );
+    let encoder = Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url("shop-key"));
+    Viewer::new(&daemon.url("")).multivariant("shop42").await;
+    drop(encoder);
+    let took = async || -> Vec<Value> {
+        let list = daemon
+            .control("/v1/hooks/deliveries?stream=shop42&state=delivered")
+            .await;
+        let list: Value = serde_json::from_str(&list).unwrap_or_default();
+        list["deliveries"].as_array().cloned().unwrap_or_default()
+    };
+    for _ in 0..400 {
+        if took().await.len() >= 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(took().await.len() >= 2, "{kind:?}: {}", daemon.written());
+    if let Some(printed) = &backend.printed {
+        let lines = printed.lock().expect("nobody panics with it").clone();
+        for kind in ["stream.started {", "stream.live {"] {
+            assert_eq!(lines.matches(kind).count(), 1, "{lines}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_backend_decides_and_is_told_beside_the_daemon() {
+    decides_and_is_told_beside_the_daemon(Kind::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_backend_decides_and_is_told_beside_the_daemon() {
+    decides_and_is_told_beside_the_daemon(Kind::Node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_backend_decides_and_is_told_beside_the_daemon() {
+    decides_and_is_told_beside_the_daemon(Kind::Rust).await;
 }
 
 #[test]
