@@ -1,20 +1,24 @@
 // Two viewers of one stream whose tokens are about to expire: one is given another token while it plays, one is not.
 //
-//   node renew.mjs <player page URL> <fresh token> <renew after, s> <seconds> <out.json>
+//   node renew.mjs <player page URL> <fresh token> <out.json>
 //
-// The file holds facts, no verdict. Exit: 0 the report is written; 1 no picture came; 64 wrong arguments.
+// It ends some seconds after the picture of the other one has. The file holds facts, no verdict. Exit: 0 the report is written; 1 no picture came; 64 wrong arguments.
 
 import { writeFile } from "node:fs/promises";
 import { openPage } from "./chromium.mjs";
 
-const [url, fresh, after, seconds, out] = process.argv.slice(2);
+/** Playing on, after the other viewer has been refused. */
+const AFTER_MS = 5_000;
+const REFUSED_LIMIT_MS = 90_000;
+
+const [url, fresh, out] = process.argv.slice(2);
 if (!out) {
-  console.error("usage: node renew.mjs <player page URL> <fresh token> <renew after, s> <seconds> <out.json>");
+  console.error("usage: node renew.mjs <player page URL> <fresh token> <out.json>");
   process.exit(64);
 }
 
-const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, Number(seconds) * 1000));
-const hasPicture = () => window.vitrine?.video.getVideoPlaybackQuality().totalVideoFrames > 0;
+const hasPicture = () => window.vitrine?.video.getVideoPlaybackQuality().totalVideoFrames > 30;
+const isRefused = () => document.body.dataset.state === "failed";
 
 async function watch() {
   const { browser, page } = await openPage({ width: 640, height: 480 });
@@ -35,10 +39,10 @@ async function told({ page, renewed, played }) {
 
 const viewers = await Promise.all([watch(), watch()]);
 const [first, second] = viewers;
-await sleep(after);
 const before = await told(first);
 await first.page.evaluate((token) => window.vitrine.renew(token), fresh);
-await sleep(Number(seconds) - Number(after));
+await second.page.waitForFunction(isRefused, null, { timeout: REFUSED_LIMIT_MS, polling: 100 }).catch(() => {});
+await new Promise((resolve) => setTimeout(resolve, AFTER_MS));
 const report = { before, renewed: await told(first), left: await told(second) };
 await writeFile(out, JSON.stringify(report, null, 2) + "\n");
 await Promise.all(viewers.map(({ browser }) => browser.close()));
