@@ -70,6 +70,13 @@ sub vcl_recv {
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405));
     }
+    if (req.url ~ "^/live/[^?]*(?:%|/\.)") {
+        # Nothing is called so; whoever resolves it behind us would not give what was asked about here.
+        if (req.url ~ "^/live/~") {
+            return (synth(403));
+        }
+        return (synth(404));
+    }
     # Bodies are the same for everybody.
     unset req.http.Cookie;
     unset req.http.Authorization;
@@ -170,6 +177,9 @@ sub vcl_synth {
 "};
     } else if (resp.status == 403) {
         set resp.body = {"what stands behind ~ is no viewer token
+"};
+    } else {
+        set resp.body = {"not found
 "};
     }
     return (deliver);

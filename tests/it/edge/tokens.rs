@@ -99,7 +99,7 @@ pub(super) async fn two_viewers_with_different_tokens_are_one_request_to_the_ori
 pub(super) async fn without_a_good_token_nothing_comes_out_of_the_cache(kind: Kind) {
     let signed = Signed::start(kind).await;
     let stage = &signed.stage;
-    let short = signed.key.token("shop", 4);
+    let short = signed.key.token("shop", 8);
     let names = ["index.m3u8", "init0.mp4", "p0.m4s", "s0.m4s"];
     let good = signed.folder(&signed.key.token("shop", 600));
     for name in names {
@@ -156,10 +156,29 @@ pub(super) async fn without_a_good_token_nothing_comes_out_of_the_cache(kind: Ki
         refused(signed.folder(token)).await;
     }
     refused(stage.high.replacen(&signed.own, "", 1)).await;
+    // Under the name of a stream that may be watched, written as no client does.
+    for up in ["..", "%2e%2e", "%2E.", "./.."] {
+        let path = format!("/live/~{other}/other/{up}/shop/index.m3u8");
+        let answer = raw(stage.edge.address(), &path).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
     // One that was good and is over, be it for what it was given before; a session is a second here.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     refused(signed.folder(&short)).await;
     assert_eq!(stage.tap.seen().len(), fetched, "{:#?}", stage.tap.seen());
     let answer = stage.get(&format!("{good}p0.m4s")).await;
     assert_eq!(answer.field("x-cache").to_lowercase(), "hit", "{answer:?}");
+}
+
+/// The answer to a request whose path is sent as it is written.
+async fn raw(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut socket = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("taken");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.expect("answered");
+    String::from_utf8_lossy(&answer).into_owned()
 }
