@@ -491,7 +491,9 @@ fn calls(backend: &Backend, rtmp: std::net::SocketAddr, name: &str) -> Vec<Strin
         .iter()
         .map(|it| form(it, rtmp.port()))
         .collect();
-    calls.dedup();
+    // Of updates there are several, and the last may still be on its way when the end is told.
+    let mut seen = std::collections::BTreeSet::new();
+    calls.retain(|call| seen.insert(call.clone()));
     calls
 }
 
