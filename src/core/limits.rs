@@ -321,6 +321,22 @@ pub const HOOK_DONE_RETRIES: [Duration; 3] = [
 /// How long the ends of publishes may still be told when the server stops.
 pub const HOOK_DONE_FLUSH: Duration = Duration::from_secs(2);
 
+// viewer tokens
+
+/// Bytes of a key's name in a token.
+pub const TOKEN_KEY_ID_BYTES_MAX: usize = 32;
+/// Bytes of a token: the longest key name, time, stream id and signature.
+pub const TOKEN_BYTES_MAX: usize = 2 + 32 + 20 + STREAM_ID_BYTES_MAX + 86 + 4;
+/// Keys of viewer tokens at once: one that signs and one that goes, of some backends.
+pub const TOKEN_KEYS_MAX: usize = 16;
+/// Genuine tokens of a slow algorithm that are remembered, in each of two generations, so that they are verified once: the
+/// viewers of an origin without an edge. Some 400 bytes each.
+pub const TOKENS_REMEMBERED_MAX: usize = 16_384;
+/// Seconds for which an edge may go on with what it was told about a token: so long may a viewer whose key was withdrawn.
+pub const TOKEN_VERDICT_SECONDS_MAX: u64 = 60;
+/// Longest `playback.max_session`: a day.
+pub const TOKEN_SESSION_MAX: Duration = Duration::from_secs(86_400);
+
 // operations on live streams
 
 /// How long a stream's task is waited for that is to carry out an order: it answers within milliseconds, or is ending.
@@ -336,6 +352,8 @@ pub const BANS_MAX: usize = 10_000;
 pub const TAKEDOWNS_MAX: usize = 4_096;
 /// Epochs remembered of each of them.
 pub const TAKEDOWN_EPOCHS_MAX: usize = 64;
+/// Characters of what a publisher calls itself and its application that events tell: a stranger does not make them fat.
+pub const TOLD_CHARS_MAX: usize = 200;
 /// Characters kept of an operator's reason.
 pub const REASON_CHARS_MAX: usize = 500;
 
@@ -415,8 +433,8 @@ pub const OUTBOX_PAGE_MAX: usize = 1000;
 pub const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
 /// From a request's head to the end of its body: operators send a few hundred bytes.
 pub const CONTROL_BODY: Duration = Duration::from_secs(10);
-/// Bytes of an unknown field's name that are told back.
-pub const CONTROL_FIELD_BYTES_MAX: usize = 64;
+/// Characters of an unknown name, of a field or a thing, that are told back.
+pub const CONTROL_NAME_CHARS_MAX: usize = 64;
 /// Bytes of a path in a line of the audit: those that mean something are shorter.
 pub const CONTROL_PATH_LOGGED_MAX: usize = 200;
 /// Seconds of the longest ban or lifetime that is asked for in seconds: a year. For good is another word.

@@ -44,8 +44,10 @@
 //! - **Every wait and every queue is bounded**, in time and in number; the bounds stand in `vitrine_core::limits`.
 //! - **An error has one table per door**: RTMP statuses in `ingest`, playback in [`origin::answer`], problems in
 //!   [`control`]. A panic is ours: it ends one stream at the boundary of its task and is counted.
-//! - **Secrets never travel upwards**: a stream key is read in `ingest`, judged there or by `hooks`, and is in no type of this crate's
-//!   other floors, so no log line, metric or URL can hold one.
+//! - **Secrets never travel upwards**: a stream key is read in `ingest`, judged there or by `hooks`, and is in no type of
+//!   this crate's other floors, so no log line, metric or URL can hold one. Its digest goes with a publish, for bans, and is
+//!   shown to nobody.
+//! - **Each thing that happens to a stream is told once**, whatever sees it, however often (`live::chronicle`).
 
 pub mod app;
 pub mod cli;

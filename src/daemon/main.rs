@@ -4,7 +4,7 @@
 use std::{
     fmt::Display,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use vitrine::{
     app::{self, config::Config},
     cli,
 };
-use vitrine_runtime::{config::Report, descriptors, telemetry};
+use vitrine_runtime::{clock, config::Report, descriptors, telemetry};
 
 // glibc keeps what a crowd of connections took: 125 MiB stayed of ten thousand, here 29.
 #[global_allocator]
@@ -43,20 +43,27 @@ struct Arguments {
 enum Command {
     /// Check the settings, print each with its value and where it came from, and exit
     Check,
+    /// Make viewer tokens, and keys that sign them (playback.policy = "signed")
+    #[command(subcommand)]
+    Token(cli::token::Command),
     #[command(flatten)]
     Call(cli::Command),
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::parse();
-    if let Some(Command::Call(command)) = arguments.command.take() {
-        return call(command, arguments);
-    }
-    let (config, report) = match settings(&arguments) {
+    let arguments = Arguments::parse();
+    let file = arguments.config;
+    let only_check = match arguments.command {
+        Some(Command::Call(command)) => return call(command, arguments.target, file.as_deref()),
+        Some(Command::Token(command)) => return token(command),
+        Some(Command::Check) => true,
+        None => false,
+    };
+    let (config, report) = match settings(file.as_deref()) {
         Ok(settings) => settings,
         Err(error) => return fail(&*error, 64),
     };
-    if let Some(Command::Check) = arguments.command {
+    if only_check {
         // A reader that has seen enough (`| head`) is no failure.
         io::stdout().write_all(report.to_string().as_bytes()).ok();
         return ExitCode::SUCCESS;
@@ -71,7 +78,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let ended = runtime.block_on(app::run(Arc::new(config), arguments.config));
+    let ended = runtime.block_on(app::run(Arc::new(config), file));
     // A disk that does not answer holds up nobody who is in a hurry.
     runtime.shutdown_background();
     match ended {
@@ -81,9 +88,8 @@ fn main() -> ExitCode {
 }
 
 /// Calls a running daemon: the one that was named, or that of the configuration.
-fn call(command: cli::Command, arguments: Arguments) -> ExitCode {
-    let mut target = arguments.target;
-    if let (None, Some(file)) = (&target.control, &arguments.config) {
+fn call(command: cli::Command, mut target: cli::Target, file: Option<&Path>) -> ExitCode {
+    if let (None, Some(file)) = (&target.control, file) {
         match Config::load(Some(file)) {
             Ok((config, _)) => target.or_listening(config.control.listen),
             Err(error) => return fail(&error, 64),
@@ -103,10 +109,18 @@ fn call(command: cli::Command, arguments: Arguments) -> ExitCode {
 }
 
 /// The settings, checked as far as they can be without opening a port.
-fn settings(arguments: &Arguments) -> Result<(Config, Report), Box<dyn std::error::Error>> {
-    let (config, report) = Config::load(arguments.config.as_deref())?;
+fn settings(file: Option<&Path>) -> Result<(Config, Report), Box<dyn std::error::Error>> {
+    let (config, report) = Config::load(file)?;
     config.check_descriptors(descriptors::raise()?)?;
     Ok((config, report))
+}
+
+/// Needs no settings.
+fn token(command: cli::token::Command) -> ExitCode {
+    match cli::token::run(command, clock::wall(), &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
 }
 
 fn fail(error: &(impl Display + ?Sized), status: u8) -> ExitCode {

@@ -67,8 +67,10 @@ fn says(
     move |_, socket| answer(socket, status, body)
 }
 
+type Misbehave = fn(&Asked, &mut TcpStream) -> io::Result<()>;
+
 /// Ways to give no verdict.
-const MISBEHAVIOURS: [(&str, fn(&Asked, &mut TcpStream) -> io::Result<()>); 9] = [
+const MISBEHAVIOURS: [(&str, Misbehave); 9] = [
     ("fails", |_, socket| answer(socket, "500 Broken", YES)),
     ("redirects", |_, socket| {
         answer(socket, "307 Elsewhere\r\nlocation: /elsewhere", YES)

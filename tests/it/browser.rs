@@ -9,6 +9,7 @@ mod captions;
 mod levels;
 mod outage;
 mod relay;
+mod takedown;
 
 use std::{
     fs,

@@ -3,10 +3,16 @@
 use std::{
     fs,
     process::{Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use crate::{
     daemon::{CONTROL_TOKEN, Config, Daemon, READ_TOKEN},
+    outbox::SECRET,
+    receiver::{Receiver, Reply},
     sources::{self, Encoder},
     viewer::Viewer,
 };
@@ -94,7 +100,11 @@ async fn an_operator_looks_kicks_and_lifts_the_ban() {
     let (content, said) = tokio::task::spawn_blocking(|| encoder.wait())
         .await
         .expect("ended");
-    assert!(!content, "ffmpeg must not believe that all is well: {said}");
+    assert!(!content, "ffmpeg must not believe that all is well");
+    assert!(
+        said.contains("disconnected by an operator"),
+        "ffmpeg shows why: {said}"
+    );
     let again = Encoder::ffmpeg(&sources::SHORT.file(), &daemon.publish_url("k3y"));
     let (_, said) = tokio::task::spawn_blocking(|| again.wait())
         .await
@@ -105,11 +115,11 @@ async fn an_operator_looks_kicks_and_lifts_the_ban() {
     );
 
     let bans = told(&daemon, &["bans"]);
-    assert_eq!(bans, told(&daemon, &["bans", "list"]));
     let id = bans
         .split_whitespace()
         .find(|word| word.starts_with("ban_"));
     let id = id.unwrap_or_else(|| panic!("a ban: {bans}"));
+    assert!(told(&daemon, &["bans", "list"]).contains(id));
     assert!(told(&daemon, &["bans", "lift", id]).contains("may publish again"));
     assert_eq!(told(&daemon, &["bans"]), "no key is banned\n");
     assert!(told(&daemon, &["hooks", "list"]).contains("no delivery"));
@@ -143,6 +153,82 @@ async fn a_stream_is_ended_and_taken_down_by_command() {
         "{down}"
     );
     assert!(told(&daemon, &["bans"]).contains("when lifted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_was_down_is_told_by_command() {
+    let status = Arc::new(AtomicU16::new(503));
+    let answer = Arc::clone(&status);
+    let backend = Receiver::start(move |_, _| Reply::status(answer.load(Ordering::SeqCst))).await;
+    let url = backend.url("/hooks?key=s3cret");
+    let config = Config::new().key("k3y", "shop").hook_endpoint(&url, SECRET);
+    let daemon = Daemon::start(&config);
+    let _encoder = Encoder::ffmpeg(&sources::SHORT.file(), &daemon.publish_url("k3y"));
+    Viewer::new(&daemon.url("")).multivariant("shop").await;
+    backend
+        .wait("a first attempt", |calls| !calls.is_empty())
+        .await;
+    let id_of = |list: &str| {
+        let row = list.lines().find(|line| line.contains("stream.started"));
+        let row = row.unwrap_or_else(|| panic!("it began: {list}"));
+        row.split_whitespace().next().expect("an id").to_owned()
+    };
+    let mut list = told(&daemon, &["hooks", "list", "--stream", "shop"]);
+    while !list.contains("503") {
+        list = told(&daemon, &["hooks", "list", "--stream", "shop"]);
+    }
+    for word in [
+        "DELIVERY",
+        "pending",
+        "stream.started",
+        &backend.url("/hooks"),
+        "in ",
+    ] {
+        assert!(list.contains(word), "{word} not in {list}");
+    }
+    assert!(!list.contains("s3cret"), "{list}");
+    let delivered = ["hooks", "list", "--state", "delivered"];
+    assert!(told(&daemon, &delivered).contains("no delivery"));
+
+    status.store(204, Ordering::SeqCst);
+    let delivery = id_of(&list);
+    assert!(told(&daemon, &["hooks", "retry", &delivery]).contains("stream.started of shop"));
+    let taken = |times: usize| {
+        move |calls: &[crate::receiver::Call]| {
+            let started = calls
+                .iter()
+                .filter(|call| call.json()["type"] == "stream.started");
+            started.filter(|call| call.answered == Some(204)).count() >= times
+        }
+    };
+    backend.wait("the retry", taken(1)).await;
+    while told(&daemon, &delivered).contains("no delivery") {}
+    assert_eq!(id_of(&told(&daemon, &delivered)), delivery);
+    let replayed = told(&daemon, &["hooks", "replay", "--since", "1h"]);
+    assert!(replayed.contains("deliveries begin anew"), "{replayed}");
+    backend.wait("the replay", taken(2)).await;
+    let calls = backend.calls().clone();
+    let started = calls
+        .iter()
+        .filter(|call| call.json()["type"] == "stream.started");
+    let ids: std::collections::BTreeSet<_> = started.map(crate::receiver::Call::id).collect();
+    assert_eq!(ids.len(), 1, "a replayed event keeps its id: {ids:?}");
+
+    let control = daemon.control_url("");
+    let environment = [
+        ("VITRINE_CONTROL", control.as_str()),
+        ("VITRINE_TOKEN", CONTROL_TOKEN),
+    ];
+    let (status, said) = failed(&["hooks", "retry", "dlv_x"], &environment);
+    assert!(
+        status == 1 && said.contains("no delivery \"dlv_x\""),
+        "{said}"
+    );
+    let (status, said) = failed(&["hooks", "list", "--state", "lost"], &environment);
+    assert!(
+        status == 1 && said.contains("pending, delivered, dead, parked"),
+        "{said}"
+    );
 }
 
 #[test]

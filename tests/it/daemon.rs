@@ -47,6 +47,7 @@ pub(crate) struct Config {
     http: String,
     publish: String,
     hls: String,
+    playback: String,
     /// `[transcode]` and what follows it; without, nothing is encoded.
     ladder: Option<String>,
     /// In place of [`MAX_ENCODED`].
@@ -135,6 +136,13 @@ impl Config {
     pub(crate) fn hls(mut self, line: &str) -> Self {
         self.hls.push_str(line);
         self.hls.push('\n');
+        self
+    }
+
+    /// Adds lines to `[playback]`.
+    pub(crate) fn playback(mut self, lines: &str) -> Self {
+        self.playback.push_str(lines);
+        self.playback.push('\n');
         self
     }
 
@@ -239,6 +247,7 @@ impl Config {
             );
         }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = write!(text, "[playback]\n{}", self.playback);
         let _ = write!(text, "[hooks]\n{}", self.admission);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {

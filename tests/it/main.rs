@@ -14,11 +14,13 @@
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
+//! | [`backends`] | the backends of `examples/` |
 //! | [`outbox`] | callbacks arrive signed and in order, whatever becomes of the endpoint or of us |
 //! | [`control`] | the control door |
 //! | `thumbnail` | stills, and what is told of each rendition |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
 //! | [`package`] | the unit, the .deb and what systemd is told |
+//! | [`tokens`] | who may watch: tokens by either algorithm, keys that come and go |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
 //! | [`logs`] | no secret in anything that was written |
@@ -33,6 +35,7 @@
 
 mod admission;
 mod backend;
+mod backends;
 mod balancers;
 mod browser;
 mod captions;
@@ -68,4 +71,5 @@ mod sources;
 mod splitter;
 #[cfg(feature = "transcode")]
 mod thumbnail;
+mod tokens;
 mod viewer;

@@ -8,3 +8,4 @@ pub mod flv;
 pub mod hook;
 pub mod m3u8;
 pub mod sign;
+pub mod token;

@@ -156,7 +156,14 @@ mod tests {
         assert_eq!(signatures.split(' ').count(), 2);
         for one in both {
             let check = |id, timestamp: &str, body| {
-                verify(&[one.clone()], id, timestamp, &signatures, body, AT + 9)
+                verify(
+                    std::slice::from_ref(&one),
+                    id,
+                    timestamp,
+                    &signatures,
+                    body,
+                    AT + 9,
+                )
             };
             let at = AT.to_string();
             assert_eq!(check(ID, &at, BODY), Ok(()));

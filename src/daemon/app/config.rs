@@ -8,6 +8,7 @@
 mod endpoints;
 pub mod hooks;
 mod ladder;
+mod playback;
 pub mod transcode;
 
 use std::{
@@ -21,7 +22,7 @@ use tracing::level_filters::LevelFilter;
 use vitrine_core::engine::ladder::Ladder;
 use vitrine_runtime::{
     bearer::{Access, Digest, Token, Tokens},
-    config::{Environment, Error, Lack, Reader, Report, Value, load, toml},
+    config::{Environment, Error, Reader, Report, Value, load, toml},
     deliver::Endpoint,
     descriptors,
     network::Networks,
@@ -30,7 +31,7 @@ use vitrine_runtime::{
 };
 
 use self::{hooks::Hooks, transcode::Transcode};
-use crate::live::StreamId;
+use crate::{live::StreamId, origin::guard::Policy};
 
 /// Every setting of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
+    /// `[playback]`
+    pub playback: Policy,
     /// `[hooks]`
     pub hooks: Hooks,
 }
@@ -296,6 +299,7 @@ impl Config {
             hls: Hls::read(reader),
             transcode: transcode::read(reader),
             ladders: ladder::read(reader),
+            playback: playback::read(reader),
             endpoints: endpoints::read(reader),
             hooks: hooks::read(reader),
         };
@@ -311,7 +315,6 @@ impl Config {
             );
         }
         config.check_ladders(reader);
-        later(reader);
         config
     }
 
@@ -540,17 +543,6 @@ impl Hls {
         );
         hls
     }
-}
-
-/// Names of the contract whose features are not built yet.
-fn later(reader: &mut Reader<'_>) {
-    let policy = reader.value("playback.policy", "public".to_owned());
-    reader.unsupported_if(policy == "signed", "playback.policy", Lack::Version);
-    reader.require(
-        policy == "public" || policy == "signed",
-        "playback.policy",
-        "\"public\"",
-    );
 }
 
 fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {

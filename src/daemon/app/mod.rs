@@ -2,8 +2,8 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, the ladders, secrets of hooks, types of endpoints and the certificate again; what is wrong in them
-//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! manager is told. SIGHUP reads the static keys, the ladders, who may watch, secrets of hooks, types of endpoints and the
+//! certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -52,7 +52,7 @@ use crate::{
         Encoding, Herald, Registry, Stores, StreamId,
         states::{self, Left, StateStore},
     },
-    origin::Origin,
+    origin::{Origin, guard::Guard},
 };
 
 /// Why the daemon did not start, or did not end well.
@@ -132,7 +132,9 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         registry.clone(),
         outbox.clone(),
     );
+    let guard = Guard::new(config.playback.clone());
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
+        .guarded(guard.clone())
         .behind(config.http.trusted_proxies.clone());
     let control = control::router(
         registry.clone(),
@@ -170,7 +172,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &who, identity.as_ref(), &outbox);
+                    reload(config_path.as_deref(), &who, &guard, identity.as_ref(), &outbox);
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -228,18 +230,29 @@ impl Who {
     }
 }
 
-/// Reads the keys, the ladders they name, secrets of hooks, types of endpoints and the certificate again; what cannot be
-/// read stays as it is.
-fn reload(path: Option<&Path>, who: &Who, identity: Option<&Identity>, outbox: &Outbox) {
+/// Reads the keys, the ladders they name, who may watch, secrets of hooks, types of endpoints and the certificate again;
+/// what cannot be read stays as it is.
+fn reload(
+    path: Option<&Path>,
+    who: &Who,
+    guard: &Guard,
+    identity: Option<&Identity>,
+    outbox: &Outbox,
+) {
     match Config::load(path) {
         Ok((fresh, _)) => {
-            info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
+            info!(
+                keys = fresh.publish.keys.len(),
+                playback = fresh.playback.name(),
+                "keys reloaded"
+            );
             who.replace(&fresh);
             for endpoint in outbox.reconfigure(fresh.endpoints) {
                 warn!(?endpoint, "endpoint not added: it is told after a restart");
             }
+            guard.replace(fresh.playback);
         }
-        Err(error) => warn!(%error, "stream keys not reloaded"),
+        Err(error) => warn!(%error, "keys not reloaded"),
     }
     match identity.map(Identity::reload) {
         Some(Ok(())) => info!("certificate reloaded"),
@@ -263,6 +276,10 @@ async fn resume(store: &StateStore, registry: &Registry) {
     let taken = spawn_blocking(move || store.take()).await;
     for (stream, left) in taken.unwrap_or_default() {
         let epoch = left.saved.epoch();
+        if registry.takedowns().cover(stream.as_str(), Some(epoch)) {
+            warn!(%stream, epoch, "saved stream not resumed: it was taken down");
+            continue;
+        }
         match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);

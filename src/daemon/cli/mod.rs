@@ -5,6 +5,7 @@
 //! | `client` | one call of the control API, and in words what can go wrong with it |
 //! | `view` | the answers, as far as they are shown; what is not known is passed over |
 //! | `streams`, `bans`, `hooks` | the commands |
+//! | [`token`] | keys and tokens of viewers, made without any daemon |
 //! | `table` | columns, units, colours |
 //! | `top` | the live view |
 //!
@@ -17,6 +18,7 @@ mod client;
 mod hooks;
 mod streams;
 mod table;
+pub mod token;
 mod top;
 mod view;
 

@@ -81,7 +81,8 @@ impl Request {
             to,
             outcome,
             status = response.status().as_u16(),
-            "changed"
+            "{}",
+            if kind.is_none() { "changed" } else { "not changed" }
         );
     }
 

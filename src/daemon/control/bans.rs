@@ -80,7 +80,7 @@ pub(super) async fn lift(
     Path(id): Path<String>,
 ) -> Result<Done<Ban>, Error> {
     let Some(ban) = control.registry.bans().lift(&id).await else {
-        let id = id.chars().take(limits::CONTROL_FIELD_BYTES_MAX).collect();
+        let id = id.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect();
         return Err(Error::NoSuchBan { id });
     };
     let from = match &ban.until {

@@ -61,12 +61,13 @@ pub(super) enum Error {
     Draining,
 }
 
+/// All of them; a fault of no field is one of the whole.
 fn told(faults: &[Fault]) -> String {
-    let faults = faults.iter();
-    let told: Vec<_> = faults
-        .map(|fault| format!("{}: {}", fault.field, fault.detail))
-        .collect();
-    told.join("; ")
+    let told = faults.iter().map(|fault| match fault.field.as_str() {
+        "" => fault.detail.clone(),
+        field => format!("{field}: {}", fault.detail),
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// The kind of the problem that an answer is, for the audit.

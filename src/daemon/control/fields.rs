@@ -46,11 +46,11 @@ impl Fields {
         }
     }
 
-    /// Those of a JSON object; none of an empty body.
+    /// Those of a JSON object; none of an empty body. What stands in the query instead is a fault, lest it be passed over.
     ///
     /// # Errors
     /// The body does not come, is too large, or is no object.
-    pub(super) async fn of_body(body: Body) -> Result<Self, Error> {
+    pub(super) async fn of_body(uri: &Uri, body: Body) -> Result<Self, Error> {
         let max = limits::CONTROL_BODY_BYTES_MAX;
         let read = timeout(limits::CONTROL_BODY, to_bytes(body, max)).await;
         let bytes = match read {
@@ -69,7 +69,11 @@ impl Fields {
                 column: error.column(),
             })?,
         };
-        Ok(Self::new(unread, false))
+        let mut fields = Self::new(unread, false);
+        for name in Self::of_query(uri).given {
+            fields.refuse(&name, "expected in the body, not in the query");
+        }
+        Ok(fields)
     }
 
     fn new(unread: Map<String, Value>, textual: bool) -> Self {
@@ -224,10 +228,9 @@ impl Fields {
 }
 
 fn fault(field: &str, detail: impl Display) -> Fault {
-    // Unknown names come from outside.
-    let end = field.floor_char_boundary(limits::CONTROL_FIELD_BYTES_MAX);
     Fault {
-        field: field[..end].to_owned(),
+        // Unknown names come from outside.
+        field: field.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         detail: detail.to_string(),
     }
 }
@@ -236,8 +239,12 @@ fn fault(field: &str, detail: impl Display) -> Fault {
 mod tests {
     use super::*;
 
-    async fn of(body: &str) -> Fields {
-        let fields = Fields::of_body(Body::from(body.to_owned())).await;
+    async fn read(body: impl Into<Body>) -> Result<Fields, Error> {
+        Fields::of_body(&Uri::from_static("/x"), body.into()).await
+    }
+
+    async fn of(body: &'static str) -> Fields {
+        let fields = read(body).await;
         fields.unwrap_or_else(|error| panic!("{body}: {error}"))
     }
 
@@ -273,17 +280,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_belongs_in_the_body_is_not_passed_over_in_the_query() {
+        let uri = Uri::from_static("/x?takedown=true");
+        let fields = Fields::of_body(&uri, Body::empty()).await.expect("read");
+        assert!(
+            matches!(fields.finish(), Err(Error::Fields(faults)) if faults[0].field == "takedown")
+        );
+    }
+
+    #[tokio::test]
     async fn a_body_is_an_object_or_nothing_and_bounded() {
         assert!(of(" \n").await.is_empty());
         for (body, line) in [("[]", 1), ("{\n,", 2), ("7", 1)] {
-            let fields = Fields::of_body(Body::from(body)).await;
+            let fields = read(body).await;
             assert!(
                 matches!(fields, Err(Error::NoObject { line: at, .. }) if at == line),
                 "{body}: {fields:?}"
             );
         }
         let large = vec![b' '; limits::CONTROL_BODY_BYTES_MAX + 1];
-        let fields = Fields::of_body(Body::from(large)).await;
+        let fields = read(large).await;
         assert!(matches!(fields, Err(Error::TooLarge)), "{fields:?}");
     }
 

@@ -191,9 +191,10 @@ pub(super) struct Replayed {
 )]
 pub(super) async fn replay(
     State(control): State<Control>,
+    uri: Uri,
     body: Body,
 ) -> Result<Done<Replayed>, Error> {
-    let mut fields = Fields::of_body(body).await?;
+    let mut fields = Fields::of_body(&uri, body).await?;
     let since = fields.required("since", Fields::time);
     let endpoint = fields.text("endpoint", limits::CONTROL_URL_BYTES_MAX);
     fields.finish()?;
@@ -218,7 +219,7 @@ fn told(error: deliver::Error) -> Error {
         deliver::Error::Cursor => fault("cursor", error.to_string()),
         deliver::Error::NoEndpoint(_) => fault("endpoint", error.to_string()),
         deliver::Error::Unknown(id) => Error::NoSuchDelivery {
-            id: id.chars().take(limits::CONTROL_FIELD_BYTES_MAX).collect(),
+            id: id.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         },
         deliver::Error::Disk(error) => {
             tracing::error!(%error, "outbox does not answer the control API");

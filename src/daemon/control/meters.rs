@@ -31,6 +31,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Questions to the admission backend, by outcome: repeated, full and resting were not put to it",
     ),
     (
+        "vitrine_bans_total",
+        "Stream keys banned by operators, those of ended and taken down streams included",
+    ),
+    (
         "vitrine_connection_panics_total",
         "Connections that ended by a fault of ours, by listener",
     ),
@@ -65,6 +69,18 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "vitrine_ingest_media_bytes_total",
         "Bytes of coded frames that streams took in",
+    ),
+    (
+        "vitrine_kicks_total",
+        "Publishers disconnected by operators",
+    ),
+    (
+        "vitrine_lifecycle_ends_total",
+        "Streams that ended, by cause; those of the process before whose end this one told included",
+    ),
+    (
+        "vitrine_lifecycle_events_total",
+        "Events of the lives of streams, by type; whether anybody is told of them or not",
     ),
     (
         "vitrine_parts_total",
@@ -102,6 +118,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "vitrine_stream_panics_total",
         "Streams that ended by a fault of ours",
     ),
+    ("vitrine_takedowns_total", "Streams taken down by operators"),
     (
         "vitrine_takeovers_total",
         "Publishes that took a stream from another",
@@ -130,6 +147,7 @@ const COUNTERS: &[(&str, &str)] = &[
 
 /// Name and meaning, unit included.
 const GAUGES: &[(&str, &str)] = &[
+    ("vitrine_bans", "Stream keys that are banned"),
     (
         "vitrine_admission_breaker",
         "1 for the state in which the circuit breaker of the admission backend is, else 0",
@@ -268,5 +286,6 @@ pub(super) fn measure(registry: &Registry) {
         .map(|(_, _, version)| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
+    gauge!("vitrine_bans").set(registry.bans().list().len() as f64);
     gauge!("vitrine_draining").set(f64::from(registry.draining()));
 }

@@ -170,9 +170,10 @@ pub(super) async fn end(
     State(control): State<Control>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    uri: Uri,
     body: Body,
 ) -> Result<Done<Ended>, Error> {
-    let mut fields = Fields::of_body(body).await?;
+    let mut fields = Fields::of_body(&uri, body).await?;
     let takedown = fields.flag("takedown").unwrap_or(false);
     let reason = fields.text("reason", limits::REASON_CHARS_MAX);
     let ban_seconds = fields.number("ban_seconds", 0..=limits::CONTROL_SECONDS_MAX);
@@ -311,9 +312,10 @@ pub(super) async fn change(
     State(control): State<Control>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    uri: Uri,
     body: Body,
 ) -> Result<Done<TermsReport>, Error> {
-    let mut fields = Fields::of_body(body).await?;
+    let mut fields = Fields::of_body(&uri, body).await?;
     let nothing = fields.is_empty();
     let change = read_change(&mut fields);
     for name in FIXED {

@@ -1,27 +1,18 @@
 //! What a backend allowed, while it lasts: it can be asked about again, is told how it goes, and exactly once that it ended.
 //!
 //! In our own dialect a publish may be revalidated; the others are told of its end (`on_unpublish`, `on_publish_done`), and
-//! nginx-rtmp's of its progress (`on_update`). A backend that does not answer about what runs lets it run. The news of an
-//! end is tried a few times from memory: what must not be lost is the outbox's.
+//! nginx-rtmp's of its progress (`on_update`). A backend that does not answer about what runs lets it run.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use tokio::{
-    runtime::Handle,
-    sync::Semaphore,
-    time::{Instant, sleep, timeout},
-};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
-use tracing::{debug, warn};
-use vitrine_core::{
-    limits::{HOOK_DONE_CALLS_MAX, HOOK_DONE_MAX, HOOK_DONE_RETRIES},
-    wire::hook::{Body, Progress, Publish},
-};
-use vitrine_runtime::throttle::OncePerSecond;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::warn;
+use vitrine_core::wire::hook::{Progress, Publish};
 
 use super::{
-    Fingerprint, Hooks, Trouble,
-    backend::{BackendUrl, Caller, Reply},
+    backend::Trouble,
+    client::{Fingerprint, Hooks},
     meters,
 };
 use crate::live::StreamId;
@@ -55,8 +46,8 @@ pub struct Allowance {
     _counted: TaskTrackerToken,
 }
 
-impl std::fmt::Debug for Allowance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Allowance")
             .field("publish", &self.publish)
             .finish_non_exhaustive()
@@ -64,7 +55,8 @@ impl std::fmt::Debug for Allowance {
 }
 
 impl Allowance {
-    pub(super) fn new(hooks: Hooks, publish: Publish, stream: StreamId) -> Self {
+    /// Follows `publish`, which the backend of `hooks` allowed as `stream`, to its end.
+    pub fn new(hooks: Hooks, publish: Publish, stream: StreamId) -> Self {
         Self {
             _counted: hooks.0.ends.tracker.token(),
             hooks,
@@ -151,90 +143,4 @@ impl Drop for Allowance {
             inner.ends.tell(body);
         }
     }
-}
-
-/// What tells a backend of ends.
-pub(super) struct Ends {
-    caller: Caller,
-    url: Option<BackendUrl>,
-    deadline: Duration,
-    /// Those that may wait.
-    room: Arc<Semaphore>,
-    /// Those that are told at once.
-    places: Arc<Semaphore>,
-    pub(super) tracker: TaskTracker,
-    lost: OncePerSecond,
-}
-
-impl Ends {
-    pub(super) fn new(caller: Caller, url: Option<BackendUrl>, deadline: Duration) -> Self {
-        Self {
-            caller,
-            url,
-            deadline,
-            room: Arc::new(Semaphore::new(HOOK_DONE_MAX)),
-            places: Arc::new(Semaphore::new(HOOK_DONE_CALLS_MAX)),
-            tracker: TaskTracker::new(),
-            lost: OncePerSecond::default(),
-        }
-    }
-
-    /// Tells of an end, now or a little later.
-    fn tell(&self, body: Body) {
-        let Some(url) = self.url.clone() else { return };
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        // Outside of the runtime, as when it ends, there is nobody left to tell it.
-        let (Ok(room), Ok(runtime)) = (room, Handle::try_current()) else {
-            meters::end("dropped");
-            if let Some(held_back) = self.lost.pass("dropped", Instant::now()) {
-                warn!(
-                    held_back,
-                    "too many ends of publishes wait to be told: one is not"
-                );
-            }
-            return;
-        };
-        let (caller, places, deadline) =
-            (self.caller.clone(), Arc::clone(&self.places), self.deadline);
-        let telling = async move {
-            let mut waits = HOOK_DONE_RETRIES.iter();
-            loop {
-                let attempt = attempt(&caller, &places, deadline, &url, body.clone()).await;
-                match (attempt, waits.next()) {
-                    (Ok(()), _) => break meters::end("told"),
-                    (Err(trouble), Some(wait)) => {
-                        debug!(%trouble, again = ?wait, "the end of a publish was not told");
-                        sleep(*wait).await;
-                    }
-                    (Err(trouble), None) => {
-                        warn!(%trouble, "the end of a publish was not told: given up");
-                        break meters::end("failed");
-                    }
-                }
-            }
-            drop(room);
-        };
-        self.tracker.spawn_on(telling, &runtime);
-    }
-}
-
-/// One attempt; what the backend answers does not matter, unless that it fails.
-async fn attempt(
-    caller: &Caller,
-    places: &Semaphore,
-    deadline: Duration,
-    url: &BackendUrl,
-    body: Body,
-) -> Result<(), Trouble> {
-    let _place = places.acquire().await;
-    let reply = timeout(deadline, caller.post(url, body, &[])).await;
-    match reply.unwrap_or(Err(Trouble::Deadline(deadline)))? {
-        reply if reply.answer().status >= 500 => Err(failing(&reply)),
-        _ => Ok(()),
-    }
-}
-
-fn failing(reply: &Reply) -> Trouble {
-    let status = reply.answer().status;
-    Trouble::Failing { status }
 }

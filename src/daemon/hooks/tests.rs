@@ -3,9 +3,10 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -14,7 +15,17 @@ use tokio::{
     time::sleep,
 };
 
+use vitrine_core::{
+    limits::{HOOK_CALLS_MAX, HOOK_FAILURES_MAX, HOOK_WAITERS_MAX},
+    wire::{
+        hook::{Dialect, Publish},
+        sign::{self, Secret},
+    },
+};
+use vitrine_runtime::clock;
+
 use super::*;
+use crate::live::StreamId;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const YES: &str = r#"{"allow":true,"stream_id":"shop42"}"#;
@@ -272,7 +283,7 @@ async fn a_dead_backend_is_left_alone_and_probed() {
         assert!(told(hooks.ask(&publish("a")).await).is_err());
     }
     let calls = backend.asked().len();
-    assert_eq!(calls, vitrine_core::limits::HOOK_FAILURES_MAX as usize);
+    assert_eq!(calls, HOOK_FAILURES_MAX as usize);
     backend.says(http("200 OK", YES));
     let mut allowed = false;
     for _ in 0..100 {
@@ -389,7 +400,7 @@ async fn the_end_of_a_publish_is_told_once_and_again_after_a_failure() {
     };
     let hooks = Hooks::new(settings).expect("a client");
     let stream: StreamId = "a".parse().expect("a stream id");
-    let allowance = hooks.follow(publish("a"), stream.clone());
+    let allowance = Allowance::new(hooks.clone(), publish("a"), stream);
     assert_eq!(
         allowance.ask_again().await,
         Again::Unknown,
@@ -418,7 +429,7 @@ async fn the_end_of_a_publish_is_told_once_and_again_after_a_failure() {
 async fn a_backend_that_changed_its_mind_is_believed_and_a_silent_one_changes_nothing() {
     let backend = Backend::start(http("200 OK", YES)).await;
     let hooks = Hooks::new(backend.settings()).expect("a client");
-    let allowance = hooks.follow(publish("a"), "shop42".parse().expect("a stream id"));
+    let allowance = Allowance::new(hooks, publish("a"), "shop42".parse().expect("a stream id"));
     let yes = r#"{"allow":true,"stream_id":"other","lifetime_seconds":9,"revalidate_seconds":3}"#;
     backend.says(http("200 OK", yes));
     let wanted = Again::Allow {

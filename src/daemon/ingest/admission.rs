@@ -49,12 +49,7 @@ impl fmt::Debug for PublishRequest {
 #[derive(Debug)]
 pub enum Verdict {
     /// It may publish.
-    Allow {
-        /// What it may do.
-        grant: Grant,
-        /// What the backend keeps deciding and is told about it, if a backend decided.
-        allowance: Option<Allowance>,
-    },
+    Allow(Box<Admitted>),
     /// It may not, and this is what the broadcaster is told.
     Deny {
         /// In words, fit for the broadcaster's eyes.
@@ -65,6 +60,15 @@ pub enum Verdict {
         /// In words, fit for the broadcaster's eyes.
         reason: &'static str,
     },
+}
+
+/// What a publisher was allowed, and by whom.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What it may do.
+    pub grant: Grant,
+    /// What the backend keeps deciding and is told about it, if a backend decided.
+    pub allowance: Option<Allowance>,
 }
 
 /// What an allowed publisher may do; what is `None` follows the configuration, or has no limit.
@@ -160,7 +164,7 @@ impl Admission {
             }
         }
         let allowance = None;
-        Verdict::Allow { grant, allowance }
+        Verdict::Allow(Box::new(Admitted { grant, allowance }))
     }
 }
 
@@ -186,12 +190,12 @@ impl Backend {
             Answer::Unknown { reason } => return Verdict::Undecided { reason },
         };
         // Whatever keeps it from beginning, the backend is told that it has ended.
-        let allowance = self.hooks.follow(publish, allowed.stream.clone());
+        let allowance = Allowance::new(self.hooks.clone(), publish, allowed.stream.clone());
         match self.grant(allowed) {
-            Some(grant) => Verdict::Allow {
+            Some(grant) => Verdict::Allow(Box::new(Admitted {
                 grant,
                 allowance: Some(allowance),
-            },
+            })),
             None => Verdict::Undecided {
                 reason: "the stream is not set up right, ask who runs it",
             },
@@ -314,7 +318,7 @@ mod tests {
     /// What was granted, or why nothing was.
     fn granted(verdict: Verdict) -> Result<Grant, String> {
         match verdict {
-            Verdict::Allow { grant, .. } => Ok(grant),
+            Verdict::Allow(admitted) => Ok(admitted.grant),
             Verdict::Deny { reason } => Err(reason),
             Verdict::Undecided { reason } => Err(reason.to_owned()),
         }

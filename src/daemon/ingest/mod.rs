@@ -40,7 +40,7 @@ use vitrine_runtime::{
 };
 
 use self::{
-    admission::{Admission, PublishRequest, Verdict},
+    admission::{Admission, Admitted, PublishRequest, Verdict},
     connection::Connection,
     status::Refusal,
     tarpit::Tarpit,
@@ -155,8 +155,8 @@ impl Ingest {
             return Err(ban.into());
         }
         let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
-        let (grant, allowance) = match decided.map_err(|_| Refusal::NoAnswer)? {
-            Verdict::Allow { grant, allowance } => (grant, allowance),
+        let Admitted { grant, allowance } = match decided.map_err(|_| Refusal::NoAnswer)? {
+            Verdict::Allow(admitted) => *admitted,
             Verdict::Deny { reason } => {
                 self.tarpit.refused(address, Instant::now());
                 return Err(Refusal::Denied { reason });

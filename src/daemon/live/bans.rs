@@ -77,7 +77,6 @@ impl fmt::Debug for Inner {
 impl Bans {
     /// Those of the process before, kept in the file at `path`; without one, none. Blocks.
     pub(super) fn at(path: Option<PathBuf>) -> Self {
-        counter!("vitrine_bans_total").increment(0);
         let ledger = Ledger::at(path);
         let table = Mutex::new(ledger.read());
         Self(Arc::new(Inner { table, ledger }))

@@ -13,12 +13,13 @@ use serde_json::{Map, Value, json};
 use tracing::info;
 use vitrine_core::{
     engine::lifecycle::{Cause, Fact, Input, Lifecycle, Progress},
+    limits,
     media::{Rendition, WallTime},
 };
 use vitrine_runtime::{
     bearer::Digest,
     clock,
-    deliver::{Event, Life, Outbox},
+    deliver::{Event, Life, Merge, Outbox, Volatile},
 };
 
 use super::{
@@ -46,6 +47,7 @@ const COMMON: [&str; 10] = [
 #[derive(Clone)]
 pub struct Herald {
     record: Arc<dyn Fn(Event) + Send + Sync>,
+    outbox: Outbox,
     node: Arc<str>,
     public_url: Option<Arc<str>>,
 }
@@ -62,7 +64,12 @@ impl fmt::Debug for Herald {
 impl Herald {
     /// Gives events to `outbox`; `node` is this daemon, `public_url` where players find it, without a slash at its end.
     pub fn new(outbox: Outbox, node: &str, public_url: Option<&str>) -> Self {
-        Self::of(move |event| outbox.record(event), node, public_url)
+        let recording = outbox.clone();
+        let record = move |event| recording.record(event);
+        Self {
+            outbox,
+            ..Self::of(record, node, public_url)
+        }
     }
 
     /// Gives events to `record`, which must not wait.
@@ -79,6 +86,7 @@ impl Herald {
         }
         Self {
             record: Arc::new(record),
+            outbox: Outbox::none(),
             node: node.into(),
             public_url: public_url.map(Into::into),
         }
@@ -249,6 +257,11 @@ impl Chronicle {
         })
     }
 
+    /// Whether there is a life that goes on.
+    pub(super) fn is_alive(&self) -> bool {
+        self.lifecycle.progress().is_some()
+    }
+
     /// The key of the latest publish.
     pub(super) fn key(&self) -> Option<Digest> {
         self.story.as_ref()?.key
@@ -263,16 +276,16 @@ impl Chronicle {
         epoch: u64,
         metered: u64,
     ) {
-        let former = { self.story.take() }.filter(|_| self.lifecycle.progress().is_some());
+        let former = { self.story.take() }.filter(|_| self.is_alive());
         if former.is_none() {
             self.metered = metered;
         }
         self.story = Some(Story {
             session_id: claim.session.to_string(),
-            app: claim.app.clone(),
+            app: clipped(&claim.app),
             protocol: claim.protocol.to_owned(),
             remote_addr: claim.peer.to_string(),
-            encoder: claim.encoder.clone(),
+            encoder: clipped(&claim.encoder),
             metadata: claim.terms.metadata.clone(),
             key: Some(claim.key),
             epoch: { former.as_ref() }
@@ -400,6 +413,24 @@ impl Chronicle {
             .record(stream, TAKEN_DOWN, now, Life::Goes, data);
     }
 
+    /// There is a new still. Of these only the latest matters.
+    pub(super) fn pictured(&self, now: WallTime) {
+        let path = format!("/live/{}/thumbnail.jpg", self.stream);
+        let mut data = self.data();
+        data.retain(|name, _| matches!(name.as_str(), "node" | "stream_id" | "epoch"));
+        if let Some(url) = self.herald.url(&path) {
+            data.insert("thumbnail_url".to_owned(), url.into());
+        }
+        data.insert("thumbnail_path".to_owned(), path.into());
+        self.herald.outbox.tell(Volatile {
+            kind: "thumbnail.updated",
+            about: self.stream.to_string(),
+            at: now,
+            data,
+            merge: Merge::Latest,
+        });
+    }
+
     /// Tells what is to be told of `input`, with what `describe` adds.
     fn push(&mut self, now: WallTime, input: Input, describe: impl FnOnce(&mut Data)) {
         let Some(fact) = self.lifecycle.push(input) else {
@@ -466,6 +497,10 @@ impl Chronicle {
     fn bytes(&self, story: &Story, metered: u64) -> u64 {
         story.bytes + metered.saturating_sub(self.metered)
     }
+}
+
+fn clipped(words: &str) -> String {
+    words.chars().take(limits::TOLD_CHARS_MAX).collect()
 }
 
 fn parted(data: &mut Data, parting: &Parting) {

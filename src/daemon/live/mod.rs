@@ -10,6 +10,7 @@
 //! | `sound` | the same for sound that not every player takes |
 //! | [`contest`] | whether a takeover is a reconnect or a quarrel |
 //! | [`operations`] | what an operator can do to a live stream |
+//! | `orders` | the same on its way to the stream's task |
 //! | `chronicle` | what backends are told of a stream's life, each thing once |
 //! | [`bans`] | stream keys that are refused for a while, on disk |
 //! | [`takedowns`] | what was taken down and is never served again, on disk |
@@ -38,6 +39,7 @@ mod id;
 mod ledger;
 mod meters;
 pub mod operations;
+mod orders;
 mod publication;
 pub mod published;
 pub mod publisher;

@@ -25,7 +25,7 @@ use tokio::{
 use vitrine_core::{engine::window::Snapshot, limits, media::Rendition, wire::m3u8::media::Form};
 
 use super::{
-    Stores, StreamId, chronicle::Chronicle, operations::Order, publisher::Message, status::Status,
+    Stores, StreamId, chronicle::Chronicle, orders::Order, publisher::Message, status::Status,
 };
 
 /// A body and its strong validator, which is derived from the content: two origins that answer alike agree on it.

@@ -165,7 +165,9 @@ impl Registry {
     /// crashed, each with what was told of it last.
     pub fn bury(&self, unfinished: Vec<(String, Map<String, Value>)>) {
         for (stream, last) in unfinished {
-            if self.lookup(&stream).is_none() {
+            let live = self.lookup(&stream);
+            let goes_on = live.is_some_and(|live| live.0.chronicle().is_alive());
+            if !goes_on {
                 self.0.herald.crashed(&stream, last);
             }
         }

@@ -39,7 +39,7 @@ use super::{
     contest::Contest,
     encoders::{Encoders, Encoding, Sound},
     meters,
-    operations::Order,
+    orders::Order,
     publication::Publication,
     published::{Master, Shared},
     publisher::{Departure, Held, Message},
@@ -165,6 +165,7 @@ impl Task {
                 (encoded, still) = self.encoders.next() => {
                     if let Some(still) = still {
                         self.publication.thumbnail(still);
+                        self.shared.chronicle().pictured(self.clock.now().wall);
                     }
                     self.encoded(encoded).await;
                 }

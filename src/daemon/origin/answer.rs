@@ -7,7 +7,7 @@
 use std::io;
 
 use hyper::{StatusCode, header::HeaderValue};
-use vitrine_core::wire::directive;
+use vitrine_core::wire::{directive, token};
 
 /// Why a request is not answered with what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +30,12 @@ pub enum Error {
         /// Target duration, seconds.
         target_duration: u32,
     },
+    /// The stream is for viewers with a token, and there is none.
+    #[error("this stream is for viewers with a token: /live/~<token>/<stream>/...")]
+    NoToken,
+    /// There is one, and it does not open this.
+    #[error(transparent)]
+    Token(#[from] token::Refused),
     /// Not a method of this resource.
     #[error("only GET, HEAD and OPTIONS")]
     Method,
@@ -49,12 +55,14 @@ pub enum Error {
 
 impl Error {
     /// Every reason of [`Error::reason`].
-    pub const REASONS: [&str; 10] = [
+    pub const REASONS: [&str; 12] = [
         "directive",
         "too_far",
         "not_found",
         "taken_down",
         "never_came",
+        "no_token",
+        "token",
         "method",
         "late",
         "not_ready",
@@ -70,6 +78,8 @@ impl Error {
             Self::NotFound => "not_found",
             Self::TakenDown => "taken_down",
             Self::NeverCame { .. } => "never_came",
+            Self::NoToken => "no_token",
+            Self::Token(_) => "token",
             Self::Method => "method",
             Self::Late => "late",
             Self::NotReady => "not_ready",
@@ -87,6 +97,8 @@ impl Error {
             Self::NeverCame { target_duration } => {
                 (StatusCode::NOT_FOUND, Cache::Seconds(4 * target_duration))
             }
+            Self::NoToken => (StatusCode::UNAUTHORIZED, Cache::Never),
+            Self::Token(_) => (StatusCode::FORBIDDEN, Cache::Never),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, Cache::Never),
             Self::Late | Self::NotReady | Self::TooManyWaiters | Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, Cache::Never)
@@ -178,6 +190,8 @@ mod tests {
             (Error::NotFound, 404, "max-age=1"),
             (Error::TakenDown, 410, "no-store"),
             (Error::NeverCame { target_duration: 2 }, 404, "max-age=8"),
+            (Error::NoToken, 401, "no-store"),
+            (token::Refused::Expired.into(), 403, "no-store"),
             (Error::Method, 405, "no-store"),
             (Error::Late, 503, "no-store"),
             (Error::NotReady, 503, "no-store"),

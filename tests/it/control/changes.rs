@@ -56,7 +56,7 @@ async fn live(daemon: &Daemon, key: &str, stream: &str) -> Encoder {
     encoder
 }
 
-/// What the audit wrote so far that holds all of `words`.
+/// Lines of the audit so far that hold all of `words`; they are JSON, as for every daemon without a terminal.
 fn audited(daemon: &Daemon, words: &[&str]) -> usize {
     let written = daemon.written();
     let lines = written
@@ -118,20 +118,20 @@ async fn a_publisher_is_cut_with_a_reason_banned_and_let_in_again() {
 
     for words in [
         &[
-            "who=\"it\"",
+            "\"who\":\"it\"",
             "DELETE",
-            "stream=\"shop\"",
-            "from=\"live\"",
+            "\"stream\":\"shop\"",
+            "\"from\":\"live\"",
             "600 s",
-            "outcome=\"done\"",
+            "\"outcome\":\"done\"",
         ][..],
-        &["outcome=\"no-publisher\"", "status=409"],
+        &["\"outcome\":\"no-publisher\"", "\"status\":409"],
         &["/v1/bans/", "lifted"],
     ] {
         assert_eq!(audited(&daemon, words), 1, "{words:?}");
     }
     assert_eq!(
-        audited(&daemon, &["GET"]),
+        audited(&daemon, &["\"GET\""]),
         0,
         "who only looks is not audited"
     );
@@ -189,7 +189,7 @@ async fn a_stream_is_ended_once_and_taken_down_even_then() {
     assert_eq!(
         audited(
             &daemon,
-            &["stream=\"two\"", "taken down", "outcome=\"done\""]
+            &["\"stream\":\"two\"", "taken down", "\"outcome\":\"done\""]
         ),
         1
     );
@@ -218,7 +218,7 @@ async fn what_a_publish_may_do_is_changed_while_it_lasts() {
     assert_eq!(
         audited(
             &daemon,
-            &["PATCH", "from=\"takeover true", "lifetime 7200 s"]
+            &["PATCH", "\"from\":\"takeover true", "lifetime 7200 s"]
         ),
         2
     );
@@ -246,6 +246,13 @@ async fn whatever_is_wrong_is_named_and_whoever_may_not_is_told_why() {
             &["ban_seconds"],
         ),
         ("POST", end, json!({"reason": "x"}), 422, &["reason"]),
+        (
+            "POST",
+            "/v1/streams/shop/end?takedown=true",
+            json!({}),
+            422,
+            &["takedown"],
+        ),
         ("PATCH", "/v1/streams/shop", json!({}), 422, &[""]),
         (
             "PATCH",
@@ -322,7 +329,7 @@ async fn whatever_is_wrong_is_named_and_whoever_may_not_is_told_why() {
     problem_of(refused, StatusCode::UNAUTHORIZED, "unauthorized").await;
     let seen = call(&daemon, Method::GET, "/v1/streams", Some(READ_TOKEN)).await;
     assert_eq!(seen.status(), StatusCode::OK);
-    let denied = audited(&daemon, &["denied", "who=\"look\"", "read-only"]);
+    let denied = audited(&daemon, &["denied", "\"who\":\"look\"", "read-only"]);
     assert!(
         (1..20).contains(&denied),
         "once a second, not {denied} times"

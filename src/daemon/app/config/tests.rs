@@ -11,6 +11,9 @@ mod endpoints;
 mod sample;
 mod transcode;
 
+/// Base64 of 32 bytes.
+const BYTES: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 const CONF: &str = include_str!("../../../../conf/vitrine.toml");
 
 /// What may sign.
@@ -179,22 +182,44 @@ fn what_cannot_work_is_refused_with_the_reason() {
         ),
         (
             "playback.policy = \"secret\"",
-            "playback.policy = \"secret\": expected \"public\"",
+            "playback.policy = \"secret\": expected \"public\" or \"signed\"",
+        ),
+        (
+            "playback.policy = \"signed\"",
+            "playback.policy = \"signed\": expected at least one [[playback.keys]]",
+        ),
+        (
+            "playback.max_session = \"25h\"",
+            "playback.max_session = \"25h\": expected at most 24h",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k.1\"\nhmac = \"B64\"",
+            "playback.keys[0].id = \"k.1\": expected a name of 1 to 32 letters",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"\nhmac = \"s3cret\"",
+            "playback.keys[0].hmac = (secret): expected the base64 of 32 to 64 random bytes",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"\ned25519 = \"s3cret\"",
+            "playback.keys[0].ed25519 = \"s3cret\": expected the base64 of an Ed25519 public key",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"",
+            "playback.keys[0].hmac = (unset): expected exactly one of hmac and ed25519",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"\nhmac = \"B64\"\n[[playback.keys]]\nid = \"k1\"\nhmac = \"B64\"",
+            "v.toml:5: playback.keys[1].id = \"k1\": expected another name than those before",
         ),
     ] {
-        let error = load_text(&text.replace("HEX", &hex).replace("SECRET", SECRET)).unwrap_err();
+        let text = text.replace("HEX", &hex).replace("SECRET", SECRET);
+        let error = load_text(&text.replace("B64", BYTES)).unwrap_err();
         assert!(
             error.contains(expect) && error.lines().count() == 1,
             "{text}\n{error}"
         );
     }
-}
-
-#[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    let error = load_text("playback.policy = \"signed\"").unwrap_err();
-    let expect = ": playback.policy is not supported by this version yet";
-    assert!(error.ends_with(expect), "{error}");
 }
 
 #[test]
@@ -233,6 +258,19 @@ fn keys_are_kept_as_digests_and_may_be_given_as_such() {
         "{report}"
     );
     assert!(!format!("{config:?}").contains("\"key\""));
+}
+
+#[test]
+fn keys_of_viewer_tokens_wait_for_the_policy_and_secrets_are_not_shown() {
+    let keys = format!("[[playback.keys]]\nid = \"k1\"\nhmac = \"{BYTES}\"\n");
+    assert_eq!(load_text(&keys).unwrap().0.playback, Policy::Public);
+    let signed = format!("[playback]\npolicy = \"signed\"\nmax_session = \"1h\"\n{keys}");
+    let (config, report) = load_text(&signed).unwrap();
+    let Policy::Signed { keys, max_session } = &config.playback else {
+        panic!("{config:?}");
+    };
+    assert_eq!((keys.len(), *max_session), (1, Duration::from_secs(3600)));
+    assert!(!format!("{config:?}{report}").contains("AAEC"));
 }
 
 #[test]

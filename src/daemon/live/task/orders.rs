@@ -12,7 +12,7 @@ use super::{Departure, Fence, State, Task};
 use crate::live::{
     SessionId,
     claim::Terms,
-    operations::{Change, Order, Refused, TakenDown},
+    orders::{Change, Order, Refused, TakenDown},
 };
 
 impl Task {
@@ -57,7 +57,9 @@ impl Task {
             return Err(Refused::Ended);
         }
         // Before its encoder can be back.
-        self.ban(Some(ban), Fence::Ended);
+        if !ban.is_zero() {
+            self.ban(Some(ban), Fence::Ended);
+        }
         self.finish_sound().await;
         self.dismiss(Fence::Ended);
         self.push(Input::End, None).await;

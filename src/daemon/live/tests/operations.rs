@@ -432,17 +432,29 @@ async fn a_life_that_cannot_go_on_is_ended_by_whoever_knows() {
     let _publisher = mute.registry.claim(claim(HOME, true)).await;
     assert!(mute.registry.drain().await.is_empty());
     assert_eq!(mute.story(), ["stream.started", "stream.ended: ended"]);
-    // Killed: the next one knows.
+    // Killed: the next one knows. A stream that goes on without its story is told of anew.
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, left) = first.registry.drain().await.remove(0);
     let next = Rig::new();
+    next.registry
+        .resume(&stream, left)
+        .await
+        .expect("within grace");
+    let other = "mute".parse().expect("valid");
     let now = Clock::start().now();
-    let stream = "demo".parse().expect("valid");
-    { next.registry.resume(&stream, fixture::saved_at(now)).await }.expect("within grace");
+    { next.registry.resume(&other, fixture::saved_at(now)).await }.expect("within grace");
     let last = json!({"node": "n1", "stream_id": "x", "session_id": "ses_1", "cause": "silent", "hook_seq": 7});
     let last = last.as_object().expect("an object").clone();
-    let unfinished = ["demo", "gone"].map(|stream| (stream.to_owned(), last.clone()));
+    let unfinished = ["demo", "gone", "mute"].map(|stream| (stream.to_owned(), last.clone()));
     next.registry.bury(unfinished.into());
-    assert_eq!(next.story(), ["stream.ended: crash"], "one goes on");
-    let told = next.told.lock().expect("no panic")[0].clone();
+    let wanted = [
+        "stream.interrupted: lost",
+        "stream.ended: crash",
+        "stream.ended: crash",
+    ];
+    assert_eq!(next.story(), wanted, "one goes on");
+    let told = next.told.lock().expect("no panic")[1].clone();
     assert_eq!((told.subject.as_str(), told.life), ("gone", Life::Ends));
     assert_eq!(told.data.len(), 4, "{:?}", told.data);
 }
