@@ -64,15 +64,20 @@ async fn driver() {
     let left: HashMap<_, _> = left
         .map(|(stream, data)| (stream, data["n"].as_u64().expect("a number")))
         .collect();
-    for n in 1..=number(EVENTS) {
-        for stream in (0..STREAMS).map(|stream| format!("s{stream}")) {
-            if left.get(&stream).is_none_or(|done| *done < n) {
-                outbox.record(sealed(&stream, n));
+    let (all, streams) = (
+        number(EVENTS),
+        (0..STREAMS).map(|stream| format!("s{stream}")),
+    );
+    let streams: Vec<_> = streams.collect();
+    // Several of one stream in a row, which must not overtake each other.
+    for first in (1..=all).step_by(10) {
+        for stream in &streams {
+            let done = left.get(stream).copied().unwrap_or(0);
+            for n in first.max(done + 1)..=all.min(first + 9) {
+                outbox.record(sealed(stream, n));
             }
         }
-        if n % 10 == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     std::future::pending().await
 }
