@@ -50,7 +50,7 @@ pub enum Command {
         /// The key's name in the daemon's configuration
         #[arg(long, value_name = "NAME", default_value = "k1", value_parser = KeyId::parse)]
         key_id: KeyId,
-        /// The server or edge that viewers use: https://live.example
+        /// The server or edge that viewers use, with its scheme
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
