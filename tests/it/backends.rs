@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Config, Daemon},
+    judge,
     publisher::Publisher,
     sources::{self, Encoder},
     viewer::{Viewer, client},
@@ -145,30 +146,14 @@ impl Message {
 
 /// The signatures of messages, by the package.
 fn sign(secret: &str, messages: &[&Message]) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-    assert!(
-        folder.join("node_modules/standardwebhooks").exists(),
-        "standardwebhooks is missing: run `make test-setup` first"
-    );
-    let mut node = Command::new("node")
-        .arg(folder.join("webhook.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node runs");
-    let asked: Vec<_> = messages
-        .iter()
+    let messages: Vec<_> = { messages.iter() }
         .map(|it| json!({ "id": it.id, "timestamp": it.timestamp, "body": it.body }))
         .collect();
-    let asked = json!({ "secret": secret, "sign": asked }).to_string();
-    let mut input = node.stdin.take().expect("piped");
-    input.write_all(asked.as_bytes()).expect("taken");
-    drop(input);
-    let output = node.wait_with_output().expect("it ends");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let signatures = answer["signatures"].as_array().expect("a list");
-    let signatures = signatures.iter().map(|it| it.as_str().expect("text"));
-    signatures.map(str::to_owned).collect()
+    let answer = judge::ask(
+        "webhook.mjs",
+        &json!({ "secret": secret, "sign": messages }),
+    );
+    serde_json::from_value(answer["signatures"].clone()).expect("one for each")
 }
 
 fn asked(key: &str) -> Value {

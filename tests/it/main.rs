@@ -49,6 +49,7 @@ mod edges;
 mod enhanced;
 mod floors;
 mod hostile;
+mod judge;
 mod keys;
 #[cfg(feature = "transcode")]
 mod ladder;

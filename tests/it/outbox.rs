@@ -2,7 +2,7 @@
 //!
 //! The library is driven by itself, with a short schedule, where a rule is about endpoints; by a process that is killed
 //! (`killed`) where it is about crashes; by the real daemon where it is about settings. Signatures are judged by other
-//! people's reference library (`tests/oracle/webhooks.mjs`).
+//! people's reference library (`tests/oracle/webhook.mjs`).
 
 mod killed;
 
@@ -29,6 +29,7 @@ use vitrine_runtime::{
 
 use crate::{
     daemon::{Config, Daemon},
+    judge,
     receiver::{Call, Receiver, Reply},
 };
 
@@ -138,31 +139,12 @@ fn database(folder: &Path) -> PathBuf {
 }
 
 /// What the reference library says of calls signed with a secret: `None` of genuine ones.
-fn judge<'a>(calls: impl IntoIterator<Item = &'a Call>, secret: &str) -> Vec<Option<String>> {
-    let messages: Vec<_> = { calls.into_iter() }
-        .map(|call| {
-            let body = String::from_utf8(call.body.clone()).expect("text");
-            json!({"secret": secret, "headers": call.headers, "body": body})
-        })
+fn verdicts<'a>(calls: impl IntoIterator<Item = &'a Call>, secret: &str) -> Vec<Option<String>> {
+    let calls: Vec<_> = { calls.into_iter() }
+        .map(|call| json!({ "headers": call.headers, "body": String::from_utf8_lossy(&call.body) }))
         .collect();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-    assert!(
-        folder.join("node_modules/standardwebhooks").exists(),
-        "tests/oracle/node_modules is not complete: run `make test-setup` first"
-    );
-    let mut node = Command::new("node")
-        .arg(folder.join("webhooks.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node runs");
-    let mut input = node.stdin.take().expect("piped");
-    let asked = serde_json::to_vec(&messages).expect("JSON");
-    input.write_all(&asked).expect("taken");
-    drop(input);
-    let output = node.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "webhooks.mjs: {}", output.status);
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    let verdicts = judge::ask("webhook.mjs", &json!({ "secret": secret, "verify": calls }));
+    serde_json::from_value(verdicts["verified"].clone()).expect("one for each")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,11 +172,11 @@ async fn an_event_is_posted_as_the_contract_says_and_other_peoples_library_takes
     assert!(at.ends_with('Z') && at.len() == 24, "{at}");
     assert_eq!(calls[1].hook_seq(), 2);
 
-    assert_eq!(judge(&calls, SECRET), [None, None]);
-    assert!(judge(&calls, OTHER_SECRET).iter().all(Option::is_some));
+    assert_eq!(verdicts(&calls, SECRET), [None, None]);
+    assert!(verdicts(&calls, OTHER_SECRET).iter().all(Option::is_some));
     let mut forged = calls[0].clone();
     forged.body[20] ^= 1;
-    assert!(judge([&forged], SECRET)[0].is_some());
+    assert!(verdicts([&forged], SECRET)[0].is_some());
     assert_eq!(
         rig.wait(State::Delivered, 2).await[0].last_status,
         Some(204)
@@ -216,8 +198,8 @@ async fn while_a_secret_rotates_receivers_of_either_are_satisfied() {
     rig.record("shop", 1..=1);
     receiver.wait("an event", |calls| calls.len() == 1).await;
     let calls = receiver.calls().clone();
-    assert_eq!(judge(&calls, SECRET), [None]);
-    assert_eq!(judge(&calls, OTHER_SECRET), [None]);
+    assert_eq!(verdicts(&calls, SECRET), [None]);
+    assert_eq!(verdicts(&calls, OTHER_SECRET), [None]);
     rig.stop().await;
 }
 
@@ -468,7 +450,7 @@ async fn an_endpoint_is_told_what_it_wants_and_numbers_count_everything() {
         .find(|call| call.json()["type"] == "thumbnail.updated");
     let thumbnail = thumbnail.expect("told");
     assert_eq!(thumbnail.json()["data"], json!({}), "outside the numbers");
-    assert_eq!(judge([thumbnail], SECRET), [None]);
+    assert_eq!(verdicts([thumbnail], SECRET), [None]);
 
     let filter = Filter {
         subject: Some("a".into()),

@@ -1,5 +1,5 @@
 // The independent `standardwebhooks` package signs and verifies: {secret, sign: [{id, timestamp, body}], verify: [{headers,
-// body}]} on standard input, {signatures: [...], verified: [null or why not]} on standard output. Verdicts: tests/it/backends.rs.
+// body}]} on standard input, {signatures: [...], verified: [null or why not]} on standard output.
 
 import { readFileSync } from "node:fs";
 import { Webhook } from "standardwebhooks";

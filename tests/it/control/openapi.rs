@@ -1,17 +1,12 @@
 //! The document of the control API, judged by others: valid, and true of what the daemon answers.
 
-use std::{
-    io::Write as _,
-    path::Path,
-    process::{Command, Stdio},
-};
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::call;
 use crate::{
     daemon::{CONTROL_TOKEN, Config, Daemon, READ_TOKEN},
+    judge,
     outbox::SECRET,
     sources::{self, Encoder},
     viewer::{Viewer, client},
@@ -19,25 +14,8 @@ use crate::{
 
 /// What `tests/oracle/openapi.mjs` complains of.
 fn complaints(document: &Value, answers: &[Value]) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-    assert!(
-        folder.join("node_modules/ajv").exists(),
-        "tests/oracle/node_modules is missing or old: run `make test-setup` first"
-    );
-    let mut node = Command::new("node")
-        .arg(folder.join("openapi.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node runs");
-    let asked = json!({ "document": document, "answers": answers }).to_string();
-    let mut input = node.stdin.take().expect("piped");
-    // It reads to the end before it answers.
-    input.write_all(asked.as_bytes()).expect("taken");
-    drop(input);
-    let output = node.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "openapi.mjs: {}", output.status);
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    let question = json!({ "document": document, "answers": answers });
+    serde_json::from_value(judge::ask("openapi.mjs", &question)).expect("a list of texts")
 }
 
 #[tokio::test(flavor = "multi_thread")]

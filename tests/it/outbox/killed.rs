@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use vitrine_runtime::deliver::{Event, Filter, Outbox, Settings, State};
 
-use super::{SECRET, database, endpoint, event, judge, settings};
+use super::{SECRET, database, endpoint, event, settings, verdicts};
 use crate::receiver::{Call, Receiver, Reply};
 
 /// Says where the driver's outbox is; absent, it is a test that does nothing.
@@ -202,7 +202,7 @@ fn check(calls: &[Call], each: u64) {
         assert!(seen.iter().copied().eq(1..=each), "{stream}: {seen:?}");
     }
     let some: Vec<_> = calls.iter().step_by(calls.len() / 200).collect();
-    assert!(judge(some, SECRET).iter().all(Option::is_none));
+    assert!(verdicts(some, SECRET).iter().all(Option::is_none));
 }
 
 #[tokio::test(flavor = "multi_thread")]
