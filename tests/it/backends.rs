@@ -21,6 +21,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
+    backend::SECRET,
     daemon::{Config, Daemon},
     judge,
     publisher::Publisher,
@@ -28,8 +29,6 @@ use crate::{
     viewer::{Viewer, client},
 };
 
-/// The secret of the specification's examples.
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 #[derive(Clone, Copy, Debug)]

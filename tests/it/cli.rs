@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
+    backend::SECRET,
     daemon::{CONTROL_TOKEN, Config, Daemon, READ_TOKEN},
-    outbox::SECRET,
     receiver::{Receiver, Reply},
     sources::{self, Encoder},
     viewer::Viewer,

@@ -13,27 +13,14 @@ use serde_json::{Value, json};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::{
-    daemon::{CONTROL_TOKEN, Config, Daemon, Exit},
-    publisher::{Publisher, WAIT, flv},
+    backend::SECRET,
+    daemon::{CONTROL_TOKEN, Config, Daemon},
+    publisher::{Publisher, WAIT},
     receiver::Receiver,
+    restart::{kill, publish, restart, stop},
     sources::{self, Encoder},
     viewer::{Playlist, Viewer, client},
 };
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// Publishes three seconds at once and stays.
-async fn publish(address: SocketAddr, key: &'static str) -> Publisher {
-    spawn_blocking(move || {
-        let tags = flv::read(sources::SHORT.file()).expect("made just now");
-        let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
-        assert_eq!(status.code, "NetStream.Publish.Start", "{status:?}");
-        publisher.push(&tags, 0, None).expect("taken");
-        publisher
-    })
-    .await
-    .expect("no panic")
-}
 
 async fn order(daemon: &Daemon, method: Method, path: &str, body: Option<Value>) {
     let client = client().build().expect("a client");
@@ -244,27 +231,6 @@ fn check_pauses(story: &[String]) {
     }
 }
 
-async fn stop(daemon: Daemon) -> Exit {
-    let exit = spawn_blocking(move || daemon.stop())
-        .await
-        .expect("it leaves");
-    assert_eq!(exit.code, Some(0), "{}", exit.written);
-    exit
-}
-
-async fn kill(daemon: Daemon) -> Exit {
-    spawn_blocking(move || daemon.kill())
-        .await
-        .expect("it leaves")
-}
-
-async fn restart(exit: Exit, config: &Config) -> Daemon {
-    let config = config.clone();
-    spawn_blocking(move || exit.restart(&config))
-        .await
-        .expect("it starts")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_life_goes_on_over_a_restart_and_a_crash_ends_it_once() {
     let receiver = Receiver::willing().await;
@@ -285,13 +251,13 @@ async fn a_life_goes_on_over_a_restart_and_a_crash_ends_it_once() {
     let exit = stop(daemon).await;
     drop(first);
     fs::write(exit.data().join("streams/damaged"), "no stream").expect("written");
-    let daemon = restart(exit, &config).await;
+    let daemon = restart(exit, config.clone()).await;
     until(&receiver, "damaged", "stream.ended", 1).await;
     let rtmp = daemon.address("rtmp");
     let _second = publish(rtmp, "goes-on").await;
     until(&receiver, "goes-on", "stream.resumed", 1).await;
     let exit = kill(daemon).await;
-    let daemon = restart(exit, &config).await;
+    let daemon = restart(exit, config.clone()).await;
     until(&receiver, "goes-on", "stream.ended", 1).await;
     // And begins anew, with numbers that go on.
     let _third = publish(daemon.address("rtmp"), "goes-on").await;
@@ -402,7 +368,7 @@ async fn what_is_taken_down_is_gone_for_whoever_waits_and_after_a_restart() {
     refused(daemon.address("rtmp"), "first").await;
 
     let exit = stop(daemon).await;
-    let daemon = restart(exit, &config).await;
+    let daemon = restart(exit, config.clone()).await;
     let viewer = Viewer::new(&daemon.url(""));
     all_gone(&viewer, &before).await;
     refused(daemon.address("rtmp"), "first").await;

@@ -26,12 +26,12 @@ use vitrine_runtime::{
 };
 
 use crate::{
+    backend::SECRET,
     daemon::{Config, Daemon},
     judge,
     receiver::{Call, Receiver, Reply},
 };
 
-pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// An endpoint with one secret that wants these types.

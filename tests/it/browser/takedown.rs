@@ -22,13 +22,7 @@ async fn what_is_taken_down_leaves_the_screen_and_every_address() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = Config::new().key("card-key", "card");
     let daemon = Daemon::start(&config.static_dir(root.join("examples/player")));
-    let _card = Encoder::start(
-        Command::new(root.join("conf/testcard.sh"))
-            .env("SIZE", "640x360")
-            .env("BITRATE", "600k")
-            .env("PRESET", "ultrafast")
-            .args(["-f", "flv", &daemon.publish_url("card-key")]),
-    );
+    let _card = Encoder::card(&daemon.publish_url("card-key"));
     let viewer = Viewer::new(&daemon.url(""));
     let folders = viewer.renditions("card").await;
 

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::call;
 use crate::{
+    backend::SECRET,
     daemon::{CONTROL_TOKEN, Config, Daemon, READ_TOKEN},
     judge,
-    outbox::SECRET,
     sources::{self, Encoder},
     viewer::{Viewer, client},
 };

@@ -113,13 +113,7 @@ async fn renew(kind: Kind) {
         .playback("max_session = \"1s\"")
         .static_dir(root.join("examples/player"));
     let daemon = Daemon::start(&config);
-    let _card = Encoder::start(
-        Command::new(root.join("conf/testcard.sh"))
-            .env("SIZE", "640x360")
-            .env("BITRATE", "600k")
-            .env("PRESET", "ultrafast")
-            .args(["-f", "flv", &daemon.publish_url("card-key")]),
-    );
+    let _card = Encoder::card(&daemon.publish_url("card-key"));
     let edit = match kind {
         Kind::Nginx => ("default \"\";", format!("default \"{own}\";")),
         Kind::Varnish => ("X-Own-Token = \"\"", format!("X-Own-Token = \"{own}\"")),

@@ -16,8 +16,11 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use vitrine_runtime::deliver::{Event, Filter, Outbox, Settings, State};
 
-use super::{SECRET, database, endpoint, event, settings, verdicts};
-use crate::receiver::{Call, Receiver, Reply};
+use super::{database, endpoint, event, settings, verdicts};
+use crate::{
+    backend::SECRET,
+    receiver::{Call, Receiver, Reply},
+};
 
 /// Says where the driver's outbox is; absent, it is a test that does nothing.
 const FOLDER: &str = "OUTBOX_DRIVER_FOLDER";
