@@ -193,6 +193,16 @@ proof-edge: ## 500 viewers through Varnish, nginx and none: requests at the orig
 	ulimit -n $$(ulimit -H -n)
 	cargo bench --locked --bench proof -- edge $(or $(VIEWERS),500)
 
+.PHONY: proof-outbox
+proof-outbox: ## Durable callbacks a second beside synced appends; first attempts beside dead endpoints (ARGS="runs=5 seconds=20")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- outbox $(ARGS)
+
+.PHONY: proof-admission
+proof-admission: ## 200 publishers ask a backend in one second; 5,000 wrong keys beside good ones (ARGS="rush=200 flood=5000")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- admission $(ARGS)
+
 # Rushls, a peer, is installed outside the tree unless RUSHLS names it.
 peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers
 

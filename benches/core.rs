@@ -1,6 +1,6 @@
 //! How fast the deterministic core is, fed with a real broadcast: bytes of FLV bodies per second through the demuxer, bytes
 //! of frames per second through the whole stream engine (timeline, probe, segmenter, packager, window), and one rendering
-//! of a media playlist. Figures are for comparing two revisions on one machine; they promise nothing.
+//! of a media playlist; one verification of a viewer token. Figures are for comparing two revisions on one machine; they promise nothing.
 
 #[path = "../tests/it/publisher.rs"]
 mod publisher;
@@ -21,6 +21,7 @@ use vitrine_core::{
     wire::{
         flv::{Demuxer, Item},
         m3u8::media::Form,
+        token::{KeyId, Keyring, Signer, Token},
     },
 };
 
@@ -115,6 +116,17 @@ fn core(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| black_box(snapshot.playlist(form)))
+        });
+    }
+    for (name, signer) in [
+        ("token_hmac", Signer::hmac([7; 32])),
+        ("token_ed25519", Signer::ed25519([7; 32])),
+    ] {
+        let id = KeyId::parse("k1").expect("a name");
+        let token = signer.sign(&id, "shop42", 1_767_268_800);
+        let ring = Keyring::new(vec![(id, signer.verifier())]);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| Token::read(black_box(&token)).and_then(|token| ring.verify(&token)))
         });
     }
     group.finish();

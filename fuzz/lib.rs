@@ -3,5 +3,6 @@
 pub mod codec;
 pub mod engine;
 pub mod hls;
+pub mod hook;
 pub mod saved;
 pub mod wire;

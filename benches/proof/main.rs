@@ -3,6 +3,10 @@
 //! `cargo bench --bench proof -- <name> [arguments]`; `make proof-<name>` installs what one needs and runs it. They take
 //! minutes and want a quiet machine, so nothing runs them by itself, and none asserts a time.
 
+mod admission;
+#[allow(dead_code)]
+#[path = "../../tests/it/backend.rs"]
+mod backend;
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
@@ -17,12 +21,16 @@ mod host;
 mod ladder;
 mod link;
 mod mobile;
+mod outbox;
 mod peers;
 #[allow(dead_code)]
 #[path = "../../tests/it/probe.rs"]
 mod probe;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
+#[allow(dead_code)]
+#[path = "../../tests/it/receiver.rs"]
+mod receiver;
 mod soak;
 #[allow(dead_code)]
 #[path = "../../tests/it/sources.rs"]
@@ -45,11 +53,13 @@ async fn main() -> io::Result<()> {
         .split_first()
         .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
     match name {
+        "admission" => admission::run(rest).await,
         #[cfg(feature = "transcode")]
         "decode" => decode::run(rest).await,
         "edge" => edge::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
         "ladder" => ladder::run(rest).await,
+        "outbox" => outbox::run(rest).await,
         "peers" => peers::run(rest).await,
         "mobile" => mobile::run(rest).await,
         "soak" => soak::run(rest).await,
@@ -63,11 +73,13 @@ async fn main() -> io::Result<()> {
 }
 
 const USAGE: &str = "  \
+  admission [rush=N] [flood=N]
   decode [minutes=N] [rounds=N] [seed=N]
   edge [viewers] [seconds per turn] [rounds]
   edge_delay [seconds]
   ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]
   mobile [minutes] [row]
+  outbox [runs=N] [seconds=N] [rate=N]
   peers [ingest|viewers|flood|files|waiters]... [runs=N] [seconds=N] [many=N]
   soak [minutes]
   soak-ladder [minutes]

@@ -2,7 +2,7 @@
 #
 #   varnishd -f /etc/varnish/vitrine.vcl -a :80 -s malloc,1G -p thread_pool_min=200 -p feature=+http2
 #
-# Site values are the two backends; everything else fits every Vitrine. TLS: put hitch, HAProxy or nginx before it.
+# Site values are the two backends, and own_token when playback is signed; everything else fits every Vitrine. TLS: put hitch, HAProxy or nginx before it.
 vcl 4.1;
 
 import directors;
@@ -40,6 +40,12 @@ backend second {
     .probe = alive;
 }
 
+# When the origins say playback.policy = "signed", the edge's own leave to fetch every stream, `~`, the token and `/`:
+#   vitrine token sign --stream '*' --for 8760h --key FILE
+sub own_token {
+    set bereq.http.X-Own-Token = "";
+}
+
 # ---- no site values below ----
 
 sub vcl_init {
@@ -54,8 +60,9 @@ sub vcl_init {
 
 sub vcl_recv {
     set req.backend_hint = origins.backend();
-    # A viewer token is no part of what is asked for: neither the key nor the origin sees it. It is NOT verified here.
-    set req.url = regsub(req.url, "^/live/~[^/?]*/", "/live/");
+    if (req.restarts == 0) {
+        unset req.http.X-Wanted;
+    }
     if (req.url !~ "^/live/" || req.method == "OPTIONS") {
         # Pages beside the streams, and preflights.
         return (pass);
@@ -63,6 +70,31 @@ sub vcl_recv {
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405));
     }
+    if (req.url ~ "^/live/[^?]*(?:%|/\.)") {
+        # Nothing is called so; whoever resolves it behind us would not give what was asked about here.
+        if (req.url ~ "^/live/~") {
+            return (synth(403));
+        }
+        return (synth(404));
+    }
+    # Bodies are the same for everybody.
+    unset req.http.Cookie;
+    unset req.http.Authorization;
+    if (req.restarts == 0 && req.url ~ "^/live/(?:~[A-Za-z0-9_.*-]*/)?[A-Za-z0-9_-]+/") {
+        # Who may watch is asked of the origin, once a minute for each token and stream: /live/~<token>/<stream>/verify/.
+        # Then the token is no part of what is asked for: the key is without it, and the origin sees the edge's own.
+        set req.http.X-Wanted = regsub(req.url, "^/live/~[^/]*/", "/live/");
+        if (req.http.X-Wanted ~ "^/live/[^/]+/index\.m3u8(?:\?|$)") {
+            set req.url = regsub(req.url, "^/live/(?:~([^/]*)/)?([^/]+)/.*$", "/live/~\1/\2/verify/enter");
+        } else {
+            set req.url = regsub(req.url, "^/live/(?:~([^/]*)/)?([^/]+)/.*$", "/live/~\1/\2/verify/stay");
+        }
+        return (hash);
+    }
+    if (req.url ~ "^/live/~") {
+        return (synth(403));
+    }
+    unset req.http.X-Wanted;
     if (req.url ~ "^/live/[^/?]+/[0-9]+/[a-z]+/index\.m3u8\?") {
         # The three delivery directives, in one order; nothing else.
         set req.url = std.querysort(req.url);
@@ -71,9 +103,6 @@ sub vcl_recv {
     } else {
         set req.url = regsub(req.url, "\?.*$", "");
     }
-    # Bodies are the same for everybody.
-    unset req.http.Cookie;
-    unset req.http.Authorization;
     return (hash);
 }
 
@@ -87,6 +116,13 @@ sub vcl_backend_fetch {
     # An answer is for all who wait for it, so no one of them is named; what a viewer says of itself is not passed on.
     unset bereq.http.X-Forwarded-For;
     unset bereq.http.Forwarded;
+    unset bereq.http.X-Wanted;
+    # What is fetched for all was asked for by somebody who may watch; a verdict is asked for in the viewer's name.
+    if (bereq.url ~ "^/live/[A-Za-z0-9_-]+/") {
+        call own_token;
+        set bereq.url = regsub(bereq.url, "^/live/", "/live/" + bereq.http.X-Own-Token);
+        unset bereq.http.X-Own-Token;
+    }
     if (bereq.retries > 0) {
         set bereq.backend = standby.backend();
     }
@@ -132,18 +168,29 @@ sub vcl_backend_error {
 }
 
 sub vcl_synth {
-    if (resp.status == 405) {
-        set resp.http.Allow = "GET, HEAD, OPTIONS";
-    }
     set resp.http.Cache-Control = "no-store";
     set resp.http.Access-Control-Allow-Origin = "*";
     set resp.http.Content-Type = "text/plain; charset=utf-8";
-    set resp.body = {"only GET, HEAD and OPTIONS
+    if (resp.status == 405) {
+        set resp.http.Allow = "GET, HEAD, OPTIONS";
+        set resp.body = {"only GET, HEAD and OPTIONS
 "};
+    } else if (resp.status == 403) {
+        set resp.body = {"what stands behind ~ is no viewer token
+"};
+    } else {
+        set resp.body = {"not found
+"};
+    }
     return (deliver);
 }
 
 sub vcl_deliver {
+    if (req.restarts == 0 && req.http.X-Wanted && resp.status == 204) {
+        # May watch: now what was asked for. Otherwise the verdict is the answer.
+        set req.url = req.http.X-Wanted;
+        return (restart);
+    }
     # For curl: whether this came from the cache.
     if (obj.hits > 0) {
         set resp.http.X-Cache = "hit";

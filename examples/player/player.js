@@ -1,7 +1,8 @@
 // The player page: hls.js where the browser has Media Source Extensions, native HLS elsewhere.
 //
-// Address: ?stream=<id> plays /live/<id>/index.m3u8 of the server the page came from. For tests and comparisons:
-// &src=<playlist URL>, &catchup=<playback rate, 1 is off>, &muted.
+// Address: ?stream=<id> plays /live/<id>/index.m3u8 of the server the page came from; &token=<viewer token> where only
+// viewers with one may watch (docs/tokens.md), and vitrine.renew(token) puts another in its place while the picture runs.
+// For tests and comparisons: &src=<playlist URL>, &catchup=<playback rate, 1 is off>, &muted.
 //
 // Every state a viewer can meet has a name (`data-state` on the body) and a sentence. Nothing is retried for ever:
 // waiting for a broadcast gives up after WAIT_LIMIT_MS and says so.
@@ -32,6 +33,8 @@ const END_STALL_MS = 1000;
 const LIVE_SLACK_S = 1.5;
 
 const player = {
+  /** Leave to watch; it stands in the path of every request. */
+  token: query.get("token") ?? "",
   hls: null,
   url: null,
   stream: null,
@@ -64,12 +67,19 @@ function show(state, title = "", detail = "", { retry = false } = {}) {
 /** The sentence for an HTTP status, and whether asking again can help. */
 function explain(status) {
   if (status === 404) return { state: "waiting", title: "Not live yet", detail: "The picture appears here as soon as the broadcast starts." };
-  if (status === 410) return { state: "failed", title: "This broadcast was taken down" };
+  if (status === 410) return { state: "failed", title: "This broadcast was removed" };
   if (status === 401 || status === 403) return { state: "failed", title: "You may not watch this stream", detail: `The server answered ${status}.` };
   if (status >= 200 && status < 300) return { state: "failed", title: "The server's answer is not a playlist" };
   if (status) return { state: "reconnecting", title: "The server has a problem", detail: `It answered ${status}; asking again.` };
   return { state: "reconnecting", title: "No connection to the server", detail: "Asking again." };
 }
+
+// Who may watch -----------------------------------------------------------------------------------------------------
+
+/** The same address without a viewer token: whoever asks, it is the same thing. */
+const plain = (url) => url.replace(/\/live\/~[^/]*\//, "/live/");
+/** The address with the token of now. */
+const leave = (url) => (player.token ? plain(url).replace("/live/", `/live/~${player.token}/`) : url);
 
 // Loading, waiting, recovering --------------------------------------------------------------------------------------
 
@@ -93,7 +103,7 @@ function close() {
 function load() {
   if (Hls?.isSupported()) return loadWithHlsJs();
   if (video.canPlayType("application/vnd.apple.mpegurl")) {
-    video.src = player.url;
+    video.src = leave(player.url);
     return start();
   }
   if (!Hls) return show("failed", "hls.js is missing", "Run `make assets`, then reload this page.");
@@ -144,6 +154,7 @@ function loadWithHlsJs() {
     liveSyncOnStallIncrease: 0, // the goal says how much
     backBufferLength: 30,
     capLevelToPlayerSize: true,
+    xhrSetup: (request, url) => request.open("GET", leave(url)),
   });
   player.hls = hls;
   hls.on(Hls.Events.MANIFEST_LOADED, (_, { stats }) => player.goal.answered((stats.loading.first - stats.loading.start) / 1000));
@@ -160,6 +171,8 @@ function loadWithHlsJs() {
 function onHlsError(hls, { type, details, fatal, response, error }) {
   player.errors.push({ at: Date.now(), type, details, fatal, status: response?.code, message: error?.message });
   if (player.errors.length > 200) player.errors.shift();
+  // Removed for everybody: the picture goes at once, fatal or not, whatever is in the buffer.
+  if (hls === player.hls && response?.code === 410) return again(410);
   if (!fatal || hls !== player.hls) return;
   if (type !== Hls.ErrorTypes.MEDIA_ERROR) return again(response?.code ?? 0);
   const now = Date.now();
@@ -174,6 +187,7 @@ function again(status) {
   const { state, title, detail } = explain(status);
   const playing = player.started;
   close();
+  if (status === 410) video.removeAttribute("poster");
   if (playing) Object.assign(player, { attempt: 0, waitingSince: Date.now() });
   if (state === "failed") return show(state, title, detail, { retry: true });
   if (Date.now() - player.waitingSince > WAIT_LIMIT_MS) {
@@ -219,8 +233,10 @@ function end() {
 /** An ended stream keeps its last playlist for a while: only one that lists something else is a new broadcast. */
 async function awaitNextBroadcast() {
   if (Date.now() - player.waitingSince > WAIT_LIMIT_MS) return;
-  const text = await fetch(player.url, { cache: "no-store" }).then((answer) => (answer.ok ? answer.text() : null), () => null);
+  const answer = await fetch(leave(player.url), { cache: "no-store" }).catch(() => null);
+  const text = answer?.ok ? await answer.text().catch(() => null) : null;
   if (document.body.dataset.state !== "ended") return;
+  if (answer?.status === 410) return again(410);
   if (text && listsAnother(text)) {
     close();
     show("connecting", "Connecting");
@@ -231,8 +247,8 @@ async function awaitNextBroadcast() {
 
 /** Whether a multivariant playlist lists other media playlists than the one that ended. */
 function listsAnother(text) {
-  const listed = text.split("\n").filter((line) => /^[^#\s]/.test(line)).map((line) => new URL(line.trim(), new URL(player.url, location)).href);
-  player.ended ??= player.hls ? player.hls.levels.map((level) => level.uri) : listed;
+  const listed = text.split("\n").filter((line) => /^[^#\s]/.test(line)).map((line) => new URL(line.trim(), new URL(player.url, location)).href).map(plain);
+  player.ended ??= player.hls ? player.hls.levels.map((level) => plain(level.uri)) : listed;
   return !listed.some((uri) => player.ended.includes(uri));
 }
 
@@ -256,7 +272,7 @@ video.addEventListener("error", async () => {
     return show("failed", "The picture cannot be decoded", video.error.message, { retry: true });
   }
   // Native players hide the HTTP status: ask for it.
-  again(await fetch(player.url).then((answer) => (answer.ok ? 0 : answer.status), () => 0));
+  again(await fetch(leave(player.url)).then((answer) => (answer.ok ? 0 : answer.status), () => 0));
 });
 
 // Latency and statistics --------------------------------------------------------------------------------------------
@@ -443,7 +459,7 @@ function offer() {
 function watch(stream) {
   $("stream").value = stream;
   remember(stream);
-  video.poster = `/live/${encodeURIComponent(stream)}/thumbnail.jpg`;
+  video.poster = leave(`/live/${encodeURIComponent(stream)}/thumbnail.jpg`);
   open(`/live/${encodeURIComponent(stream)}/index.m3u8`, stream);
 }
 
@@ -454,7 +470,12 @@ $("picker").onsubmit = (event) => {
   watch(stream);
 };
 
-window.vitrine = { get hls() { return player.hls; }, get errors() { return player.errors; }, video, stats };
+/** Puts another token in the place of the one that is about to expire; nothing is loaded anew. */
+function renew(token) {
+  player.token = token;
+}
+
+window.vitrine = { renew, get hls() { return player.hls; }, get errors() { return player.errors; }, video, stats };
 
 stage.toggleAttribute("data-paused", true);
 video.muted = query.has("muted");

@@ -120,8 +120,8 @@ pub const RTMP_WRITE: Duration = Duration::from_secs(5);
 pub const RTMP_LINGER: Duration = Duration::from_secs(1);
 /// A frame waiting for the stream's task. That task never blocks: longer means it is gone.
 pub const RTMP_HAND_OFF: Duration = Duration::from_secs(10);
-/// The answer to a publish request; beyond it the request is denied (hooks: 3 s and a margin).
-pub const RTMP_VERDICT: Duration = Duration::from_secs(5);
+/// The answer to a publish request; beyond it the request is denied (`hooks.deadline`, at most 10 s, and a margin).
+pub const RTMP_VERDICT: Duration = Duration::from_secs(12);
 /// Bytes read from a publisher's socket at once: half a second of a 1 Mbit/s broadcast, one read of a 4K key frame's part.
 pub const RTMP_READ_BYTES: usize = 64 * 1024;
 /// Media ahead of its arrival, beyond which the socket is not read until the clock catches up.
@@ -279,6 +279,184 @@ pub const SOUND_FINISH: Duration = Duration::from_millis(250);
 
 /// Characters of a refusal's reason that a backend gives and a broadcaster is told: more do not fit an encoder's window.
 pub const VERDICT_REASON_CHARS: usize = 200;
+/// Bytes, as JSON, of what a backend wants to be told with every event of a stream.
+pub const VERDICT_METADATA_BYTES: usize = 4096;
+/// Bytes of a backend's answer that are read; more is no verdict. One with all its fields and metadata is below 6 KiB.
+pub const HOOK_ANSWER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the headers of such an answer over HTTP/2; over HTTP/1.1 the client has a bound of its own.
+pub const HOOK_HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Questions to a backend under way at once: what a backend of a few workers still answers within the deadline.
+pub const HOOK_CALLS_MAX: usize = 64;
+/// Questions that wait for a place among those; beyond, the answer is no at once.
+pub const HOOK_WAITERS_MAX: usize = 1024;
+/// The same of questions about publishes that run: few, so that they never take the place of one that wants to begin.
+pub const HOOK_CALLS_AGAIN_MAX: usize = 8;
+/// Calls in a row without an answer after which a backend is left alone for a while.
+pub const HOOK_FAILURES_MAX: u32 = 5;
+/// How long it is left alone at first; twice as long after each probe that fails.
+pub const HOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause: so long may a backend be back and not be asked.
+pub const HOOK_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long a connection to a backend is kept for the next question: shorter than any usual server keeps it, which would
+/// close it under a question.
+pub const HOOK_IDLE: Duration = Duration::from_secs(1);
+/// Keys that are remembered as allowed, in case their backend fails: some 10 MiB, metadata apart.
+pub const HOOK_KNOWN_MAX: usize = 16 << 10;
+/// How long a wrong key is remembered for the address that presented it, and denied without a call.
+pub const HOOK_DENIED_FOR: Duration = Duration::from_secs(2);
+/// Wrong keys that are remembered so.
+pub const HOOK_DENIED_MAX: usize = 4096;
+/// How long a backend that did not answer about a publish that runs is left alone with it, at most.
+pub const HOOK_AGAIN_RETRY: Duration = Duration::from_secs(10);
+/// Ends of publishes that wait to be told to a backend; beyond, they are dropped and counted.
+pub const HOOK_DONE_MAX: usize = 4096;
+/// Ends of publishes that are being told at once.
+pub const HOOK_DONE_CALLS_MAX: usize = 8;
+/// Waits before the second and later attempts to tell of one; after the last it is given up.
+pub const HOOK_DONE_RETRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
+/// How long the ends of publishes may still be told when the server stops.
+pub const HOOK_DONE_FLUSH: Duration = Duration::from_secs(2);
+
+// viewer tokens
+
+/// Bytes of a key's name in a token.
+pub const TOKEN_KEY_ID_BYTES_MAX: usize = 32;
+/// Bytes of a token: the longest key name, time, stream id and signature.
+pub const TOKEN_BYTES_MAX: usize = 2 + 32 + 20 + STREAM_ID_BYTES_MAX + 86 + 4;
+/// Keys of viewer tokens at once: one that signs and one that goes, of some backends.
+pub const TOKEN_KEYS_MAX: usize = 16;
+/// Genuine tokens of a slow algorithm that are remembered, in each of two generations, so that they are verified once: the
+/// viewers of an origin without an edge. Some 400 bytes each.
+pub const TOKENS_REMEMBERED_MAX: usize = 16_384;
+/// Seconds for which an edge may go on with what it was told about a token: so long may a viewer whose key was withdrawn.
+pub const TOKEN_VERDICT_SECONDS_MAX: u64 = 60;
+/// Longest `playback.max_session`: a day.
+pub const TOKEN_SESSION_MAX: Duration = Duration::from_secs(86_400);
+
+// operations on live streams
+
+/// How long a stream's task is waited for that is to carry out an order: it answers within milliseconds, or is ending.
+pub const ORDER_WAIT: Duration = Duration::from_secs(5);
+/// Orders that wait for a stream's task: those of a few operators at once.
+pub const ORDERS_MAX: usize = 8;
+/// How long the key of a stream that an operator has ended is refused, unless told otherwise: encoders give up or their
+/// users have noticed by then.
+pub const END_BAN: Duration = Duration::from_secs(30);
+/// Keys that are banned at once; beyond, the ban that would end first makes room.
+pub const BANS_MAX: usize = 10_000;
+/// Streams of which it is remembered that something was taken down; beyond, the oldest is forgotten.
+pub const TAKEDOWNS_MAX: usize = 4_096;
+/// Epochs remembered of each of them.
+pub const TAKEDOWN_EPOCHS_MAX: usize = 64;
+/// Characters of what a publisher calls itself and its application that events tell: a stranger does not make them fat.
+pub const TOLD_CHARS_MAX: usize = 200;
+/// Characters kept of an operator's reason.
+pub const REASON_CHARS_MAX: usize = 500;
+
+// outbox: callbacks that are never lost
+
+/// Recorded events that may wait for the disk, and as many being written: some minutes of a busy node. Beyond, they are
+/// lost, and counted.
+pub const OUTBOX_RECORDS_MAX: usize = 16_384;
+/// Bytes of an event as it is posted: receivers count on callbacks being thin.
+pub const OUTBOX_BODY_BYTES_MAX: usize = 20 * 1024;
+/// From a write that failed to the next try: what a full disk needs is a person.
+pub const OUTBOX_WRITE_RETRY: Duration = Duration::from_secs(1);
+/// Tries of the last write of a process that ends.
+pub const OUTBOX_LAST_WRITES_MAX: u32 = 3;
+/// From each failed attempt to the next one (contracts, section 3); after the last of them a delivery is a dead letter.
+pub const OUTBOX_RETRIES: [Duration; 12] = [
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(5 * 3600),
+    Duration::from_secs(10 * 3600),
+    Duration::from_secs(14 * 3600),
+    Duration::from_secs(20 * 3600),
+    Duration::from_secs(24 * 3600),
+];
+/// How much longer than that a wait may be, as a share of it in percent: what failed together does not return together.
+pub const OUTBOX_JITTER_PERCENT: u32 = 10;
+/// Longest Retry-After that is honoured: the longest wait of the schedule.
+pub const OUTBOX_RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// One attempt, from the connection to the status (contracts, section 3).
+pub const OUTBOX_ATTEMPT: Duration = Duration::from_secs(15);
+/// Bytes of an answer that are read, for the connection to be used again; beyond, it is closed.
+pub const OUTBOX_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// How long they are waited for: the status was all that matters.
+pub const OUTBOX_ANSWER_READ: Duration = Duration::from_secs(1);
+/// First attempts under way at once to one endpoint, each of another stream.
+pub const OUTBOX_FIRST_ATTEMPTS_MAX: usize = 8;
+/// Further attempts under way at once to one endpoint: beside first ones, so that neither wait for the other.
+pub const OUTBOX_RETRIES_MAX: usize = 4;
+/// Deliveries of one endpoint in memory that wait for their first attempt; the others wait on disk.
+pub const OUTBOX_WINDOW_MAX: usize = 512;
+/// How long attempts under way may take when the process ends; they are made again by the next.
+pub const OUTBOX_DRAIN: Duration = Duration::from_secs(2);
+/// How long an event is kept to be replayed.
+pub const OUTBOX_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// The same while it is a dead letter to an endpoint, or waits for one that is not configured.
+pub const OUTBOX_DEAD_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Events kept, whatever their age: about 200 MB. What waits for an attempt is kept beyond.
+pub const OUTBOX_EVENTS_KEPT_MAX: i64 = 200_000;
+/// Deliveries that may wait for one endpoint; beyond, the oldest become dead letters.
+pub const OUTBOX_WAITING_MAX: i64 = 100_000;
+/// How long the numbers of a stream that is not heard of go on; the next one of its name begins at 1 again.
+pub const OUTBOX_SUBJECT_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// Between two rounds of forgetting.
+pub const OUTBOX_PRUNE: Duration = Duration::from_secs(60);
+/// Events forgotten in one transaction: some milliseconds of it.
+pub const OUTBOX_PRUNE_EVENTS_MAX: i64 = 1000;
+/// Between two measurements of what waits.
+pub const OUTBOX_GAUGE: Duration = Duration::from_secs(5);
+/// For how long volatile events that are counted are gathered into one.
+pub const OUTBOX_SUMMARY: Duration = Duration::from_secs(10);
+/// Things about which volatile events may wait, in all and for each endpoint: every stream's thumbnail, and as many
+/// addresses with a reason. Beyond, they are dropped, and counted.
+pub const OUTBOX_VOLATILE_MAX: usize = 2 * STREAMS_MAX;
+/// Endpoints of one daemon: each costs a task, and connections.
+pub const OUTBOX_ENDPOINTS_MAX: usize = 256;
+/// Deliveries on one page of a listing.
+pub const OUTBOX_PAGE_MAX: usize = 1000;
+
+// control: the API and the commands that call it
+
+/// Bytes of a request's body: metadata of a verdict is the largest thing anybody sends.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
+/// From a request's head to the end of its body: operators send a few hundred bytes.
+pub const CONTROL_BODY: Duration = Duration::from_secs(10);
+/// Characters of an unknown name, of a field or a thing, that are told back.
+pub const CONTROL_NAME_CHARS_MAX: usize = 64;
+/// Bytes of a path in a line of the audit: those that mean something are shorter.
+pub const CONTROL_PATH_LOGGED_MAX: usize = 200;
+/// Seconds of the longest ban or lifetime that is asked for in seconds: a year. For good is another word.
+pub const CONTROL_SECONDS_MAX: u64 = 366 * 24 * 3600;
+/// Bytes of a URL or a cursor in a request.
+pub const CONTROL_URL_BYTES_MAX: usize = 2048;
+/// Deliveries in one answer, at most.
+pub const CONTROL_PAGE_MAX: u64 = 500;
+/// Deliveries in one answer when nobody says.
+pub const CONTROL_PAGE: u64 = 100;
+/// Until a command has a connection to the daemon.
+pub const CLI_CONNECT: Duration = Duration::from_secs(5);
+/// Until a command has its answer: longer than the daemon waits for a stream.
+pub const CLI_ANSWER: Duration = Duration::from_secs(15);
+/// Bytes of an answer that a command reads: 4,096 streams, each with its notices, are 30 MB.
+pub const CLI_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Least time between two looks of the live view: a daemon's CPU is for its streams.
+pub const CLI_TOP_EVERY_MIN: Duration = Duration::from_millis(200);
+/// Keys that wait to be read by the live view.
+pub const CLI_EVENTS_MAX: usize = 16;
+/// How often the reader of keys looks whether anybody still wants them.
+pub const CLI_EVENT_POLL: Duration = Duration::from_millis(100);
 
 // events
 

@@ -14,8 +14,10 @@
 //! |-|-|
 //! | `transcode` | decoding, scaling and encoding of the ladder (feature `transcode`); the only place that names `ffmpeg_next` |
 //! | [`live`] | the registry of streams and the task of each; the only place that names `dashmap` |
+//! | [`hooks`] | asking a backend who may publish, and telling it what became of that |
 //! | [`ingest`], [`origin`], [`control`] | the doors: RTMP, playback over HTTP, the control API; none knows another |
 //! | [`app`] | the wiring: configuration in, listeners out, the order of a shutdown |
+//! | [`cli`] | beside the daemon: commands for people, which call a running one by HTTP and know nothing of its inside |
 //!
 //! # The way of a sample: three owners, two hand-offs
 //!
@@ -42,11 +44,15 @@
 //! - **Every wait and every queue is bounded**, in time and in number; the bounds stand in `vitrine_core::limits`.
 //! - **An error has one table per door**: RTMP statuses in `ingest`, playback in [`origin::answer`], problems in
 //!   [`control`]. A panic is ours: it ends one stream at the boundary of its task and is counted.
-//! - **Secrets never travel upwards**: a stream key is read and judged in `ingest` and is in no type of this crate's
-//!   other floors, so no log line, metric or URL can hold one.
+//! - **Secrets never travel upwards**: a stream key is read in `ingest`, judged there or by `hooks`, and is in no type of
+//!   this crate's other floors, so no log line, metric or URL can hold one. Its digest goes with a publish, for bans, and is
+//!   shown to nobody.
+//! - **Each thing that happens to a stream is told once**, whatever sees it, however often (`live::chronicle`).
 
 pub mod app;
+pub mod cli;
 pub mod control;
+pub mod hooks;
 pub mod ingest;
 pub mod live;
 pub mod origin;

@@ -1,8 +1,9 @@
 //! Secrets that callers present: kept only as SHA-256 digests, compared in constant time, never shown.
 //!
 //! [`Digest`] is the stored form of any high-entropy secret (a stream key, an API token); [`Tokens`] is the list of an
-//! HTTP door, presented as `Authorization: Bearer <token>` (RFC 6750, 2.1). An empty list means that the door is open:
-//! whether that is allowed is decided where the door is configured.
+//! HTTP door, presented as `Authorization: Bearer <token>` (RFC 6750, 2.1), each with what its holder may do
+//! ([`Access`]). An empty list means that the door is open: whether that is allowed is decided where the door is
+//! configured.
 
 use std::fmt;
 
@@ -31,6 +32,11 @@ impl Digest {
             *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
         }
         Some(Self(digest))
+    }
+
+    /// What [`Self::parse`] reads: for a file that only its owner may read, never for logs or answers.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -61,13 +67,59 @@ impl config::Value for Digest {
     }
 }
 
+/// What the holder of a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Look and change.
+    #[default]
+    Full,
+    /// Look.
+    Read,
+}
+
+impl Access {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Read => "read",
+        }
+    }
+}
+
+impl config::Value for Access {
+    const EXPECTED: &'static str = "\"full\" or \"read\"";
+
+    fn from_toml(value: &toml::Value) -> Option<Self> {
+        let name = value.as_str()?;
+        [Self::Full, Self::Read]
+            .into_iter()
+            .find(|access| access.name() == name)
+    }
+
+    fn show(&self) -> String {
+        self.name().to_owned().show()
+    }
+}
+
+/// One token of a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What the logs say in its place.
+    pub name: String,
+    /// What is kept of the secret.
+    pub digest: Digest,
+    /// What its holder may do.
+    pub access: Access,
+}
+
 /// The tokens of one HTTP door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tokens(Vec<(String, Digest)>);
+pub struct Tokens(Vec<Token>);
 
 impl Tokens {
-    /// Tokens by name; the name goes to the logs in the token's place.
-    pub fn new(tokens: Vec<(String, Digest)>) -> Self {
+    /// The list; empty, the door asks for none.
+    pub fn new(tokens: Vec<Token>) -> Self {
         Self(tokens)
     }
 
@@ -91,10 +143,8 @@ impl Tokens {
         }
         let presented = Digest::of(token);
         let mut known = self.0.iter();
-        let holder = known.find(|(_, digest)| *digest == presented);
-        holder
-            .map(|(name, _)| Bearer::Named(name))
-            .ok_or(Error::Unknown)
+        let holder = known.find(|token| token.digest == presented);
+        holder.map(Bearer::Holder).ok_or(Error::Unknown)
     }
 }
 
@@ -103,8 +153,26 @@ impl Tokens {
 pub enum Bearer<'a> {
     /// The door asks for no token.
     Anyone,
-    /// The holder of the token of this name.
-    Named(&'a str),
+    /// The holder of this token.
+    Holder(&'a Token),
+}
+
+impl Bearer<'_> {
+    /// What the logs call it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Holder(token) => &token.name,
+        }
+    }
+
+    /// What it may do.
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Anyone => Access::Full,
+            Self::Holder(token) => token.access,
+        }
+    }
 }
 
 /// Why a caller is not let in.
@@ -131,13 +199,21 @@ mod tests {
     fn the_holder_of_a_token_is_named_and_everyone_else_refused() {
         // SHA-256 of "abc": FIPS 180-2, appendix B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let tokens = Tokens::new(vec![
-            ("ops".into(), Digest::parse(&abc.to_uppercase()).unwrap()),
-            ("ci".into(), Digest::of(b"other")),
-        ]);
+        let token = |name: &str, digest, access| Token {
+            name: name.to_owned(),
+            digest,
+            access,
+        };
+        let ops = token(
+            "ops",
+            Digest::parse(&abc.to_uppercase()).unwrap(),
+            Access::Full,
+        );
+        let ci = token("ci", Digest::of(b"other"), Access::Read);
+        let tokens = Tokens::new(vec![ops.clone(), ci.clone()]);
         for (header, expect) in [
-            (Some("Bearer abc"), Ok(Bearer::Named("ops"))),
-            (Some("bearer other"), Ok(Bearer::Named("ci"))),
+            (Some("Bearer abc"), Ok(Bearer::Holder(&ops))),
+            (Some("bearer other"), Ok(Bearer::Holder(&ci))),
             (Some("Bearer abd"), Err(Error::Unknown)),
             (Some("Bearer "), Err(Error::Unknown)),
             (Some("Basic abc"), Err(Error::Malformed)),
@@ -151,6 +227,13 @@ mod tests {
             );
         }
         assert_eq!(Tokens::default().verify(None), Ok(Bearer::Anyone));
+        let told =
+            [Bearer::Anyone, Bearer::Holder(&ci)].map(|it| (it.name().to_owned(), it.access()));
+        let wanted = [
+            ("anyone".to_owned(), Access::Full),
+            ("ci".to_owned(), Access::Read),
+        ];
+        assert_eq!(told, wanted);
     }
 
     #[test]

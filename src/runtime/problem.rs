@@ -22,9 +22,21 @@ pub struct Problem {
     /// What happened this time, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The offending field of the request, dotted.
+    /// The offending field of the request, dotted; the first, when there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Every offending field, when what is wrong was looked for in all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Its name, dotted.
+    pub field: String,
+    /// What was expected of it, for people.
+    pub detail: String,
 }
 
 impl Problem {
@@ -36,6 +48,7 @@ impl Problem {
             status,
             detail: None,
             field: None,
+            errors: Vec::new(),
         }
     }
 
@@ -51,6 +64,17 @@ impl Problem {
     pub fn field(self, field: impl Into<String>) -> Self {
         let field = Some(field.into());
         Self { field, ..self }
+    }
+
+    /// The same naming every offending field.
+    #[must_use]
+    pub fn faults(self, errors: Vec<Fault>) -> Self {
+        let field = errors.first().map(|fault| fault.field.clone());
+        Self {
+            field,
+            errors,
+            ..self
+        }
     }
 
     /// The answer: never stored by a cache; a 401 names the scheme (RFC 6750, 3).

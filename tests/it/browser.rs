@@ -9,6 +9,7 @@ mod captions;
 mod levels;
 mod outage;
 mod relay;
+mod takedown;
 
 use std::{
     fs,
@@ -39,13 +40,7 @@ async fn chromium_plays_half_a_minute_without_a_stall() {
     }
     let config = Config::new().key("card-key", "card");
     let daemon = Daemon::start(&config.static_dir(root.join("examples/player")));
-    let _card = Encoder::start(
-        Command::new(root.join("conf/testcard.sh"))
-            .env("SIZE", "640x360")
-            .env("BITRATE", "600k")
-            .env("PRESET", "ultrafast")
-            .args(["-f", "flv", &daemon.publish_url("card-key")]),
-    );
+    let _card = Encoder::card(&daemon.publish_url("card-key"));
     Viewer::new(&daemon.url("")).multivariant("card").await;
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");

@@ -1,4 +1,7 @@
-//! The control door.
+//! The control door, by real HTTP: what it tells, what it changes, whom it lets in, and that its document is true.
+
+mod changes;
+mod openapi;
 
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::Value;
@@ -83,7 +86,8 @@ async fn the_control_door_tells_what_is_live() {
 
     for (method, path) in [
         (Method::POST, "/v1/streams/shop/events"),
-        (Method::PATCH, "/v1/streams/shop"),
+        (Method::PUT, "/v1/streams/shop/state"),
+        (Method::GET, "/v1/streams/shop/clock"),
     ] {
         let refused = call(&daemon, method, path, token).await;
         let told = problem(refused, StatusCode::UNPROCESSABLE_ENTITY)

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The bearer token of the control door, of which the configuration holds the SHA-256.
 pub(crate) const CONTROL_TOKEN: &str = "token-of-the-integration-tests";
 
+/// The same of a token that may only look.
+pub(crate) const READ_TOKEN: &str = "token-of-those-who-look";
+
 /// Streams that a daemon with a ladder encodes at once. Tests run few at a time, but one that ended a moment ago counts.
 const MAX_ENCODED: usize = 8;
 
@@ -44,12 +47,17 @@ pub(crate) struct Config {
     http: String,
     publish: String,
     hls: String,
+    playback: String,
     /// `[transcode]` and what follows it; without, nothing is encoded.
     ladder: Option<String>,
     /// In place of [`MAX_ENCODED`].
     max_encoded: Option<usize>,
     preset: Option<String>,
+    /// `[[hooks.endpoints]]`
+    hooks: String,
     log: Option<&'static str>,
+    admission: String,
+    env: Vec<(&'static str, String)>,
     under: &'static [&'static str],
 }
 
@@ -131,6 +139,13 @@ impl Config {
         self
     }
 
+    /// Adds lines to `[playback]`.
+    pub(crate) fn playback(mut self, lines: &str) -> Self {
+        self.playback.push_str(lines);
+        self.playback.push('\n');
+        self
+    }
+
     /// Makes a ladder of every broadcast, with the least work: tests of everything else want one variant, and the CPU.
     pub(crate) fn ladder(mut self) -> Self {
         self.ladder.get_or_insert_default();
@@ -156,9 +171,32 @@ impl Config {
         self
     }
 
+    /// Tells an endpoint with this secret of every event.
+    #[allow(dead_code, reason = "for the tests")]
+    pub(crate) fn hook_endpoint(mut self, url: &str, secret: &str) -> Self {
+        let _ = write!(
+            self.hooks,
+            "[[hooks.endpoints]]\nurl = {url:?}\nsecret = [{secret:?}]\ntypes = [\"*\"]\n"
+        );
+        self
+    }
+
     /// Logs at `level` instead of `debug`.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
+        self
+    }
+
+    /// Adds a line to `[hooks]`.
+    pub(crate) fn hooks(mut self, line: &str) -> Self {
+        self.admission.push_str(line);
+        self.admission.push('\n');
+        self
+    }
+
+    /// Sets a variable of the daemon's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
         self
     }
 
@@ -200,13 +238,17 @@ impl Config {
             let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
             let _ = write!(text, "[tls]\ncert = {cert:?}\nkey = {key:?}\n");
         }
-        let digest = Sha256::digest(CONTROL_TOKEN);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _ = write!(
-            text,
-            "[[control.tokens]]\nname = \"it\"\nsha256 = \"{digest}\"\n"
-        );
+        for (name, token, access) in [("it", CONTROL_TOKEN, "full"), ("look", READ_TOKEN, "read")] {
+            let digest = Sha256::digest(token);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(
+                text,
+                "[[control.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\naccess = \"{access}\"\n"
+            );
+        }
         let _ = write!(text, "[publish]\n{}[hls]\n{}", self.publish, self.hls);
+        let _ = write!(text, "[playback]\n{}", self.playback);
+        let _ = write!(text, "[hooks]\n{}", self.admission);
         let preset = self.preset.as_deref().unwrap_or("ultrafast");
         let _ = match &self.ladder {
             None => text.write_str("[transcode]\nenabled = false\n"),
@@ -216,6 +258,7 @@ impl Config {
                 self.max_encoded.unwrap_or(MAX_ENCODED)
             ),
         };
+        text.push_str(&self.hooks);
         for (key, stream) in &self.keys {
             let _ = write!(
                 text,
@@ -295,6 +338,7 @@ impl Daemon {
             .arg(folder.path().join("vitrine.toml"))
             .current_dir(folder.path())
             .env("RUST_LOG", config.log.unwrap_or("debug"))
+            .envs(config.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -335,6 +379,17 @@ impl Daemon {
                 self.listeners.insert(door, address);
             }
         }
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("vitrine.toml")
+    }
+
+    /// The folder of what outlives it.
+    #[allow(dead_code, reason = "for the proofs")]
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its process id.

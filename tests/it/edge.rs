@@ -1,10 +1,11 @@
 //! Behind a real Varnish and a real nginx with the configurations of `conf/edge/`: what of a crowd reaches the origin, what
 //! is one key, what is kept and for how long. Requests are counted between edge and origin ([`crate::edges::Tap`]).
 //!
-//! [`alike`] shows that two origins answer alike; [`browser`] that a player behind an edge outlives one of them.
+//! [`tokens`] shows who is let in, [`alike`] that two origins answer alike; [`browser`] that a player behind an edge outlives one of them.
 
 mod alike;
 mod browser;
+mod tokens;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -46,13 +47,18 @@ impl Answer {
 
 impl Stage {
     async fn start(kind: Kind) -> Self {
-        let config = Config::new().key("k3y", "shop").key("l4te", "late");
+        Self::with(kind, Config::new(), edges::STRICT, "shop").await
+    }
+
+    /// With edits of the edge's configuration; `stream` is `shop`, behind a token if the origin wants one.
+    async fn with(kind: Kind, config: Config, edits: &[(&str, &str)], stream: &str) -> Self {
+        let config = config.key("k3y", "shop").key("l4te", "late");
         let daemon = Daemon::start(&config);
         let encoder = Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url("k3y"));
         let tap = Tap::start(daemon.address("http")).await;
-        let edge = Edge::start(kind, [tap.address(); 2], edges::STRICT).await;
+        let edge = Edge::start(kind, [tap.address(); 2], edits).await;
         let viewer = Viewer::new(&daemon.url(""));
-        let high = viewer.renditions("shop").await.remove("high");
+        let high = viewer.renditions(stream).await.remove("high");
         Self {
             daemon,
             tap,
@@ -125,7 +131,14 @@ of_both! {
     errors_pass_as_the_origin_means_them
     media_is_fetched_once_and_served_in_ranges
     an_old_playlist_is_never_served_as_a_new_one
+    two_viewers_with_different_tokens_are_one_request_to_the_origin
+    without_a_good_token_nothing_comes_out_of_the_cache
 }
+
+use tokens::{
+    two_viewers_with_different_tokens_are_one_request_to_the_origin,
+    without_a_good_token_nothing_comes_out_of_the_cache,
+};
 
 async fn a_crowd_that_waits_for_one_playlist_is_one_request_to_the_origin(kind: Kind) {
     let stage = Stage::start(kind).await;

@@ -249,6 +249,7 @@ struct Inner {
     address: SocketAddr,
     origin: Mutex<SocketAddr>,
     seen: Mutex<Vec<Seen>>,
+    verdicts: Mutex<Vec<String>>,
 }
 
 impl Tap {
@@ -261,6 +262,7 @@ impl Tap {
             address: listener.local_addr().expect("bound"),
             origin: Mutex::new(origin),
             seen: Mutex::default(),
+            verdicts: Mutex::default(),
         }));
         let relay = tap.clone();
         tokio::spawn(async move {
@@ -281,7 +283,13 @@ impl Tap {
         *lock(&self.0.origin) = origin;
     }
 
-    /// All playback requests so far, health checks left out.
+    /// What was asked about viewers so far: `/live/~<token>/<stream>/verify/...`.
+    #[allow(dead_code)] // the proofs ask nothing of the kind
+    pub(crate) fn verdicts(&self) -> Vec<String> {
+        lock(&self.0.verdicts).clone()
+    }
+
+    /// All playback requests so far, health checks and verdicts left out.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         lock(&self.0.seen).clone()
     }
@@ -323,7 +331,9 @@ impl Tap {
         let (Some(method), Some(target)) = (words.next(), words.next()) else {
             return;
         };
-        if method != "OPTIONS" {
+        if target.contains("/verify/") {
+            lock(&self.0.verdicts).push(target.to_owned());
+        } else if method != "OPTIONS" {
             let gzip = head.lines().any(|line| {
                 let line = line.to_lowercase();
                 line.starts_with("accept-encoding:") && line.contains("gzip")

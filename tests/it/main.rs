@@ -5,6 +5,7 @@
 //! | [`publish`] | what ffmpeg and GStreamer push is served to the last packet |
 //! | [`enhanced`] | so is what enhanced RTMP carries: HEVC, AV1, Opus, multitrack |
 //! | `ladder` | every source becomes renditions between which players switch at will, at the bitrates that were set |
+//! | [`admission`] | who may publish by the word of a backend, in four dialects, and what becomes of one that misbehaves |
 //! | [`keys`] | who may publish, takeover, keys read again on SIGHUP |
 //! | [`limits`] | broken clients beside a good one |
 //! | [`balancers`] | PROXY protocol and forwarded addresses, publishers lost without a word |
@@ -13,23 +14,32 @@
 //! | [`conformance`] | the rules that only sockets show, and that `docs/conformance.md` tells the truth |
 //! | [`oracle`] | other people's readers of low-latency playlists find nothing wrong |
 //! | [`edge`] | behind Varnish and nginx: collapsing, keys, lifetimes; two origins alike, one of them lost |
+//! | [`backends`] | the backends of `examples/` |
+//! | [`outbox`] | callbacks arrive signed and in order, whatever becomes of the endpoint or of us |
 //! | [`control`] | the control door |
 //! | `thumbnail` | stills, and what is told of each rendition |
 //! | [`metrics`] | the page, the rules and the board say what a running daemon says |
 //! | [`package`] | the unit, the .deb and what systemd is told |
+//! | [`tokens`] | who may watch: tokens by either algorithm, keys that come and go |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
+//! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
+//! | [`cli`] | the commands for people |
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`edges`] runs Varnish and nginx, [`viewer`]
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
 //! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
 
+mod admission;
+mod backend;
+mod backends;
 mod balancers;
 mod browser;
 mod captions;
+mod cli;
 mod conf;
 mod conformance;
 mod control;
@@ -39,23 +49,28 @@ mod edges;
 mod enhanced;
 mod floors;
 mod hostile;
+mod judge;
 mod keys;
 #[cfg(feature = "transcode")]
 mod ladder;
+mod lifecycle;
 mod limits;
 mod logs;
 mod metrics;
 mod oracle;
+mod outbox;
 mod package;
 #[cfg(not(feature = "transcode"))]
 mod passthrough;
 mod probe;
 mod publish;
 mod publisher;
+mod receiver;
 mod restart;
 mod serve;
 mod sources;
 mod splitter;
 #[cfg(feature = "transcode")]
 mod thumbnail;
+mod tokens;
 mod viewer;

@@ -13,6 +13,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    backend,
     daemon::{CONTROL_TOKEN, Config, Daemon},
     sources::{self, Encoder},
     viewer::{Viewer, client},
@@ -78,7 +79,9 @@ fn told(text: &str) -> (BTreeMap<String, Kind>, BTreeMap<String, String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_lists_what_a_live_daemon_tells_and_nothing_else() {
-    let daemon = Daemon::start(&Config::new().key("k3y-of-the-shop", "shop"));
+    let config = Config::new().key("k3y-of-the-shop", "shop");
+    let config = config.hook_endpoint("http://localhost:9/hooks", backend::SECRET);
+    let daemon = Daemon::start(&config);
     let source = sources::LONG.file();
     let _encoder = Encoder::ffmpeg(&source, &daemon.publish_url("k3y-of-the-shop"));
     let viewer = Viewer::new(&daemon.url(""));

@@ -7,15 +7,15 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
     daemon::Config,
+    judge,
     serve::Live,
     viewer::{Playlist, check_succession},
 };
@@ -38,25 +38,8 @@ fn root() -> PathBuf {
 
 /// What the readers answer, one value per text.
 fn ask(texts: &[String]) -> Vec<Value> {
-    let folder = root().join("tests/oracle");
-    assert!(
-        folder.join("node_modules").exists(),
-        "tests/oracle/node_modules is missing: run `make test-setup` first"
-    );
-    let mut node = Command::new("node")
-        .arg(folder.join("lint.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node runs");
-    let mut input = node.stdin.take().expect("piped");
-    let asked = serde_json::to_vec(texts).expect("strings");
-    // It reads to the end before it answers.
-    input.write_all(&asked).expect("taken");
-    drop(input);
-    let output = node.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "lint.mjs: {}", output.status);
-    let answers: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let answers = judge::ask("lint.mjs", &json!(texts));
+    let answers = answers.as_array().expect("a list").clone();
     assert_eq!(answers.len(), texts.len());
     answers
 }

@@ -69,7 +69,10 @@ impl Publisher {
     /// # Errors
     /// The socket's, or `InvalidData` when the handshake fails.
     pub fn open(address: SocketAddr, tc_url: &str) -> io::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&address, WAIT)?;
+        Self::open_over(TcpStream::connect_timeout(&address, WAIT)?, tc_url)
+    }
+
+    fn open_over(mut socket: TcpStream, tc_url: &str) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(WAIT))?;
         socket.set_write_timeout(Some(WAIT))?;
@@ -98,7 +101,16 @@ impl Publisher {
     /// # Errors
     /// The socket's; `TimedOut` without an answer; `ConnectionAborted` when the server closes.
     pub fn connect(address: SocketAddr, app: &str) -> io::Result<Self> {
-        let mut publisher = Self::open(address, &format!("rtmp://{address}/{app}"))?;
+        Self::connect_over(TcpStream::connect_timeout(&address, WAIT)?, app)
+    }
+
+    /// As [`Self::connect`], over a socket that is connected.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_over(socket: TcpStream, app: &str) -> io::Result<Self> {
+        let tc_url = format!("rtmp://{}/{app}", socket.peer_addr()?);
+        let mut publisher = Self::open_over(socket, &tc_url)?;
         let request = publisher.session.request_connection(app.to_owned());
         publisher.carry_out(vec![request.map_err(invalid)?])?;
         publisher.until(|publisher| publisher.connected.then_some(()))?;

@@ -21,11 +21,11 @@ fn config() -> Config {
 }
 
 /// Publishes three seconds at once and stays.
-async fn publish(address: SocketAddr, key: &'static str) -> Publisher {
+pub(crate) async fn publish(address: SocketAddr, key: &'static str) -> Publisher {
     spawn_blocking(move || {
         let tags = flv::read(sources::SHORT.file()).expect("made just now");
         let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
-        assert_eq!(status.code, "NetStream.Publish.Start");
+        assert_eq!(status.code, "NetStream.Publish.Start", "{status:?}");
         publisher.push(&tags, 0, None).expect("taken");
         publisher
     })
@@ -33,7 +33,8 @@ async fn publish(address: SocketAddr, key: &'static str) -> Publisher {
     .expect("no panic")
 }
 
-async fn stop(daemon: Daemon) -> Exit {
+/// Ends a daemon in good order, whatever it said.
+pub(crate) async fn stop(daemon: Daemon) -> Exit {
     let exit = spawn_blocking(move || daemon.stop())
         .await
         .expect("it leaves");
@@ -41,13 +42,15 @@ async fn stop(daemon: Daemon) -> Exit {
     exit
 }
 
-async fn kill(daemon: Daemon) -> Exit {
+/// Ends a daemon by SIGKILL.
+pub(crate) async fn kill(daemon: Daemon) -> Exit {
     spawn_blocking(move || daemon.kill())
         .await
         .expect("it leaves")
 }
 
-async fn restart(exit: Exit, config: Config) -> Daemon {
+/// Another daemon in the place of one that left.
+pub(crate) async fn restart(exit: Exit, config: Config) -> Daemon {
     spawn_blocking(move || exit.restart(&config))
         .await
         .expect("it starts")

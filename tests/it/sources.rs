@@ -215,6 +215,18 @@ impl Encoder {
         )
     }
 
+    /// `conf/testcard.sh`, small and cheap, until this is dropped.
+    pub(crate) fn card(url: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/testcard.sh");
+        Self::start(
+            Command::new(script)
+                .env("SIZE", "640x360")
+                .env("BITRATE", "600k")
+                .env("PRESET", "ultrafast")
+                .args(["-f", "flv", url]),
+        )
+    }
+
     /// GStreamer's own encoders and muxer push `seconds` of test pictures by `rtmp2sink`; what the muxer makes is also
     /// written to `copy`. The sink keeps time: live sources would let the machine's load into the timestamps.
     pub(crate) fn gstreamer(seconds: u32, copy: &Path, url: &str) -> Self {

@@ -9,6 +9,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::media::Rendition;
 
 /// What happens to a stream.
@@ -43,7 +45,8 @@ pub enum Input {
 }
 
 /// Why a stream is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The publisher said so.
     Stopped,
@@ -60,6 +63,16 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 6] = [
+        Self::Stopped,
+        Self::Lost,
+        Self::Kicked,
+        Self::Ended,
+        Self::Crash,
+        Self::TakenDown,
+    ];
+
     /// The name in `stream.ended`.
     pub fn name(self) -> &'static str {
         match self {
@@ -128,6 +141,12 @@ struct Life {
     session: u64,
     /// Whether it publishes.
     present: bool,
+    progress: Progress,
+}
+
+/// How far a life has come, as it was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
     /// Whether anything could ever be played.
     live: bool,
     interrupted: bool,
@@ -135,17 +154,21 @@ struct Life {
 }
 
 impl Lifecycle {
-    /// The life that a former process left in grace, which had told of its beginning; `live` as far as it had come.
-    pub fn resume(live: bool) -> Self {
+    /// The life that a former process left, as far as it had come, with session 0 publishing still, so that its departure
+    /// is told if it was not.
+    pub fn resume(progress: Progress) -> Self {
         Self {
             life: Some(Life {
                 session: 0,
-                present: false,
-                live,
-                interrupted: live,
-                lost: BTreeSet::new(),
+                present: true,
+                progress,
             }),
         }
+    }
+
+    /// How far the life has come; `None` without one.
+    pub fn progress(&self) -> Option<&Progress> {
+        self.life.as_ref().map(|life| &life.progress)
     }
 
     /// What is to be told of `input`.
@@ -157,9 +180,7 @@ impl Lifecycle {
             self.life = Some(Life {
                 session,
                 present: true,
-                live: false,
-                interrupted: false,
-                lost: BTreeSet::new(),
+                progress: Progress::default(),
             });
             return Some(Fact::Started);
         };
@@ -170,31 +191,31 @@ impl Lifecycle {
                 taken.then_some(Fact::Takeover { from })
             }
             Input::Playable { session } if life.is_by(session) => {
-                let first = !std::mem::replace(&mut life.live, true);
-                let again = std::mem::take(&mut life.interrupted);
+                let first = !std::mem::replace(&mut life.progress.live, true);
+                let again = std::mem::take(&mut life.progress.interrupted);
                 match (first, again) {
                     (true, _) => Some(Fact::Live),
                     (false, true) => Some(Fact::Resumed),
                     (false, false) => None,
                 }
             }
-            Input::Silent { session } if life.is_by(session) => life.interrupt(),
+            Input::Silent { session } if life.is_by(session) => life.progress.interrupt(),
             Input::Departed { session } if life.is_by(session) => {
                 life.present = false;
-                life.interrupt()
+                life.progress.interrupt()
             }
             Input::Playable { .. } | Input::Silent { .. } | Input::Departed { .. } => None,
             Input::Lost(rendition) => {
-                let new = life.lost.insert(rendition);
-                let lost = life.lost.clone();
+                let new = life.progress.lost.insert(rendition);
+                let lost = life.progress.lost.clone();
                 new.then_some(Fact::Degraded { lost })
             }
             Input::Back(rendition) => {
-                let was = life.lost.remove(&rendition);
-                match (was, life.lost.is_empty()) {
+                let was = life.progress.lost.remove(&rendition);
+                match (was, life.progress.lost.is_empty()) {
                     (true, true) => Some(Fact::Recovered),
                     (true, false) => Some(Fact::Degraded {
-                        lost: life.lost.clone(),
+                        lost: life.progress.lost.clone(),
                     }),
                     (false, _) => None,
                 }
@@ -211,7 +232,9 @@ impl Life {
     fn is_by(&self, session: u64) -> bool {
         self.present && self.session == session
     }
+}
 
+impl Progress {
     fn interrupt(&mut self) -> Option<Fact> {
         let new = self.live && !std::mem::replace(&mut self.interrupted, self.live);
         new.then_some(Fact::Interrupted)
@@ -219,112 +242,4 @@ impl Life {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn told(inputs: &[Input]) -> Vec<Fact> {
-        let mut lifecycle = Lifecycle::default();
-        let facts = inputs.iter().filter_map(|input| lifecycle.push(*input));
-        facts.collect()
-    }
-
-    #[test]
-    fn a_broadcast_with_a_drop_a_takeover_and_an_end() {
-        let facts = told(&[
-            Input::Accepted { session: 1 },
-            Input::Playable { session: 1 },
-            Input::Playable { session: 1 },
-            Input::Silent { session: 1 },
-            Input::Departed { session: 1 },
-            Input::Departed { session: 1 },
-            Input::Accepted { session: 2 },
-            Input::Playable { session: 2 },
-            Input::Accepted { session: 3 },
-            Input::Departed { session: 2 },
-            Input::Playable { session: 3 },
-            Input::Lost(Rendition::Low),
-            Input::Lost(Rendition::Low),
-            Input::Back(Rendition::Low),
-            Input::Departed { session: 3 },
-            Input::Over(Cause::Stopped),
-            Input::Over(Cause::Lost),
-            Input::Playable { session: 3 },
-        ]);
-        let lost = [Rendition::Low].into();
-        let wanted = [
-            Fact::Started,
-            Fact::Live,
-            Fact::Interrupted,
-            Fact::Resumed,
-            Fact::Takeover { from: 2 },
-            Fact::Degraded { lost },
-            Fact::Recovered,
-            Fact::Interrupted,
-            Fact::Ended(Cause::Stopped),
-        ];
-        assert_eq!(facts, wanted);
-    }
-
-    #[test]
-    fn what_never_was_live_is_never_interrupted() {
-        let facts = told(&[
-            Input::Accepted { session: 1 },
-            Input::Silent { session: 1 },
-            Input::Departed { session: 1 },
-            Input::Over(Cause::Lost),
-        ]);
-        assert_eq!(facts, [Fact::Started, Fact::Ended(Cause::Lost)]);
-    }
-
-    #[test]
-    fn a_life_that_another_process_left_is_ended_by_this_one() {
-        let mut lifecycle = Lifecycle::resume(true);
-        let crash = Fact::Ended(Cause::Crash);
-        assert_eq!(lifecycle.push(Input::Over(Cause::Crash)), Some(crash));
-        let mut lifecycle = Lifecycle::resume(true);
-        assert_eq!(lifecycle.push(Input::Accepted { session: 1 }), None);
-        let resumed = lifecycle.push(Input::Playable { session: 1 });
-        assert_eq!(resumed, Some(Fact::Resumed));
-    }
-
-    fn input() -> impl Strategy<Value = Input> {
-        let session = 1..4_u64;
-        prop_oneof![
-            session
-                .clone()
-                .prop_map(|session| Input::Accepted { session }),
-            session
-                .clone()
-                .prop_map(|session| Input::Playable { session }),
-            session
-                .clone()
-                .prop_map(|session| Input::Silent { session }),
-            session.prop_map(|session| Input::Departed { session }),
-            prop_oneof![Just(Rendition::Mid), Just(Rendition::Low)].prop_map(Input::Lost),
-            prop_oneof![Just(Rendition::Mid), Just(Rendition::Low)].prop_map(Input::Back),
-            prop_oneof![Just(Cause::Lost), Just(Cause::Ended)].prop_map(Input::Over),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn every_life_is_told_once_and_in_order(inputs in prop::collection::vec(input(), 0..200)) {
-            let (mut alive, mut live, mut interrupted, mut degraded) = (false, false, false, false);
-            for fact in told(&inputs) {
-                prop_assert_eq!(alive, fact != Fact::Started, "{:?}", fact);
-                match fact {
-                    Fact::Started => (alive, live, interrupted, degraded) = (true, false, false, false),
-                    Fact::Live => prop_assert!(!std::mem::replace(&mut live, true)),
-                    Fact::Interrupted => prop_assert!(live && !std::mem::replace(&mut interrupted, true)),
-                    Fact::Resumed => prop_assert!(std::mem::take(&mut interrupted)),
-                    Fact::Takeover { .. } => {}
-                    Fact::Degraded { .. } => degraded = true,
-                    Fact::Recovered => prop_assert!(std::mem::take(&mut degraded)),
-                    Fact::Ended(_) => alive = false,
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -290,6 +290,12 @@ impl Stream {
         self.epoch.as_ref()?.stopgap()
     }
 
+    /// Whether what the publisher sends goes into the playlists: its tracks are known, and nothing stands in for it.
+    pub fn flows(&self) -> bool {
+        let phase = self.session.as_ref().map(|session| &session.phase);
+        matches!(phase, Some(Phase::Live(_))) && self.stopgap().is_none()
+    }
+
     /// Asserts what must always hold; for tests and fuzzing.
     pub fn check_invariants(&self) {
         if let Some(epoch) = &self.epoch {

@@ -3,11 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::WallTime;
 
 /// One media playlist's worth of media. The name is its path segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rendition {
     /// The best picture: the source itself when it qualifies.
     High,

@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, fmt, num::NonZeroU32, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// Ticks per second of a track's clock (ISO/IEC 14496-12, 8.4.2: `timescale`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timescale(NonZeroU32);
@@ -127,7 +129,10 @@ impl fmt::Display for MediaTime {
 }
 
 /// Milliseconds since the Unix epoch, UTC. Data that entered with an input, never read from a clock here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct WallTime(pub i64);
 
 impl fmt::Display for WallTime {

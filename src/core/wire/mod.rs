@@ -10,3 +10,4 @@ pub mod hook;
 pub mod id3;
 pub mod m3u8;
 pub mod sign;
+pub mod token;

@@ -5,7 +5,10 @@
 //! a name of the contract whose feature is not built yet is refused by name. Stream keys and tokens are hashed as
 //! they are read: no value of this module holds one in clear.
 
+mod endpoints;
+pub mod hooks;
 mod ladder;
+mod playback;
 pub mod transcode;
 
 use std::{
@@ -18,16 +21,17 @@ use std::{
 use tracing::level_filters::LevelFilter;
 use vitrine_core::engine::ladder::Ladder;
 use vitrine_runtime::{
-    bearer::{Digest, Tokens},
-    config::{Environment, Error, Lack, Reader, Report, Value, load, toml},
+    bearer::{Access, Digest, Token, Tokens},
+    config::{Environment, Error, Reader, Report, Value, load, toml},
+    deliver::Endpoint,
     descriptors,
     network::Networks,
     serve::tls::Identity,
     telemetry,
 };
 
-use self::transcode::Transcode;
-use crate::live::StreamId;
+use self::{hooks::Hooks, transcode::Transcode};
+use crate::{live::StreamId, origin::guard::Policy};
 
 /// Every setting of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +62,14 @@ pub struct Config {
     pub hls: Hls,
     /// `[transcode]`, when on.
     pub transcode: Option<Transcode>,
+    /// `[[hooks.endpoints]]`
+    pub endpoints: Vec<Endpoint>,
     /// `[ladder.*]` by name; see [`Config::ladder`].
     pub ladders: BTreeMap<String, Ladder>,
+    /// `[playback]`
+    pub playback: Policy,
+    /// `[hooks]`
+    pub hooks: Hooks,
 }
 
 /// What is logged, and how.
@@ -105,6 +115,8 @@ pub struct Http {
     pub trusted_proxies: Networks,
     /// A folder served at `/`.
     pub static_dir: Option<PathBuf>,
+    /// Where players find playback from outside, as in `https://live.shop.example`: what events name.
+    pub public_url: Option<String>,
 }
 
 /// A PEM certificate chain and its private key.
@@ -241,11 +253,8 @@ impl Config {
     /// Everything that is wrong with them, at once.
     pub fn load(file: Option<&Path>) -> Result<(Self, Report), Error> {
         // The sidecar's variables begin alike and are not ours to judge.
-        load(
-            file,
-            Environment::of_process("VITRINE_", &["VITRINE_COMMERCE_"]),
-            Self::read,
-        )
+        let environment = Environment::of_process("VITRINE_", &["VITRINE_COMMERCE_"]);
+        load(file, environment.without(&FOR_CLIENTS), Self::read)
     }
 
     /// The ladder called `name`, `default` without one. `None` when it is the built-in one, which follows the source.
@@ -263,7 +272,8 @@ impl Config {
             self.http.max_connections,
             CONTROL_MAX_CONNECTIONS,
         ];
-        descriptors::check(connections.map(u64::from).iter().sum(), limit)
+        let listeners: u64 = connections.map(u64::from).iter().sum();
+        descriptors::check(listeners + endpoints::connections(&self.endpoints), limit)
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -289,6 +299,9 @@ impl Config {
             hls: Hls::read(reader),
             transcode: transcode::read(reader),
             ladders: ladder::read(reader),
+            playback: playback::read(reader),
+            endpoints: endpoints::read(reader),
+            hooks: hooks::read(reader),
         };
         for (listener, key) in [
             (config.rtmps, "rtmps.listen"),
@@ -302,7 +315,6 @@ impl Config {
             );
         }
         config.check_ladders(reader);
-        later(reader);
         config
     }
 
@@ -372,6 +384,7 @@ impl Http {
             max_connections_per_address: reader.value("http.max_connections_per_address", 4096),
             trusted_proxies: reader.value("http.trusted_proxies", Networks::default()),
             static_dir: reader.optional("http.static_dir"),
+            public_url: reader.optional("http.public_url"),
         };
         at_least_one(reader, http.max_connections, "http.max_connections");
         at_least_one(
@@ -384,6 +397,15 @@ impl Http {
             is_folder,
             "http.static_dir",
             "a folder that exists, or \"\" for none",
+        );
+        let is_base = |url: &String| {
+            let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/'))
+        };
+        reader.require(
+            http.public_url.as_ref().is_none_or(is_base),
+            "http.public_url",
+            "http:// or https:// and a host, without a slash at the end",
         );
         http
     }
@@ -411,8 +433,13 @@ impl Control {
     fn read(reader: &mut Reader<'_>) -> Self {
         let listen = reader.value("control.listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let tokens = reader.entries("control.tokens", |entry| {
-            let (name, digest) = (entry.required::<String>("name"), entry.required("sha256"));
-            Some((name?, digest?))
+            let (name, digest) = (entry.required("name"), entry.required("sha256"));
+            let access = entry.value("access", Access::Full);
+            Some(Token {
+                name: name?,
+                digest: digest?,
+                access,
+            })
         });
         let local = listen.ip().to_canonical().is_loopback();
         let expected = "a loopback address, or at least one [[control.tokens]]";
@@ -518,18 +545,6 @@ impl Hls {
     }
 }
 
-/// Names of the contract whose features are not built yet.
-fn later(reader: &mut Reader<'_>) {
-    let policy = reader.value("playback.policy", "public".to_owned());
-    reader.unsupported_if(policy == "signed", "playback.policy", Lack::Version);
-    reader.require(
-        policy == "public" || policy == "signed",
-        "playback.policy",
-        "\"public\"",
-    );
-    reader.unsupported("hooks", Lack::Version);
-}
-
 fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {
     reader.require(value >= 1, key, "at least 1");
 }
@@ -537,6 +552,9 @@ fn at_least_one(reader: &mut Reader<'_>, value: u32, key: &str) {
 fn any_address(port: u16) -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], port))
 }
+
+/// Variables that the commands read which call a running daemon; no settings.
+const FOR_CLIENTS: [&str; 2] = ["VITRINE_CONTROL", "VITRINE_TOKEN"];
 
 /// Connections at once to the control listener: operators, a scraper and a sidecar, each with a few.
 pub const CONTROL_MAX_CONNECTIONS: u32 = 128;

@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::service::service_fn;
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use vitrine_runtime::serve::{
 };
 
 use super::config::{CONTROL_MAX_CONNECTIONS, Config};
-use crate::{ingest::Ingest, origin::Origin};
+use crate::{control::Peer, ingest::Ingest, origin::Origin};
 
 /// Bound, not yet accepting.
 pub(super) struct Listeners {
@@ -121,7 +121,10 @@ impl Listeners {
         }
 
         let operators = Admission::new(CONTROL_MAX_CONNECTIONS);
-        let control = move |_| TowerToHyperService::new(control.clone());
+        let control = move |peer| {
+            let peer = Extension(Peer(peer));
+            TowerToHyperService::new(control.clone().layer(peer))
+        };
         tasks.spawn(http(
             self.control,
             operators,

@@ -2,8 +2,8 @@
 //!
 //! Start: folder, encoder, certificate, doors, then every port is bound before any is served, then the streams that the
 //! process before has saved go on, then one line per listener on standard output (contracts, section 7), and the service
-//! manager is told. SIGHUP reads the static keys, with their ladders, and the certificate again; what is wrong in them
-//! changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
+//! manager is told. SIGHUP reads the static keys, the ladders, who may watch, secrets of hooks, types of endpoints and the
+//! certificate again; what is wrong in them changes nothing. SIGTERM or SIGINT drains: no new publishes, not ready; publishers may finish or reconnect; streams are saved, every waiting player is
 //! answered; HTTP connections finish. A second one ends the process at once.
 //!
 //! No decision about media, protocols or requests is made here.
@@ -21,14 +21,18 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, spawn_blocking},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vitrine_core::engine::{publish, saved::Saved, stream};
+use vitrine_core::{
+    engine::{publish, stream},
+    limits,
+};
 use vitrine_runtime::{
     bearer::Digest,
     clock::Clock,
+    deliver::{self, Outbox},
     serve::{self, tls::Identity},
     supervisor, telemetry,
 };
@@ -39,16 +43,16 @@ use self::{
 };
 use crate::{
     control,
+    hooks::{self, Hooks},
     ingest::{
         self, Ingest,
-        admission::{Admission, Grant, Permit, StaticKeys},
+        admission::{Admission, Grant, Ladders, Permit, StaticKeys},
     },
     live::{
-        Encoding, Registry, StreamId,
-        epochs::EpochStore,
-        states::{self, StateStore},
+        Encoding, Herald, Registry, Stores, StreamId,
+        states::{self, Left, StateStore},
     },
-    origin::Origin,
+    origin::{Origin, guard::Guard},
 };
 
 /// Why the daemon did not start, or did not end well.
@@ -69,12 +73,18 @@ pub enum Error {
     #[cfg(feature = "transcode")]
     #[error("transcode.encoder: {0}")]
     Encoder(#[from] crate::transcode::Error),
+    /// The admission backend cannot be called.
+    #[error("hooks: {0}")]
+    Hooks(#[from] hooks::Trouble),
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
     /// A listener ended by a fault of ours.
     #[error("a listener failed")]
     Listener,
+    /// What is to be told to the endpoints of `[[hooks.endpoints]]` cannot be kept.
+    #[error("outbox: {0}")]
+    Outbox(#[from] deliver::OpenError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -101,23 +111,42 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let identity = tls
         .map(|tls| Identity::load(&tls.cert, &tls.key))
         .transpose()?;
-    let epochs = EpochStore::in_folder(config.data_dir.join("epochs"));
     // Before whatever counts.
     let metrics = telemetry::metrics();
-    let registry = Registry::new(streams(&config), encoding(&config), epochs, Clock::start());
-    let keys = Arc::new(StaticKeys::new(permits(&config)));
+    let outbox = open_outbox(&config)?;
+    let registry = Registry::new(
+        streams(&config),
+        encoding(&config),
+        Stores::in_folder(&config.data_dir),
+        Herald::new(
+            outbox.clone(),
+            &config.node,
+            config.http.public_url.as_deref(),
+        ),
+        Clock::start(),
+    );
+    let who = Who::new(&config)?;
     let ingest = Ingest::new(
         door(&config),
-        Admission::new(keys.clone()),
+        who.admission(&config),
         registry.clone(),
+        outbox.clone(),
     );
+    let guard = Guard::new(config.playback.clone());
     let origin = Origin::new(registry.clone(), config.http.static_dir.as_deref())
+        .guarded(guard.clone())
         .behind(config.http.trusted_proxies.clone());
-    let control = control::router(registry.clone(), metrics, config.control.tokens.clone());
+    let control = control::router(
+        registry.clone(),
+        outbox.clone(),
+        metrics,
+        config.control.tokens.clone(),
+    );
 
     let listeners = Listeners::bind(&config)?;
     let states = StateStore::in_folder(config.data_dir.join("streams"));
     resume(&states, &registry).await;
+    registry.bury(outbox.unfinished());
     if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
         warn!(
             "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
@@ -134,6 +163,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         &shutdown,
     );
     tasks.spawn(metrics.maintain(shutdown.clone()));
+    tasks.spawn(outbox.clone().run(shutdown.clone()));
     tasks.spawn(supervisor::watchdog(shutdown.clone()));
     supervisor::ready();
 
@@ -142,7 +172,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
             asked = signals.next() => match asked {
                 Asked::Reload => {
                     supervisor::reloading();
-                    reload(config_path.as_deref(), &keys, identity.as_ref());
+                    reload(config_path.as_deref(), &who, &guard, identity.as_ref(), &outbox);
                     supervisor::ready();
                 }
                 Asked::End => break,
@@ -151,7 +181,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
         }
     }
     tokio::select! {
-        () = drain(config.shutdown_timeout, &ingest, &registry, &states, &shutdown, &mut tasks) => Ok(()),
+        () = drain(config.shutdown_timeout, &ingest, &who, &registry, &states, &outbox, &shutdown, &mut tasks) => Ok(()),
         () = signals.end() => Err(Error::Hurried),
     }
 }
@@ -165,14 +195,64 @@ fn announce(listeners: &Listeners) {
     out.flush().ok();
 }
 
-/// Reads the keys, with the ladders they name, and the certificate again; what cannot be read stays as it is.
-fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
+/// Who may publish, as far as it can be changed while running.
+struct Who {
+    keys: Arc<StaticKeys>,
+    ladders: Arc<Ladders>,
+    hooks: Option<Hooks>,
+}
+
+impl Who {
+    fn new(config: &Config) -> Result<Self, hooks::Trouble> {
+        hooks::register();
+        let settings = config.hooks.admission.clone();
+        Ok(Self {
+            keys: Arc::new(StaticKeys::new(permits(config))),
+            ladders: Arc::new(Ladders::from_pointee(config.ladders.clone())),
+            hooks: settings.map(Hooks::new).transpose()?,
+        })
+    }
+
+    fn admission(&self, config: &Config) -> Admission {
+        let admission = Admission::new(self.keys.clone());
+        match self.hooks.clone() {
+            Some(hooks) => admission.asking(hooks, config.node.clone(), self.ladders.clone()),
+            None => admission,
+        }
+    }
+
+    fn replace(&self, config: &Config) {
+        self.keys.replace(permits(config));
+        self.ladders.store(Arc::new(config.ladders.clone()));
+        if let (Some(hooks), Some(fresh)) = (&self.hooks, &config.hooks.admission) {
+            hooks.replace_secrets(fresh.secrets.clone());
+        }
+    }
+}
+
+/// Reads the keys, the ladders they name, who may watch, secrets of hooks, types of endpoints and the certificate again;
+/// what cannot be read stays as it is.
+fn reload(
+    path: Option<&Path>,
+    who: &Who,
+    guard: &Guard,
+    identity: Option<&Identity>,
+    outbox: &Outbox,
+) {
     match Config::load(path) {
         Ok((fresh, _)) => {
-            info!(keys = fresh.publish.keys.len(), "stream keys reloaded");
-            keys.replace(permits(&fresh));
+            info!(
+                keys = fresh.publish.keys.len(),
+                playback = fresh.playback.name(),
+                "keys reloaded"
+            );
+            who.replace(&fresh);
+            for endpoint in outbox.reconfigure(fresh.endpoints) {
+                warn!(?endpoint, "endpoint not added: it is told after a restart");
+            }
+            guard.replace(fresh.playback);
         }
-        Err(error) => warn!(%error, "stream keys not reloaded"),
+        Err(error) => warn!(%error, "keys not reloaded"),
     }
     match identity.map(Identity::reload) {
         Some(Ok(())) => info!("certificate reloaded"),
@@ -181,13 +261,26 @@ fn reload(path: Option<&Path>, keys: &StaticKeys, identity: Option<&Identity>) {
     }
 }
 
+/// The outbox in `data_dir`, when there is somebody to tell.
+fn open_outbox(config: &Config) -> Result<Outbox, deliver::OpenError> {
+    if config.endpoints.is_empty() {
+        return Ok(Outbox::none());
+    }
+    let settings = deliver::Settings::new(config.endpoints.clone());
+    Outbox::open(&config.data_dir.join("outbox.db"), settings)
+}
+
 /// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
 async fn resume(store: &StateStore, registry: &Registry) {
     let store = store.clone();
     let taken = spawn_blocking(move || store.take()).await;
-    for (stream, saved) in taken.unwrap_or_default() {
-        let epoch = saved.epoch();
-        match registry.resume(&stream, saved).await {
+    for (stream, left) in taken.unwrap_or_default() {
+        let epoch = left.saved.epoch();
+        if registry.takedowns().cover(stream.as_str(), Some(epoch)) {
+            warn!(%stream, epoch, "saved stream not resumed: it was taken down");
+            continue;
+        }
+        match registry.resume(&stream, left).await {
             Ok(()) => {
                 metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
                 info!(%stream, epoch, "resumed: waiting for its publisher");
@@ -198,21 +291,24 @@ async fn resume(store: &StateStore, registry: &Registry) {
 }
 
 /// Writes the streams that can go on, for the next process to find.
-fn save(states: &StateStore, streams: Vec<(StreamId, Saved)>) {
-    for (stream, saved) in streams {
-        match states.save(&stream, &saved) {
-            Ok(()) => info!(%stream, epoch = saved.epoch(), "saved"),
+fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
+    for (stream, left) in streams {
+        match states.save(&stream, &left) {
+            Ok(()) => info!(%stream, epoch = left.saved.epoch(), "saved"),
             Err(error) => warn!(%stream, %error, "stream not saved: it ends here"),
         }
     }
 }
 
 /// Ends everything within `limit`, in the order in which things depend on each other.
+#[expect(clippy::too_many_arguments, reason = "everything ends here")]
 async fn drain(
     limit: Duration,
     ingest: &Ingest,
+    who: &Who,
     registry: &Registry,
     states: &StateStore,
+    outbox: &Outbox,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
@@ -230,8 +326,14 @@ async fn drain(
         if let Err(error) = saved {
             error!(%error, "streams not saved");
         }
+        // First what happened last: delivering it can be made good by the next process.
+        let _ = timeout(limits::OUTBOX_DRAIN, outbox.flush()).await;
+        if let Some(hooks) = &who.hooks {
+            hooks.flush().await;
+        }
         shutdown.cancel();
         while tasks.join_next().await.is_some() {}
+        outbox.close().await;
     };
     if timeout_at(deadline, rest).await.is_err() {
         warn!("cut at the end of shutdown_timeout");
@@ -277,11 +379,10 @@ fn door(config: &Config) -> ingest::Settings {
 fn permits(config: &Config) -> Vec<(Digest, Permit)> {
     let permit = |key: &PublishKey| Permit {
         grant: Grant {
-            stream: key.stream.clone(),
             takeover: key.takeover,
             max_kbps: key.max_kbps,
             ladder: config.ladder(key.ladder.as_deref()),
-            epoch: None,
+            ..Grant::of(key.stream.clone())
         },
         epoch_by_publisher: key.epoch == Numbering::Publisher,
     };

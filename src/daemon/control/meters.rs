@@ -19,12 +19,32 @@ const COUNTERS: &[(&str, &str)] = &[
         "Connections that accept(2) could not give us, by listener",
     ),
     (
+        "vitrine_admission_ends_total",
+        "Ends of publishes to be told to a backend in another server's words, by outcome",
+    ),
+    (
+        "vitrine_admission_known_total",
+        "Keys that were let in because they were allowed lately, for want of a verdict",
+    ),
+    (
+        "vitrine_admission_requests_total",
+        "Questions to the admission backend, by outcome: repeated, full and resting were not put to it",
+    ),
+    (
+        "vitrine_bans_total",
+        "Stream keys banned by operators, those of ended and taken down streams included",
+    ),
+    (
         "vitrine_connection_panics_total",
         "Connections that ended by a fault of ours, by listener",
     ),
     (
         "vitrine_connections_refused_total",
         "Connections closed at once, by listener and by the bound that was reached",
+    ),
+    (
+        "vitrine_control_denied_total",
+        "Requests to the control API that were not let in, by reason",
     ),
     (
         "vitrine_discontinuities_total",
@@ -49,6 +69,18 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "vitrine_ingest_media_bytes_total",
         "Bytes of coded frames that streams took in",
+    ),
+    (
+        "vitrine_kicks_total",
+        "Publishers disconnected by operators",
+    ),
+    (
+        "vitrine_lifecycle_ends_total",
+        "Streams that ended, by cause; those of the process before whose end this one told included",
+    ),
+    (
+        "vitrine_lifecycle_events_total",
+        "Events of the lives of streams, by type; whether anybody is told of them or not",
     ),
     (
         "vitrine_parts_total",
@@ -86,6 +118,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "vitrine_stream_panics_total",
         "Streams that ended by a fault of ours",
     ),
+    ("vitrine_takedowns_total", "Streams taken down by operators"),
     (
         "vitrine_takeovers_total",
         "Publishes that took a stream from another",
@@ -114,6 +147,15 @@ const COUNTERS: &[(&str, &str)] = &[
 
 /// Name and meaning, unit included.
 const GAUGES: &[(&str, &str)] = &[
+    ("vitrine_bans", "Stream keys that are banned"),
+    (
+        "vitrine_admission_breaker",
+        "1 for the state in which the circuit breaker of the admission backend is, else 0",
+    ),
+    (
+        "vitrine_admission_waiting",
+        "Questions that wait for a place among those put to the admission backend at once",
+    ),
     (
         "vitrine_build_info",
         "Always 1; the label tells the version",
@@ -159,6 +201,10 @@ const GAUGES: &[(&str, &str)] = &[
 
 /// Name and meaning, unit included.
 const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        "vitrine_admission_seconds",
+        "Seconds from a question put to the admission backend to its answer, or to giving up",
+    ),
     (
         "vitrine_http_answer_seconds",
         "Seconds from a playback request read to its answer, by kind; of requests that were not held",
@@ -240,5 +286,6 @@ pub(super) fn measure(registry: &Registry) {
         .map(|(_, _, version)| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
+    gauge!("vitrine_bans").set(registry.bans().list().len() as f64);
     gauge!("vitrine_draining").set(f64::from(registry.draining()));
 }

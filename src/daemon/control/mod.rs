@@ -1,85 +1,190 @@
-//! The control API (contracts, section 4): what runs, how it fares, and soon what to do about it.
+//! The control API (contracts, section 4): what runs, how it fares, and what to do about it.
+//!
+//! | module | holds |
+//! |-|-|
+//! | `streams` | a stream as it is told |
+//! | `operations`, `bans`, `hooks` | what is asked for, and done |
+//! | `fields` | queries and bodies, read field by field |
+//! | `error` | the one table of refusals (RFC 9457) |
+//! | `audit` | who changed what |
+//! | `openapi` | all of it as a document |
+//! | `meters` | the metrics |
 //!
 //! An axum router on a listener of its own, loopback by default. Liveness and readiness are open to whoever reaches it,
-//! for orchestrators hold no tokens; everything else asks for one when any is configured. What the contract names and is
-//! not built yet answers 422 `not-supported`, never a silent yes. Errors are RFC 9457 problems, written in one table.
+//! for orchestrators hold no tokens; everything else asks for one when any is configured, and for one that may change
+//! things where it changes any. What the contract names and is not built yet answers 422 `not-supported`, never a silent
+//! yes.
 
+mod audit;
+mod bans;
+mod error;
+mod fields;
+mod hooks;
 mod meters;
+mod openapi;
+mod operations;
 mod streams;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::{
-    Json, Router,
-    body::Body,
-    extract::{Path, Request, State},
-    http::{StatusCode, header},
+    Extension, Router,
+    extract::{Request, State},
+    http::header,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get},
 };
-use serde::Serialize;
+use bytes::Bytes;
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use vitrine_runtime::{
-    bearer::{self, Tokens},
-    problem::Problem,
+    bearer::{Access, Tokens},
+    deliver::Outbox,
     telemetry::Metrics,
+    throttle::OncePerSecond,
 };
 
+pub use self::audit::Peer;
+use self::error::Error;
 use crate::live::Registry;
 
 /// What the control API looks at.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Control {
     registry: Registry,
+    outbox: Outbox,
     metrics: &'static Metrics,
     tokens: Arc<Tokens>,
+    /// Lines about callers that were not let in.
+    denials: Arc<OncePerSecond>,
+    /// The contract.
+    document: Bytes,
 }
 
-/// The control API over the streams of `registry`, for the holders of `tokens` (everyone, when there are none).
-pub fn router(registry: Registry, metrics: &'static Metrics, tokens: Tokens) -> Router {
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the logs call the caller.
+#[derive(Clone, Debug)]
+struct Caller(String);
+
+/// The control API over the streams of `registry` and the deliveries of `outbox`, for the holders of `tokens` (everyone,
+/// when there are none). Where a request comes from, the extension [`Peer`] says.
+pub fn router(
+    registry: Registry,
+    outbox: Outbox,
+    metrics: &'static Metrics,
+    tokens: Tokens,
+) -> Router {
     meters::describe();
+    audit::register();
+    let (open, guarded, document) = parts();
     let control = Control {
         registry,
+        outbox,
         metrics,
         tokens: Arc::new(tokens),
+        denials: Arc::default(),
+        document,
     };
-    let guarded = Router::new()
-        .route("/metrics", get(metrics_text))
-        .route("/v1/streams", get(list))
-        .route("/v1/streams/{id}", get(one).patch(not_supported))
-        .route("/v1/streams/{id}/events", any(not_supported))
-        .route("/v1/streams/{id}/state", any(not_supported))
-        .route("/v1/streams/{id}/clock", any(not_supported))
-        .route("/v1/streams/{id}/session", any(not_supported))
-        .route("/v1/streams/{id}/end", any(not_supported))
-        .route("/v1/hooks/deliveries", any(not_supported))
-        .route("/v1/hooks/deliveries/{id}/retry", any(not_supported))
-        .route("/v1/openapi.json", any(not_supported))
-        .route_layer(middleware::from_fn_with_state(control.clone(), guard));
-    Router::new()
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .merge(guarded)
+    open.merge(guarded.route_layer(middleware::from_fn_with_state(control.clone(), guard)))
         .fallback(|| async { Error::NoSuchPath })
         .method_not_allowed_fallback(|| async { Error::Method })
         .with_state(control)
 }
 
-async fn guard(
-    State(control): State<Control>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    control
-        .tokens
-        .verify(authorization.map(|value| value.as_bytes()))?;
-    Ok(next.run(request).await)
+/// The routes that are open, those that are guarded, and the document about both.
+fn parts() -> (Router<Control>, Router<Control>, Bytes) {
+    let (open, mut api) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(alive))
+        .routes(routes!(ready))
+        .split_for_parts();
+    let (guarded, rest) = OpenApiRouter::new()
+        .routes(routes!(metrics_text))
+        .routes(routes!(openapi::serve))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::one, operations::change))
+        .routes(routes!(operations::disconnect))
+        .routes(routes!(operations::end))
+        .routes(routes!(operations::place_event))
+        .routes(routes!(operations::set_state))
+        .routes(routes!(operations::clock))
+        .routes(routes!(bans::list))
+        .routes(routes!(bans::lift))
+        .routes(routes!(hooks::list))
+        .routes(routes!(hooks::retry))
+        .routes(routes!(hooks::replay))
+        .split_for_parts();
+    api.merge(rest);
+    (open, guarded, openapi::write(&api))
 }
 
+/// Lets in who may do this, and sees to it that the audit hears of it.
+async fn guard(
+    State(control): State<Control>,
+    peer: Option<Extension<Peer>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let (caller, admitted) = admit(&control, &request);
+    let peer = peer.map(|Extension(peer)| peer);
+    let audited = audit::Request::new(&caller, peer, request.method(), request.uri());
+    if let Err(error) = admitted {
+        audited.denied(&error, &control.denials);
+        return error.into_response();
+    }
+    request.extensions_mut().insert(Caller(caller));
+    let response = next.run(request).await;
+    audited.done(&response);
+    response
+}
+
+/// Who asks, and whether it may.
+fn admit(control: &Control, request: &Request) -> (String, Result<(), Error>) {
+    let headers = request.headers();
+    let authorization = headers.get(header::AUTHORIZATION);
+    let bearer = match control.tokens.verify(authorization.map(|it| it.as_bytes())) {
+        Ok(bearer) => bearer,
+        Err(error) => return ("unknown".to_owned(), Err(error.into())),
+    };
+    let name = bearer.name().to_owned();
+    let changes = !request.method().is_safe();
+    let admitted = match bearer.access() {
+        Access::Read if changes => Err(Error::ReadOnly { name: name.clone() }),
+        // A token does not travel by itself, but without one any page in an operator's browser could ask.
+        _ if changes && control.tokens.is_empty() && headers.contains_key(header::ORIGIN) => {
+            Err(Error::CrossOrigin)
+        }
+        _ => Ok(()),
+    };
+    (name, admitted)
+}
+
+/// Whether the process is alive
+#[utoipa::path(
+    get, path = "/healthz", tag = "process", operation_id = "alive", security(()),
+    responses((status = 200, description = "It is", body = String, content_type = "text/plain"))
+)]
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
+/// Whether it takes new publishes
+#[utoipa::path(
+    get, path = "/readyz", tag = "process", operation_id = "ready", security(()),
+    responses(
+        (status = 200, description = "It does", body = String, content_type = "text/plain"),
+        (status = 503, description = "It is shutting down"),
+    )
+)]
 async fn ready(State(control): State<Control>) -> Result<&'static str, Error> {
     match control.registry.draining() {
         true => Err(Error::Draining),
@@ -87,6 +192,11 @@ async fn ready(State(control): State<Control>) -> Result<&'static str, Error> {
     }
 }
 
+/// The metrics, for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "process", operation_id = "metrics",
+    responses((status = 200, description = "Text exposition format", body = String, content_type = "text/plain"))
+)]
 async fn metrics_text(State(control): State<Control>) -> impl IntoResponse {
     meters::measure(&control.registry);
     let media_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -94,66 +204,4 @@ async fn metrics_text(State(control): State<Control>) -> impl IntoResponse {
         [(header::CONTENT_TYPE, media_type)],
         control.metrics.render(),
     )
-}
-
-#[derive(Serialize)]
-struct Streams {
-    streams: Vec<streams::Stream>,
-}
-
-async fn list(State(control): State<Control>) -> Json<Streams> {
-    let now = control.registry.clock().now().mono;
-    let streams = control.registry.streams();
-    Json(Streams {
-        streams: streams
-            .iter()
-            .map(|live| streams::Stream::of(live, now))
-            .collect(),
-    })
-}
-
-async fn one(
-    State(control): State<Control>,
-    Path(id): Path<String>,
-) -> Result<Json<streams::Stream>, Error> {
-    let now = control.registry.clock().now().mono;
-    let live = control.registry.lookup(&id).ok_or(Error::NoSuchStream)?;
-    Ok(Json(streams::Stream::of(&live, now)))
-}
-
-async fn not_supported() -> Error {
-    Error::NotSupported
-}
-
-/// Why the control API does not do what it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Bearer(#[from] bearer::Error),
-    #[error("there is no such path")]
-    NoSuchPath,
-    #[error("no stream of this id is live")]
-    NoSuchStream,
-    #[error("the path has no such method")]
-    Method,
-    #[error("part of the contract, but not built yet")]
-    NotSupported,
-    #[error("shutting down")]
-    Draining,
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let (status, kind) = match self {
-            Self::Bearer(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Self::NoSuchPath | Self::NoSuchStream => (StatusCode::NOT_FOUND, "not-found"),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
-            Self::NotSupported => (StatusCode::UNPROCESSABLE_ENTITY, "not-supported"),
-            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        };
-        Problem::new(status, kind)
-            .detail(self)
-            .response()
-            .map(Body::new)
-    }
 }

@@ -4,21 +4,67 @@
 
 use std::time::Duration;
 
+use axum::{
+    Json,
+    extract::{Path, State as Shared},
+};
 use serde::Serialize;
+use utoipa::ToSchema;
 use vitrine_core::{
     engine::stream::{Notice as Told, Source, Stopgap},
     limits,
     media::{Config, Hdr, Kind, Rendition},
 };
 
+use super::{Control, error::Error, operations::TermsReport};
 use crate::live::{
     Live,
     published::Rendered,
     status::{State, Status, Untranscoded},
 };
 
-#[derive(Serialize)]
+/// Every stream.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Streams {
+    /// By name; ended ones that are still fetchable too.
+    streams: Vec<Stream>,
+}
+
+/// Lists the streams
+#[utoipa::path(
+    get, path = "/v1/streams", tag = "streams", operation_id = "streams",
+    responses((status = 200, description = "Every stream", body = Streams))
+)]
+pub(super) async fn list(Shared(control): Shared<Control>) -> Json<Streams> {
+    let now = control.registry.clock().now().mono;
+    let streams = control.registry.streams();
+    Json(Streams {
+        streams: streams.iter().map(|live| Stream::of(live, now)).collect(),
+    })
+}
+
+/// Tells all about one stream
+#[utoipa::path(
+    get, path = "/v1/streams/{id}", tag = "streams", operation_id = "stream",
+    params(("id" = String, Path, description = "Id of the stream", example = "shop42")),
+    responses(
+        (status = 200, description = "The stream", body = Stream),
+        (status = 404, description = "No such stream"),
+    )
+)]
+pub(super) async fn one(
+    Shared(control): Shared<Control>,
+    Path(id): Path<String>,
+) -> Result<Json<Stream>, Error> {
+    let now = control.registry.clock().now().mono;
+    Ok(Json(Stream::of(&control.stream(&id)?, now)))
+}
+
+/// A live stream.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Stream {
+    /// Its public name.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", examples("shop42"))]
     id: String,
     /// `connecting`, `live`, `grace` or `ended`.
     state: &'static str,
@@ -47,16 +93,27 @@ pub(super) struct Stream {
     notices: Vec<Notice>,
 }
 
-#[derive(Serialize)]
+/// The publish that is listened to.
+#[derive(Serialize, ToSchema)]
 struct Session {
+    /// `ses_` and a ULID.
     id: String,
+    /// The publisher's address.
+    #[schema(examples("203.0.113.7:50312"))]
     peer: String,
+    /// `rtmp` or `rtmps`.
     protocol: &'static str,
+    /// The encoder as it calls itself.
     encoder: String,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
     since: String,
+    /// What it may do, by its verdict or by what was changed since.
+    terms: TermsReport,
 }
 
-#[derive(Serialize)]
+/// What the publisher sends of one kind.
+#[derive(Serialize, ToSchema)]
 struct Track {
     /// `video` or `audio`.
     kind: &'static str,
@@ -77,9 +134,12 @@ struct Track {
     sample_rate_hz: Option<u32>,
 }
 
-#[derive(Serialize)]
+/// One media playlist's worth of media.
+#[derive(Serialize, ToSchema)]
 struct RenditionReport {
+    /// The run of the stream, Unix seconds of its beginning unless named.
     epoch: u64,
+    /// `high`, `mid`, `low` or `audio`.
     name: &'static str,
     /// `passthrough`: as the publisher sent it, or `encoded`; this and `state` of the newest epoch only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,12 +175,15 @@ struct RenditionReport {
     /// Bits per second as declared in the multivariant playlist, sound included; absent where it declares none.
     #[serde(skip_serializing_if = "Option::is_none")]
     bandwidth: Option<u64>,
+    /// The same of AVERAGE-BANDWIDTH.
     #[serde(skip_serializing_if = "Option::is_none")]
     average_bandwidth: Option<u64>,
+    /// Whether nothing more is coming.
     ended: bool,
 }
 
-#[derive(Serialize)]
+/// How much comes in.
+#[derive(Serialize, ToSchema)]
 struct Rates {
     /// Media received, mean of the last five whole seconds.
     in_kbps: u64,
@@ -129,7 +192,7 @@ struct Rates {
 }
 
 /// Receipt of a part's last frame to its publication, over the latest parts.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Latency {
     #[serde(skip_serializing_if = "Option::is_none")]
     part_publish_p50_ms: Option<f64>,
@@ -137,15 +200,21 @@ struct Latency {
     part_publish_p95_ms: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// What waits.
+#[derive(Serialize, ToSchema)]
 struct Queues {
+    /// Messages that wait for the stream's task.
     inbox_messages: usize,
+    /// Room for them; when it is full, the publisher's socket is not read.
     inbox_messages_max: usize,
 }
 
-#[derive(Serialize)]
+/// Something that somebody should read.
+#[derive(Serialize, ToSchema)]
 struct Notice {
+    #[schema(format = DateTime)]
     at: String,
+    /// In words for people.
     text: String,
 }
 
@@ -168,6 +237,7 @@ impl Stream {
                 protocol: session.protocol,
                 encoder: session.encoder.clone(),
                 since: session.since.to_string(),
+                terms: TermsReport::from(&session.terms),
             }),
             tracks: (status.tracks.values())
                 .map(|config| Track::of(config, &status))

@@ -1,5 +1,7 @@
 //! The control API as its callers see it.
 
+use std::collections::BTreeSet;
+
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -9,11 +11,12 @@ use vitrine_core::{
     media::Rendition,
 };
 use vitrine_runtime::{
-    bearer::{Digest, Tokens},
+    bearer::{Access, Digest, Token, Tokens},
+    deliver::Outbox,
     telemetry,
 };
 
-use super::router;
+use super::{parts, router};
 use crate::live::{
     Registry,
     fixture::Stage,
@@ -31,7 +34,8 @@ async fn call(
         .header("authorization", "Bearer right")
         .body(Body::empty())
         .expect("valid");
-    let router = router(registry.clone(), telemetry::metrics(), tokens);
+    let (outbox, metrics) = (Outbox::none(), telemetry::metrics());
+    let router = router(registry.clone(), outbox, metrics, tokens);
     let response = router.oneshot(request).await.expect("infallible");
     let status = response.status().as_u16();
     let media_type = response
@@ -53,7 +57,15 @@ async fn call(
 }
 
 fn tokens(secret: &str) -> Tokens {
-    Tokens::new(vec![("ops".to_owned(), Digest::of(secret.as_bytes()))])
+    with_access(secret, Access::Full)
+}
+
+fn with_access(secret: &str, access: Access) -> Tokens {
+    Tokens::new(vec![Token {
+        name: "ops".to_owned(),
+        digest: Digest::of(secret.as_bytes()),
+        access,
+    }])
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,11 +79,13 @@ async fn what_is_not_built_says_so_and_every_error_is_a_problem() {
         ("POST", "/v1/streams/demo/events", 422),
         ("PUT", "/v1/streams/demo/state", 422),
         ("GET", "/v1/streams/demo/clock", 422),
-        ("DELETE", "/v1/streams/demo/session", 422),
-        ("POST", "/v1/streams/demo/end", 422),
-        ("GET", "/v1/hooks/deliveries", 422),
-        ("POST", "/v1/hooks/deliveries/x/retry", 422),
-        ("GET", "/v1/openapi.json", 422),
+        ("DELETE", "/v1/streams/nobody/session", 404),
+        ("DELETE", "/v1/streams/demo/session?ban=1", 422),
+        ("POST", "/v1/streams/nobody/end", 404),
+        ("DELETE", "/v1/bans/ban_x", 404),
+        ("GET", "/v1/hooks/deliveries?state=lost", 422),
+        ("POST", "/v1/hooks/deliveries/x/retry", 404),
+        ("POST", "/v1/hooks/replay", 422),
     ] {
         let (got, media_type, body) = call(&stage.registry, Tokens::default(), method, path).await;
         assert_eq!(got, status, "{method} {path}");
@@ -101,6 +115,140 @@ async fn tokens_guard_everything_but_health() {
             without,
             "{path}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_reading_changes_nothing() {
+    let stage = Stage::new();
+    let tokens = || with_access("right", Access::Read);
+    for path in [
+        "/metrics",
+        "/v1/streams",
+        "/v1/bans",
+        "/v1/hooks/deliveries",
+    ] {
+        let (status, ..) = call(&stage.registry, tokens(), "GET", path).await;
+        assert_eq!(status, 200, "{path}");
+    }
+    for (method, path) in changes() {
+        let path = path.replace("{id}", "demo");
+        let (status, _, body) = call(&stage.registry, tokens(), &method, &path).await;
+        assert_eq!(status, 403, "{method} {path}");
+        let problem: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(problem["type"], "urn:vitrine:problem:read-only");
+        let words = problem["detail"].as_str().expect("words");
+        assert!(
+            words.contains("\"ops\"") && words.contains("access = \"read\""),
+            "{words}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_another_origin_changes_nothing_at_a_door_without_tokens() {
+    let stage = Stage::new();
+    for (tokens, origin, expect) in [
+        (Tokens::default(), true, 403),
+        (Tokens::default(), false, 404),
+        (tokens("right"), true, 404),
+    ] {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/v1/streams/nobody/end")
+            .header("authorization", "Bearer right");
+        let request = match origin {
+            true => request.header("origin", "https://evil.example"),
+            false => request,
+        };
+        let (outbox, metrics) = (Outbox::none(), telemetry::metrics());
+        let router = router(stage.registry.clone(), outbox, metrics, tokens);
+        let request = request.body(Body::empty()).expect("valid");
+        let response = router.oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), expect, "origin {origin}");
+    }
+}
+
+fn document() -> Value {
+    let (_, _, document) = parts();
+    serde_json::from_slice(&document).expect("JSON")
+}
+
+/// Method, upper case, and path of each operation in the document.
+fn operations() -> BTreeSet<(String, String)> {
+    let document = document();
+    let paths = document["paths"].as_object().expect("paths");
+    let operations = paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().expect("operations").keys();
+        methods.map(move |method| (method.to_uppercase(), path.clone()))
+    });
+    operations.collect()
+}
+
+fn changes() -> impl Iterator<Item = (String, String)> {
+    let operations = operations().into_iter();
+    operations.filter(|(method, _)| method != "GET")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_document_has_every_route_with_its_methods_and_no_other() {
+    let (open, guarded, _) = parts();
+    // axum tells its paths in this way alone.
+    let routes = format!("{open:?}{guarded:?}");
+    let routes: BTreeSet<_> = { routes.split('"').skip(1).step_by(2) }
+        .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("{*"))
+        .collect();
+    let operations = operations();
+    let paths: BTreeSet<_> = operations.iter().map(|(_, path)| path.as_str()).collect();
+    assert!(paths.len() > 12, "{paths:?}");
+    assert_eq!(routes, paths);
+    let stage = Stage::new();
+    for path in paths {
+        for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
+            let told = operations.contains(&(method.to_owned(), path.to_owned()));
+            let path = path.replace("{id}", "nobody");
+            let (status, ..) = call(&stage.registry, Tokens::default(), method, &path).await;
+            assert_eq!(status != 405, told, "{method} {path}: {status}");
+        }
+    }
+}
+
+#[test]
+fn the_document_says_who_may_call_what_errors_look_like_and_that_nothing_is_null() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(
+        document["components"]["securitySchemes"]["bearer"]["scheme"],
+        "bearer"
+    );
+    for (method, path) in operations() {
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        let open = path == "/healthz" || path == "/readyz";
+        assert_eq!(operation["security"].is_array(), open, "{method} {path}");
+        for name in ["summary", "operationId", "tags"] {
+            assert!(!operation[name].is_null(), "{method} {path} has no {name}");
+        }
+        let responses = operation["responses"].as_object().expect("responses");
+        assert_eq!(responses.contains_key("401"), !open, "{method} {path}");
+        for (status, response) in responses {
+            let content = &response["content"];
+            let problem = &content["application/problem+json"]["schema"]["$ref"];
+            let is_error = status.as_str() >= "400";
+            assert_eq!(
+                problem == "#/components/schemas/Problem",
+                is_error,
+                "{method} {path} {status}"
+            );
+            assert!(!content.is_null(), "{method} {path} {status}");
+        }
+    }
+    let schemas = document["components"]["schemas"]
+        .as_object()
+        .expect("schemas");
+    for (name, schema) in schemas {
+        assert!(schema["description"].is_string(), "{name} says nothing");
+        let null = schema.to_string().contains("\"null\"");
+        assert_eq!(null, name == "Patch", "{name}");
     }
 }
 

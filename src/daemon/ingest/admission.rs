@@ -1,16 +1,24 @@
 //! Who may publish, and as what: the seam between the RTMP door and whoever decides (contracts, section 3).
 //!
-//! A decision is asynchronous and is made before `NetStream.Publish.Start`. Today it is made from static keys
-//! (`[[publish.keys]]`); a hook will be asked beside them, in [`Admission::decide`] and nowhere else. Keys are held as
-//! SHA-256 digests only, and no type here prints a key. The limit on a decision's time is the door's.
+//! A decision is asynchronous and is made before `NetStream.Publish.Start`: static keys (`[[publish.keys]]`) first, then,
+//! where there is one, the backend (`hooks`), in [`Admission::decide`] and nowhere else. Keys are held as SHA-256 digests
+//! only, and no type here prints a key. The limit on a decision's time is the door's.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use vitrine_core::engine::{ladder::Ladder, publish};
-use vitrine_runtime::bearer::Digest;
+use serde_json::{Map, Value};
+use tracing::warn;
+use vitrine_core::{
+    engine::{ladder::Ladder, publish},
+    wire::hook,
+};
+use vitrine_runtime::{bearer::Digest, clock};
 
-use crate::live::{SessionId, StreamId};
+use crate::{
+    hooks::{Allowance, Allowed, Answer, Hooks},
+    live::{SessionId, StreamId},
+};
 
 /// What a publisher asks for: its own words, and where they came from.
 #[derive(Clone)]
@@ -38,18 +46,32 @@ impl fmt::Debug for PublishRequest {
 }
 
 /// The answer to a [`PublishRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Verdict {
     /// It may publish.
-    Allow(Grant),
+    Allow(Box<Admitted>),
     /// It may not, and this is what the broadcaster is told.
     Deny {
         /// In words, fit for the broadcaster's eyes.
         reason: String,
     },
+    /// Nobody could decide, so it may not; not the broadcaster's fault.
+    Undecided {
+        /// In words, fit for the broadcaster's eyes.
+        reason: &'static str,
+    },
 }
 
-/// What an allowed publisher may do; what is `None` follows the configuration.
+/// What a publisher was allowed, and by whom.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What it may do.
+    pub grant: Grant,
+    /// What the backend keeps deciding and is told about it, if a backend decided.
+    pub allowance: Option<Allowance>,
+}
+
+/// What an allowed publisher may do; what is `None` follows the configuration, or has no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The public name of the stream.
@@ -62,6 +84,12 @@ pub struct Grant {
     pub ladder: Option<Ladder>,
     /// The epoch to begin or go on with: that or none. Unix seconds of about now.
     pub epoch: Option<u64>,
+    /// Age at which the publish ends.
+    pub lifetime: Option<Duration>,
+    /// How long until the backend is asked again, and so on.
+    pub revalidate: Option<Duration>,
+    /// What the backend is told with every event of the stream.
+    pub metadata: Map<String, Value>,
 }
 
 impl Grant {
@@ -73,20 +101,46 @@ impl Grant {
             max_kbps: None,
             ladder: None,
             epoch: None,
+            lifetime: None,
+            revalidate: None,
+            metadata: Map::new(),
         }
     }
 }
+
+/// The ladders of the configuration by name, replaceable while running.
+pub type Ladders = ArcSwap<BTreeMap<String, Ladder>>;
 
 /// Decides about publish requests.
 #[derive(Debug)]
 pub struct Admission {
     keys: Arc<StaticKeys>,
+    backend: Option<Backend>,
+}
+
+/// Who is asked about keys that are not static.
+#[derive(Debug)]
+struct Backend {
+    hooks: Hooks,
+    node: String,
+    ladders: Arc<Ladders>,
 }
 
 impl Admission {
     /// Decides by `keys` alone.
     pub fn new(keys: Arc<StaticKeys>) -> Self {
-        Self { keys }
+        let backend = None;
+        Self { keys, backend }
+    }
+
+    /// Asks a backend, in the name of `node`, about keys that are not static; `ladders` are those it may name.
+    pub fn asking(mut self, hooks: Hooks, node: String, ladders: Arc<Ladders>) -> Self {
+        self.backend = Some(Backend {
+            hooks,
+            node,
+            ladders,
+        });
+        self
     }
 
     /// Decides about one request.
@@ -96,8 +150,11 @@ impl Admission {
             epoch_by_publisher,
         }) = self.keys.find(&request.words.stream_key)
         else {
-            return Verdict::Deny {
-                reason: "unknown stream key".to_owned(),
+            return match &self.backend {
+                Some(backend) => backend.decide(request).await,
+                None => Verdict::Deny {
+                    reason: "unknown stream key".to_owned(),
+                },
             };
         };
         if epoch_by_publisher {
@@ -106,7 +163,68 @@ impl Admission {
                 Err(reason) => return Verdict::Deny { reason },
             }
         }
-        Verdict::Allow(grant)
+        let allowance = None;
+        Verdict::Allow(Box::new(Admitted { grant, allowance }))
+    }
+}
+
+impl Backend {
+    async fn decide(&self, request: &PublishRequest) -> Verdict {
+        let words = &request.words;
+        let publish = hook::Publish {
+            node: self.node.clone(),
+            session: request.session.to_string(),
+            at: clock::wall(),
+            app: words.app.clone(),
+            name: words.name.clone(),
+            stream_key: words.stream_key.clone(),
+            query: words.query.clone(),
+            tc_url: words.tc_url.clone(),
+            protocol: request.protocol,
+            peer: request.peer,
+            encoder: words.encoder.clone(),
+        };
+        let allowed = match self.hooks.ask(&publish).await {
+            Answer::Allow(allowed) => *allowed,
+            Answer::Deny { reason } => return Verdict::Deny { reason },
+            Answer::Unknown { reason } => return Verdict::Undecided { reason },
+        };
+        // Whatever keeps it from beginning, the backend is told that it has ended.
+        let allowance = Allowance::new(self.hooks.clone(), publish, allowed.stream.clone());
+        match self.grant(allowed) {
+            Some(grant) => Verdict::Allow(Box::new(Admitted {
+                grant,
+                allowance: Some(allowance),
+            })),
+            None => Verdict::Undecided {
+                reason: "the stream is not set up right, ask who runs it",
+            },
+        }
+    }
+
+    /// What was allowed, in our terms; `None` when it names what is not there, and the log tells.
+    fn grant(&self, allowed: Allowed) -> Option<Grant> {
+        let Allowed { stream, allow } = allowed;
+        let ladders = self.ladders.load();
+        // As of static keys: "default" is there without being written down, and means the built-in one.
+        let named = allow.ladder.as_deref().unwrap_or("default");
+        let ladder = ladders.get(named).copied();
+        if ladder.is_none() && named != "default" {
+            let known: Vec<_> = ladders.keys().map(String::as_str).collect();
+            warn!(%stream, ladder = named, ?known, "the admission backend names a ladder that is not there");
+            return None;
+        }
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Some(Grant {
+            stream,
+            takeover: allow.takeover,
+            max_kbps: allow.max_kbps,
+            ladder,
+            epoch: allow.epoch,
+            lifetime: allow.lifetime_seconds.map(seconds),
+            revalidate: allow.revalidate_seconds.map(seconds),
+            metadata: allow.metadata,
+        })
     }
 }
 
@@ -184,6 +302,7 @@ mod tests {
             peer: ([192, 0, 2, 1], 50312).into(),
             words: publish::Request {
                 app: "live".to_owned(),
+                name: key.to_owned(),
                 stream_key: key.to_owned(),
                 query: format!("key={key}"),
                 tc_url: format!("rtmp://host/live/{key}"),
@@ -196,27 +315,28 @@ mod tests {
         Grant::of("demo".parse().expect("a stream id"))
     }
 
+    /// What was granted, or why nothing was.
+    fn granted(verdict: Verdict) -> Result<Grant, String> {
+        match verdict {
+            Verdict::Allow(admitted) => Ok(admitted.grant),
+            Verdict::Deny { reason } => Err(reason),
+            Verdict::Undecided { reason } => Err(reason.to_owned()),
+        }
+    }
+
     #[tokio::test]
     async fn a_known_key_publishes_its_stream_and_an_unknown_one_is_told_so() {
         let keys = Arc::new(StaticKeys::new([(Digest::of(b"secret"), demo())]));
         let admission = Admission::new(Arc::clone(&keys));
-        let allowed = admission.decide(&request("secret")).await;
-        assert_eq!(allowed, Verdict::Allow(demo()));
-        let reason = "unknown stream key".to_owned();
+        let decided = async |key| granted(admission.decide(&request(key)).await);
+        assert_eq!(decided("secret").await, Ok(demo()));
+        let unknown = Err("unknown stream key".to_owned());
         for wrong in ["", "demo", "secret2"] {
-            let denied = admission.decide(&request(wrong)).await;
-            assert_eq!(
-                denied,
-                Verdict::Deny {
-                    reason: reason.clone()
-                }
-            );
+            assert_eq!(decided(wrong).await, unknown);
         }
         keys.replace([(Digest::of(b"fresh"), demo())]);
-        let denied = admission.decide(&request("secret")).await;
-        assert_eq!(denied, Verdict::Deny { reason });
-        let allowed = admission.decide(&request("fresh")).await;
-        assert_eq!(allowed, Verdict::Allow(demo()));
+        assert_eq!(decided("secret").await, unknown);
+        assert_eq!(decided("fresh").await, Ok(demo()));
     }
 
     #[tokio::test]
@@ -241,10 +361,7 @@ mod tests {
             let mut asked = request("secret");
             asked.words.query = query.to_owned();
             let verdict = Admission::new(Arc::new(keys)).decide(&asked).await;
-            let allowed = match verdict {
-                Verdict::Allow(grant) => Some(grant),
-                Verdict::Deny { .. } => None,
-            };
+            let allowed = granted(verdict).ok();
             assert_eq!(allowed, wanted.map(named), "{by_publisher} {query}");
         }
     }

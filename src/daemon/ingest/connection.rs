@@ -11,6 +11,7 @@ use std::{future::pending, io, net::SocketAddr, pin::Pin, sync::Arc, time::Durat
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -30,8 +31,9 @@ use super::{
     handshake,
     pace::{Cap, Pace},
     status::Refusal,
+    tenure::{Over, Tenure},
 };
-use crate::live::{Fence, Gone, Publisher, SessionId};
+use crate::live::{Fence, Gone, Publisher, SessionId, Terms};
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,8 @@ enum Cause {
     Fenced(#[from] Gone),
     #[error("stream took no media for {} s", RTMP_HAND_OFF.as_secs())]
     HandOffTimeout,
+    #[error(transparent)]
+    Over(#[from] Over),
     #[error("server is shutting down")]
     ShuttingDown,
     #[error(transparent)]
@@ -61,26 +65,58 @@ impl Cause {
     fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::Bitrate { .. } | Self::Fenced(_) | Self::HandOffTimeout | Self::ShuttingDown
+            Self::Bitrate { .. }
+                | Self::Fenced(_)
+                | Self::HandOffTimeout
+                | Self::Over(_)
+                | Self::ShuttingDown
         )
     }
 
     /// The name in metrics: a cause of `stream.ended` (contracts, section 3).
     fn label(&self) -> &'static str {
         match self {
-            Self::Bitrate { .. } | Self::BySession(_) | Self::Fenced(Gone(Fence::Unplayable)) => {
-                "kicked"
-            }
+            Self::Bitrate { .. }
+            | Self::BySession(_)
+            | Self::Fenced(Gone(
+                Fence::Unplayable
+                | Fence::Kicked
+                | Fence::Expired
+                | Fence::Revoked
+                | Fence::TooFast { .. },
+            ))
+            | Self::Over(_) => "kicked",
             Self::ByPeer | Self::Session(_) | Self::Socket(_) | Self::WriteTimeout => "lost",
             Self::Fenced(Gone(Fence::Takeover)) => "takeover",
             Self::Fenced(Gone(Fence::Crashed)) | Self::HandOffTimeout => "crash",
-            Self::Fenced(Gone(Fence::ShuttingDown)) | Self::ShuttingDown => "ended",
+            Self::Fenced(Gone(Fence::ShuttingDown | Fence::Ended)) | Self::ShuttingDown => "ended",
+            Self::Fenced(Gone(Fence::TakenDown)) => "taken_down",
+        }
+    }
+
+    /// What the stream is told of it, where it was the door that ended the publish.
+    fn cut(&self) -> Option<Fence> {
+        match self {
+            Self::Bitrate { max_kbps } => Some(Fence::TooFast {
+                max_kbps: *max_kbps,
+            }),
+            Self::Over(over) => Some(over.fence()),
+            Self::ShuttingDown => Some(Fence::ShuttingDown),
+            _ => None,
         }
     }
 }
 
 /// Every cause that `vitrine_sessions_ended_total` tells.
-pub(super) const CAUSES: [&str; 6] = ["stopped", "lost", "kicked", "takeover", "crash", "ended"];
+pub(super) const CAUSES: [&str; 7] = [
+    "stopped",
+    "lost",
+    "kicked",
+    "takeover",
+    "crash",
+    "ended",
+    "taken_down",
+];
 
 /// What the loop wakes up for.
 enum Wake {
@@ -88,6 +124,7 @@ enum Wake {
     Decided(Box<Result<Accepted, Refusal>>),
     Draining,
     Fenced(Fence),
+    Over(Over),
     Read,
     ShuttingDown,
 }
@@ -104,6 +141,9 @@ struct Publish {
     max_kbps: u32,
     cap: Cap,
     pace: Pace,
+    tenure: Tenure,
+    /// As an operator last changed them.
+    terms: watch::Receiver<Terms>,
     /// `CODECS` of the configurations before the first frame.
     codecs: Vec<String>,
     live: bool,
@@ -200,6 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         tokio::select! {
             biased;
             fence = fenced(publish) => Ok(Wake::Fenced(fence)),
+            over = over(publish) => Ok(Wake::Over(over)),
             () = self.door.stop.cancelled() => Ok(Wake::ShuttingDown),
             () = self.door.draining.cancelled(), if !self.told_to_leave => Ok(Wake::Draining),
             decided = decided(&mut self.deciding) => Ok(Wake::Decided(Box::new(decided))),
@@ -226,6 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 debug!(asked = self.reconnects, "draining");
             }
             Wake::Fenced(fence) => return Err(Gone(fence).into()),
+            Wake::Over(over) => return Err(over.into()),
             Wake::Read => {
                 let bytes = self.buffer.len();
                 metrics::counter!("vitrine_rtmp_received_bytes_total").increment(bytes as u64);
@@ -239,14 +281,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     fn check_cap(&mut self, now: Duration, bytes: usize) -> Result<(), Cause> {
-        if let Some(Publish { cap, max_kbps, .. }) = &mut self.publish
-            && !cap.take(now, bytes)
-        {
-            return Err(Cause::Bitrate {
-                max_kbps: *max_kbps,
-            });
+        let Some(publish) = &mut self.publish else {
+            return Ok(());
+        };
+        if publish.terms.has_changed().unwrap_or(false) {
+            let max_kbps = publish.terms.borrow_and_update().max_kbps;
+            if max_kbps != publish.max_kbps {
+                publish.max_kbps = max_kbps;
+                publish.cap = Cap::new(max_kbps, now);
+            }
         }
-        Ok(())
+        if publish.cap.take(now, bytes) {
+            return Ok(());
+        }
+        let max_kbps = publish.max_kbps;
+        Err(Cause::Bitrate { max_kbps })
     }
 
     /// Does what the state machine asks for, in order.
@@ -285,22 +334,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match decided {
             Ok(accepted) => {
                 Span::current().record("stream", accepted.stream.as_str());
+                let mut terms = accepted.publisher.terms();
+                let max_kbps = terms.borrow_and_update().max_kbps;
                 self.publish = Some(Publish {
                     publisher: accepted.publisher,
                     _counted: self.door.publishes.token(),
                     encoder: std::mem::take(&mut self.encoder),
                     since: Instant::now(),
                     from: self.session.received(),
-                    max_kbps: accepted.max_kbps,
-                    cap: Cap::new(accepted.max_kbps, now),
+                    max_kbps,
+                    cap: Cap::new(max_kbps, now),
                     pace: Pace::default(),
+                    tenure: accepted.tenure,
+                    terms,
                     codecs: Vec::new(),
                     live: false,
                 });
                 self.session.verdict(now, publish::Verdict::Accept);
             }
             Err(refusal) => {
-                self.door.note_refusal(&refusal);
+                self.door.note_refusal(&refusal, self.address);
                 self.session.verdict(now, (&refusal).into());
             }
         }
@@ -316,6 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Item::Config(config) => debug!(codecs = config.codecs(), "configuration changed"),
             Item::Frame(frame) => {
                 publish.pace.arrive(received - self.start, frame.timestamp);
+                publish.tenure.reached(frame.timestamp);
                 if !publish.live {
                     publish.live = true;
                     let codecs = publish.codecs.join(",");
@@ -360,7 +414,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Says the last words, so that they arrive, and lets go of everything.
     async fn part(mut self, cause: Cause) {
         match self.publish.take() {
-            Some(publish) => self.ended(&publish, &cause, cause.label()),
+            Some(publish) => {
+                self.ended(&publish, &cause, cause.label());
+                if let Some(fence) = cause.cut() {
+                    publish.publisher.cut(fence).await;
+                }
+            }
             None => debug!(%cause, position = self.session.received(), "connection ended"),
         }
         if matches!(
@@ -402,6 +461,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 async fn fenced(publish: Option<&Publish>) -> Fence {
     match publish {
         Some(publish) => publish.publisher.fenced().await,
+        None => pending().await,
+    }
+}
+
+/// What ends a publish that was allowed for a while; without one, never.
+async fn over(publish: Option<&Publish>) -> Over {
+    match publish {
+        Some(publish) => publish.tenure.over().await,
         None => pending().await,
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! | module | holds |
 //! |-|-|
-//! | [`admission`] | who may publish, and as what: the seam that hooks will fill |
+//! | [`admission`] | who may publish, and as what: static keys, then the backend |
 //! | `connection` | one publisher's connection: the loop around the session's state machine |
 //! | `handshake` | plain and digest handshakes |
 //! | `pace` | how fast a publisher may deliver |
 //! | `status` | the one table of what a broadcaster is told |
 //! | `tarpit` | who presents one wrong key after another, waits |
+//! | `tenure` | how long a publish may go on: its age, and what its backend says |
 //!
 //! One task per connection; listening, connection limits and TLS are `vitrine_runtime::serve`'s. A stranger's bytes meet the handshake, then `vitrine_core::engine::publish`; nothing here
 //! parses them. Stream keys are seen by admission alone and never written anywhere: not the key, not the query, not the
@@ -19,9 +20,11 @@ mod handshake;
 mod pace;
 mod status;
 mod tarpit;
+mod tenure;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use serde_json::Map;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep, timeout},
@@ -29,15 +32,21 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, field, info, info_span};
 use vitrine_core::{engine::publish, limits::RTMP_VERDICT};
-use vitrine_runtime::throttle::OncePerSecond;
+use vitrine_runtime::{
+    bearer::Digest,
+    clock,
+    deliver::{Merge, Outbox, Volatile},
+    throttle::OncePerSecond,
+};
 
 use self::{
-    admission::{Admission, PublishRequest, Verdict},
+    admission::{Admission, Admitted, PublishRequest, Verdict},
     connection::Connection,
     status::Refusal,
     tarpit::Tarpit,
+    tenure::Tenure,
 };
-use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId};
+use crate::live::{Busy, Claim, Publisher, Registry, SessionId, StreamId, Terms};
 
 /// What the configuration says about the door.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +67,7 @@ pub struct Ingest {
     settings: Settings,
     admission: Admission,
     registry: Registry,
+    outbox: Outbox,
     refusals: OncePerSecond,
     tarpit: Tarpit,
     /// Accepted publishes, as long as they last.
@@ -72,17 +82,23 @@ pub struct Ingest {
 struct Accepted {
     publisher: Publisher,
     stream: StreamId,
-    max_kbps: u32,
+    tenure: Tenure,
 }
 
 impl Ingest {
-    /// A door without connections.
-    pub fn new(settings: Settings, admission: Admission, registry: Registry) -> Arc<Self> {
+    /// A door without connections; of those it refuses, `outbox` is told.
+    pub fn new(
+        settings: Settings,
+        admission: Admission,
+        registry: Registry,
+        outbox: Outbox,
+    ) -> Arc<Self> {
         register();
         Arc::new(Self {
             settings,
             admission,
             registry,
+            outbox,
             refusals: OncePerSecond::default(),
             tarpit: Tarpit::default(),
             publishes: TaskTracker::new(),
@@ -134,13 +150,18 @@ impl Ingest {
             metrics::counter!("vitrine_publishes_delayed_total").increment(1);
             sleep(wait).await;
         }
+        let key = Digest::of(request.words.stream_key.as_bytes());
+        if let Some(ban) = self.registry.bans().find(&key) {
+            return Err(ban.into());
+        }
         let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
-        let grant = match decided.map_err(|_| Refusal::NoAnswer)? {
-            Verdict::Allow(grant) => grant,
+        let Admitted { grant, allowance } = match decided.map_err(|_| Refusal::NoAnswer)? {
+            Verdict::Allow(admitted) => *admitted,
             Verdict::Deny { reason } => {
                 self.tarpit.refused(address, Instant::now());
                 return Err(Refusal::Denied { reason });
             }
+            Verdict::Undecided { reason } => return Err(Refusal::Undecided { reason }),
         };
         let claim = Claim {
             stream: grant.stream.clone(),
@@ -148,20 +169,42 @@ impl Ingest {
             peer: request.peer,
             protocol: request.protocol,
             encoder: request.words.encoder,
-            takeover: grant.takeover.unwrap_or(self.settings.takeover),
+            app: request.words.app,
+            key,
+            terms: Terms {
+                takeover: grant.takeover.unwrap_or(self.settings.takeover),
+                max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
+                lifetime: grant.lifetime,
+                revalidate: grant.revalidate,
+                metadata: grant.metadata,
+            },
             ladder: grant.ladder,
             epoch: grant.epoch,
         };
+        let publisher = self.registry.claim(claim).await?;
+        let tenure = Tenure::begin(publisher.terms(), allowance);
         Ok(Accepted {
-            publisher: self.registry.claim(claim).await?,
+            publisher,
             stream: grant.stream,
-            max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
+            tenure,
         })
     }
 
-    /// Counts a refused publish, and tells of it unless there is a flood of them.
-    fn note_refusal(&self, refusal: &Refusal) {
+    /// Counts a refused publish and tells of it, once for many of an address.
+    fn note_refusal(&self, refusal: &Refusal, peer: SocketAddr) {
         let reason = refusal.label();
+        let address = peer.ip().to_canonical();
+        let said = refusal.to_string();
+        self.outbox.tell(Volatile {
+            kind: "publish.rejected",
+            about: format!("publish.rejected {address} {said}"),
+            at: clock::wall(),
+            data: Map::from_iter([
+                ("remote_addr".to_owned(), address.to_string().into()),
+                ("reason".to_owned(), said.into()),
+            ]),
+            merge: Merge::Count,
+        });
         metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(1);
         if let Some(held_back) = self.refusals.pass(reason, Instant::now()) {
             info!(%refusal, held_back, "publish refused");
@@ -173,7 +216,7 @@ impl Ingest {
 fn register() {
     metrics::counter!("vitrine_rtmp_received_bytes_total").increment(0);
     metrics::counter!("vitrine_publishes_delayed_total").increment(0);
-    let refusals = ["denied", "no_answer"].into_iter();
+    let refusals = ["denied", "undecided", "no_answer"].into_iter();
     for reason in refusals.chain(Busy::ALL.map(Busy::label)) {
         metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(0);
     }

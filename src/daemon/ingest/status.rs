@@ -5,7 +5,7 @@
 
 use vitrine_core::{engine::publish::Verdict, limits::RTMP_VERDICT};
 
-use crate::live::Busy;
+use crate::live::{Busy, bans::Ban};
 
 /// Why a publish request is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +16,18 @@ pub(super) enum Refusal {
         /// Its reason, fit for the broadcaster's eyes.
         reason: String,
     },
+    /// Admission could not be asked: closed rather than open.
+    #[error("{reason}")]
+    Undecided {
+        /// What there is to be told, fit for the broadcaster's eyes.
+        reason: &'static str,
+    },
     /// Admission has not answered in time: closed rather than open.
     #[error("no answer to the publish request within {} s", RTMP_VERDICT.as_secs())]
     NoAnswer,
+    /// An operator keeps the key away.
+    #[error("{0}")]
+    Banned(Box<Ban>),
     /// The key is right, but the stream cannot be had.
     #[error(transparent)]
     Busy(#[from] Busy),
@@ -29,9 +38,17 @@ impl Refusal {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Denied { .. } => "denied",
+            Self::Undecided { .. } => "undecided",
             Self::NoAnswer => "no_answer",
+            Self::Banned(_) => Busy::Banned.label(),
             Self::Busy(busy) => busy.label(),
         }
+    }
+}
+
+impl From<Ban> for Refusal {
+    fn from(ban: Ban) -> Self {
+        Self::Banned(Box::new(ban))
     }
 }
 
@@ -41,9 +58,15 @@ impl From<&Refusal> for Verdict {
         match refusal {
             Refusal::Busy(Busy::Live | Busy::Contested) => Self::Busy(reason),
             Refusal::Busy(
-                Busy::Epoch(_) | Busy::ShuttingDown | Busy::TooMany | Busy::Unavailable,
+                Busy::Banned
+                | Busy::Epoch(_)
+                | Busy::ShuttingDown
+                | Busy::TooMany
+                | Busy::Unavailable,
             )
+            | Refusal::Banned(_)
             | Refusal::Denied { .. }
+            | Refusal::Undecided { .. }
             | Refusal::NoAnswer => Self::Deny(reason),
         }
     }
@@ -53,9 +76,17 @@ impl From<&Refusal> for Verdict {
 mod tests {
     use super::*;
     use crate::live::epochs::Unfit;
+    use vitrine_core::media::WallTime;
 
     #[test]
     fn a_right_key_at_a_wrong_moment_is_bad_name_and_all_else_denied() {
+        let ban = Ban {
+            id: "ban_1".to_owned(),
+            stream: "shop".to_owned(),
+            reason: "disconnected by an operator".to_owned(),
+            since: WallTime(0),
+            until: None,
+        };
         let cases = [
             (
                 Refusal::Denied {
@@ -63,11 +94,14 @@ mod tests {
                 },
                 false,
             ),
+            (Refusal::Undecided { reason: "later" }, false),
             (Refusal::NoAnswer, false),
             (Refusal::Busy(Busy::Live), true),
             (Refusal::Busy(Busy::Contested), true),
             (Refusal::Busy(Unfit::Far { named: 7 }.into()), false),
             (Refusal::Busy(Busy::ShuttingDown), false),
+            (Refusal::Busy(Busy::Banned), false),
+            (ban.into(), false),
             (Refusal::Busy(Busy::TooMany), false),
             (Refusal::Busy(Busy::Unavailable), false),
         ];

@@ -10,13 +10,13 @@ use std::{
 
 use tokio::{net::TcpListener, task::spawn_blocking};
 use vitrine_core::engine::stream;
-use vitrine_runtime::{bearer::Digest, clock::Clock};
+use vitrine_runtime::{bearer::Digest, clock::Clock, deliver::Outbox};
 
 use super::{
     admission::{Grant, StaticKeys},
     *,
 };
-use crate::live::epochs::EpochStore;
+use crate::live::{Herald, Stores};
 
 #[path = "../../../tests/it/publisher.rs"]
 mod publisher;
@@ -58,7 +58,8 @@ async fn rig() -> Rig {
         grace: Duration::from_secs(20),
         grace_after_stop: Duration::from_secs(3),
     };
-    let registry = Registry::new(streams, None, EpochStore::forgetful(), Clock::start());
+    let herald = Herald::new(Outbox::none(), "n1", None);
+    let registry = Registry::new(streams, None, Stores::forgetful(), herald, Clock::start());
     let settings = Settings {
         handshake_timeout: Duration::from_secs(5),
         session: publish::Limits::default(),
@@ -69,6 +70,7 @@ async fn rig() -> Rig {
         settings,
         Admission::new(Arc::clone(&keys)),
         registry.clone(),
+        Outbox::none(),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");

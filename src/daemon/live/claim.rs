@@ -1,8 +1,12 @@
 //! A publish that admission allowed, on its way to its stream; and why the stream may still refuse it.
+//!
+//! What the verdict set and an operator may change while the publish lasts is in its [`Terms`] (contracts, section 4).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
+use serde_json::{Map, Value};
 use vitrine_core::engine::ladder::Ladder;
+use vitrine_runtime::bearer::Digest;
 
 use super::{SessionId, StreamId, epochs::Unfit};
 
@@ -19,12 +23,32 @@ pub struct Claim {
     pub protocol: &'static str,
     /// The encoder as it calls itself.
     pub encoder: String,
-    /// Whether it may take the stream from a publisher that holds it.
-    pub takeover: bool,
+    /// RTMP application it was published to.
+    pub app: String,
+    /// The key it came with: what is banned when it is to stay away.
+    pub key: Digest,
+    /// What it may do, as far as that can change.
+    pub terms: Terms,
     /// The renditions to make of it; the built-in ladder when none.
     pub ladder: Option<Ladder>,
     /// The epoch that was named for it, if one was: that or none.
     pub epoch: Option<u64>,
+}
+
+/// What a publish may do, as far as an operator can change it while it lasts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// Of a claim: whether it may take the stream from a publisher that holds it. Once changed by an operator: whether
+    /// others may take the stream from this publish.
+    pub takeover: bool,
+    /// Highest bitrate in thousand bits a second.
+    pub max_kbps: u32,
+    /// How long the publish may last, from when it was accepted; no limit when `None`.
+    pub lifetime: Option<Duration>,
+    /// How often admission is asked again; never when `None`.
+    pub revalidate: Option<Duration>,
+    /// What the backend wants to be told with every event of the stream.
+    pub metadata: Map<String, Value>,
 }
 
 /// Why a claim is refused although the key is right (contracts, section 1: `NetStream.Publish.BadName`).
@@ -39,6 +63,9 @@ pub enum Busy {
     /// No new publishes are taken.
     #[error("server is shutting down")]
     ShuttingDown,
+    /// The key was banned between admission and here; the door tells until when, the next time.
+    #[error("this stream key is banned")]
+    Banned,
     /// The process is full.
     #[error("too many streams")]
     TooMany,
@@ -52,10 +79,11 @@ pub enum Busy {
 
 impl Busy {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Live,
         Self::Contested,
         Self::ShuttingDown,
+        Self::Banned,
         Self::TooMany,
         Self::Epoch(Unfit::Far { named: 0 }),
         Self::Unavailable,
@@ -67,6 +95,7 @@ impl Busy {
             Self::Live => "live",
             Self::Contested => "contested",
             Self::ShuttingDown => "shutting_down",
+            Self::Banned => "banned",
             Self::TooMany => "too_many",
             Self::Epoch(_) => "epoch",
             Self::Unavailable => "unavailable",

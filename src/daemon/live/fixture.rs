@@ -9,7 +9,6 @@ use tokio::{
 };
 use vitrine_core::{
     engine::{
-        saved::Saved,
         stream::{Input, Settings, Source, Stream},
         window::Window,
     },
@@ -25,11 +24,12 @@ use vitrine_core::{
 use vitrine_runtime::clock::Clock;
 
 use super::{
-    Live, Registry,
-    epochs::EpochStore,
+    Herald, Live, Registry, Stores, StreamId,
+    chronicle::Chronicle,
     publication::Publication,
     published::Shared,
     publisher::Message,
+    states::Left,
     status::{State, Untranscoded},
 };
 
@@ -48,11 +48,17 @@ pub(crate) fn settings() -> Settings {
 
 /// A registry without streams and without a disk.
 pub(crate) fn registry() -> Registry {
-    Registry::new(settings(), None, EpochStore::forgetful(), Clock::start())
+    registry_telling(&Herald::of(|_| {}, "n1", None))
+}
+
+/// The same, whose events go to `herald`.
+pub(crate) fn registry_telling(herald: &Herald) -> Registry {
+    let (stores, clock) = (Stores::forgetful(), Clock::start());
+    Registry::new(settings(), None, stores, herald.clone(), clock)
 }
 
 /// Three seconds of sound whose publisher was lost at `now`, saved then.
-pub(crate) fn saved_at(now: Now) -> Saved {
+pub(crate) fn saved_at(now: Now) -> Left {
     let mut stream = Stream::new(settings());
     let record = Bytes::from_static(b"\x11\x90"); // LC, 48 kHz, stereo
     let config = aac::Config::parse(&record).expect("a real configuration");
@@ -79,11 +85,14 @@ pub(crate) fn saved_at(now: Now) -> Saved {
         stream.push(now, Input::Media { session, item });
         while stream.poll().is_some() {}
     }
-    stream.save(now).expect("a stream that goes on")
+    Left {
+        saved: stream.save(now).expect("a stream that goes on"),
+        story: None,
+    }
 }
 
 /// [`saved_at`] noon.
-pub(crate) fn saved() -> Saved {
+pub(crate) fn saved() -> Left {
     saved_at(Now {
         mono: Duration::ZERO,
         wall: WallTime(1_767_268_800_000),
@@ -113,11 +122,16 @@ impl Stage {
     /// Connecting: nothing is published.
     pub(crate) fn new() -> Self {
         let (sender, inbox) = mpsc::channel(1);
+        let (ordering, _) = mpsc::channel(1);
         let (master, presentation) = watch::channel(None);
-        let id = "demo".parse().expect("valid");
-        let shared = Arc::new(Shared::new(id, sender, presentation));
-        let live = Live(shared.clone());
+        let id: StreamId = "demo".parse().expect("valid");
+        let herald = Herald::of(|_| {}, "n1", None);
+        let chronicle = Chronicle::new(herald, id.clone());
         let registry = registry();
+        let stores = registry.stores().clone();
+        let shared = Shared::new(id, chronicle, stores, sender, ordering, presentation);
+        let shared = Arc::new(shared);
+        let live = Live(shared.clone());
         registry.insert(live.clone());
         Self {
             registry,
@@ -213,8 +227,17 @@ impl Stage {
         status.transcoding = Some(transcoding);
     }
 
+    /// It is taken down, as by its task.
+    pub(crate) fn take_down(&mut self) {
+        let epochs = self.publication.epochs();
+        let takedowns = &self.live.0.stores.takedowns;
+        takedowns.add(self.live.id(), epochs, "stolen goods");
+        self.publication.clear();
+    }
+
     /// A publisher has come.
     pub(crate) fn opened(&mut self) {
+        self.live.0.stores.takedowns.reopen(self.live.id());
         self.publication.opened();
     }
 

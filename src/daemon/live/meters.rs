@@ -43,6 +43,9 @@ pub(super) fn register() {
     counter!("vitrine_starvations_total").increment(0);
     counter!("vitrine_stream_panics_total").increment(0);
     counter!("vitrine_takeovers_total").increment(0);
+    counter!("vitrine_kicks_total").increment(0);
+    counter!("vitrine_takedowns_total").increment(0);
+    counter!("vitrine_bans_total").increment(0);
 }
 
 /// Those of the ladder, which exist also where it is not built.

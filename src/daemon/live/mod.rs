@@ -9,6 +9,12 @@
 //! | `encoders` | the way of one stream's pictures to its encoders and back |
 //! | `sound` | the same for sound that not every player takes |
 //! | [`contest`] | whether a takeover is a reconnect or a quarrel |
+//! | [`operations`] | what an operator can do to a live stream |
+//! | `orders` | the same on its way to the stream's task |
+//! | `chronicle` | what backends are told of a stream's life, each thing once |
+//! | [`bans`] | stream keys that are refused for a while, on disk |
+//! | [`takedowns`] | what was taken down and is never served again, on disk |
+//! | `ledger`, [`stores`] | a small table in a file; all of them |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
@@ -17,6 +23,8 @@
 //! Hand-off A (media in) is a bounded channel: when it is full the publisher's socket is not read. Hand-off B (snapshots
 //! out) is a watch per rendition: each waiting request wakes once per version. There is no lock between viewers.
 
+pub mod bans;
+mod chronicle;
 pub mod claim;
 mod contest;
 #[cfg(feature = "transcode")]
@@ -28,7 +36,10 @@ pub mod epochs;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod id;
+mod ledger;
 mod meters;
+pub mod operations;
+mod orders;
 mod publication;
 pub mod published;
 pub mod publisher;
@@ -37,13 +48,17 @@ pub mod registry;
 mod sound;
 pub mod states;
 pub mod status;
+pub mod stores;
+pub mod takedowns;
 mod task;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{Busy, Claim};
+pub use chronicle::Herald;
+pub use claim::{Busy, Claim, Terms};
 pub use encoders::Encoding;
 pub use id::{InvalidStreamId, SessionId, StreamId};
 pub use published::Live;
 pub use publisher::{Fence, Gone, Publisher};
 pub use registry::Registry;
+pub use stores::Stores;

@@ -25,6 +25,8 @@ pub(super) struct Publication {
     pending: Option<Arc<Multivariant>>,
     /// Oldest first.
     epochs: Vec<Run>,
+    /// Number of the newest that was cleared away.
+    cleared: Option<u64>,
     retention: Duration,
 }
 
@@ -55,16 +57,43 @@ impl Publication {
             master,
             pending: None,
             epochs: Vec::new(),
+            cleared: None,
             retention: limits::ENDED_RETENTION.max(2 * window),
         }
     }
 
     /// The newest epoch.
     pub(super) fn newest(&self) -> Option<Newest> {
-        self.epochs.last().map(|run| Newest {
+        let cleared = self.cleared.map(|number| Newest {
+            number,
+            running: false,
+        });
+        let newest = self.epochs.last().map(|run| Newest {
             number: run.number,
             running: run.until.is_none(),
-        })
+        });
+        newest.or(cleared)
+    }
+
+    /// Numbers of the epochs that can be fetched, oldest first.
+    pub(super) fn epochs(&self) -> Vec<u64> {
+        self.epochs.iter().map(|run| run.number).collect()
+    }
+
+    /// The renditions of the newest epoch.
+    pub(super) fn renditions(&self) -> Vec<Rendition> {
+        let newest = self.epochs.last();
+        newest.map_or(Vec::new(), |run| run.renditions.keys().copied().collect())
+    }
+
+    /// Nothing can be fetched any more; whoever waits for anything is woken.
+    pub(super) fn clear(&mut self) {
+        self.cleared = self.newest().map(|newest| newest.number);
+        self.epochs.clear();
+        self.pending = None;
+        self.share();
+        self.shared.thumbnail.store(None);
+        self.master.send_replace(None);
     }
 
     /// Whether the multivariant playlist is served.

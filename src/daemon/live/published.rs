@@ -24,7 +24,9 @@ use tokio::{
 };
 use vitrine_core::{engine::window::Snapshot, limits, media::Rendition, wire::m3u8::media::Form};
 
-use super::{StreamId, publisher::Message, status::Status};
+use super::{
+    Stores, StreamId, chronicle::Chronicle, orders::Order, publisher::Message, status::Status,
+};
 
 /// A body and its strong validator, which is derived from the content: two origins that answer alike agree on it.
 #[derive(Clone, Debug)]
@@ -158,12 +160,15 @@ pub(super) struct Epoch {
 pub(super) struct Shared {
     pub(super) id: StreamId,
     pub(super) inbox: mpsc::Sender<Message>,
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) stores: Stores,
     pub(super) master: watch::Receiver<Option<Arc<Master>>>,
     /// Newest last; changes when an epoch or a rendition begins or is dropped.
     pub(super) epochs: ArcSwap<Vec<Epoch>>,
     /// The last still.
     pub(super) thumbnail: ArcSwapOption<Body>,
     pub(super) status: Mutex<Status>,
+    chronicle: Mutex<Chronicle>,
     waiters: AtomicUsize,
     requests: AtomicU64,
     /// When the message that the task has in hand was received: microseconds on the stream's clock, and one. Zero: none.
@@ -173,16 +178,22 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         id: StreamId,
+        chronicle: Chronicle,
+        stores: Stores,
         inbox: mpsc::Sender<Message>,
+        orders: mpsc::Sender<Order>,
         master: watch::Receiver<Option<Arc<Master>>>,
     ) -> Self {
         Self {
             id,
             inbox,
+            orders,
+            stores,
             master,
             epochs: ArcSwap::default(),
             thumbnail: ArcSwapOption::empty(),
             status: Mutex::default(),
+            chronicle: Mutex::new(chronicle),
             waiters: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             in_hand: AtomicU64::new(0),
@@ -200,6 +211,13 @@ impl Shared {
     /// The status, which is whole between any two statements: a panic elsewhere does not spoil it.
     pub(super) fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is told of the stream; what the task leaves unsaid when it panics is said by the registry.
+    pub(super) fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
+        self.chronicle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -295,6 +313,11 @@ impl Live {
             0 => Duration::ZERO,
             micros => now.saturating_sub(Duration::from_micros(micros - 1)),
         }
+    }
+
+    /// Whether nothing of this epoch is served any more; without one, nothing at the stable addresses.
+    pub fn is_taken_down(&self, epoch: Option<u64>) -> bool {
+        self.0.stores.takedowns.cover(self.0.id.as_str(), epoch)
     }
 
     pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {

@@ -16,7 +16,7 @@ use vitrine_core::{
     wire::flv,
 };
 
-use super::claim::{Busy, Claim};
+use super::claim::{Busy, Claim, Terms};
 
 /// Why a publish is not listened to any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,37 @@ pub enum Fence {
     Crashed,
     /// It sends MP3, which no player takes as it is, and nothing of it is encoded.
     Unplayable,
+    /// An operator disconnected it; it may come back unless its key is banned.
+    Kicked,
+    /// An operator ended the stream.
+    Ended,
+    /// An operator took the stream down.
+    TakenDown,
+    /// The time that the verdict gave it is over. Said by the door.
+    Expired,
+    /// Asked again, admission said no. Said by the door.
+    Revoked,
+    /// It sent more than it may. Said by the door.
+    TooFast {
+        /// What it may, in thousand bits a second.
+        max_kbps: u32,
+    },
 }
 
 impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::TooFast { max_kbps } => {
+                return write!(f, "bitrate above the {max_kbps} kbit/s allowed");
+            }
             Self::Takeover => "another publisher took over",
             Self::ShuttingDown => "the server is shutting down",
             Self::Crashed => "the stream failed",
+            Self::Kicked => "disconnected by an operator",
+            Self::Ended => "the broadcast was ended by an operator",
+            Self::TakenDown => "the broadcast was taken down by an operator",
+            Self::Expired => "the time allowed for this broadcast is over",
+            Self::Revoked => "this broadcast is not allowed any longer",
             Self::Unplayable => {
                 "unsupported MP3 audio, for nothing of this broadcast is encoded: set the encoder to AAC \
                  (OBS: Settings > Output > Audio Encoder)"
@@ -74,8 +97,31 @@ pub(super) struct Held {
     pub(super) session: u64,
     /// Tells the publisher that it is not listened to.
     pub(super) fence: watch::Sender<Option<Fence>>,
+    /// Tells the publisher what it may do.
+    pub(super) terms: watch::Sender<Terms>,
     /// How it ended; an error means that it was dropped.
-    pub(super) ended: oneshot::Receiver<End>,
+    pub(super) ended: oneshot::Receiver<Departure>,
+}
+
+/// How a publish ended, as its connection saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// The publisher said so.
+    Stopped,
+    /// The connection ended without a word.
+    Lost,
+    /// We cut it.
+    Cut(Fence),
+}
+
+impl Departure {
+    /// How long the stream waits for its publisher: briefly for one that will not be back.
+    pub(super) fn end(self) -> End {
+        match self {
+            Self::Stopped | Self::Cut(Fence::Expired | Fence::Revoked) => End::Stopped,
+            Self::Lost | Self::Cut(_) => End::Lost,
+        }
+    }
 }
 
 /// The write side of one accepted publish. Dropping it without [`Publisher::close`] means that the publisher was lost.
@@ -85,7 +131,8 @@ pub struct Publisher {
     /// Bytes that may still wait in the inbox, in KiB.
     budget: Arc<Semaphore>,
     fence: watch::Receiver<Option<Fence>>,
-    end: oneshot::Sender<End>,
+    terms: watch::Receiver<Terms>,
+    end: oneshot::Sender<Departure>,
 }
 
 impl fmt::Debug for Publisher {
@@ -98,24 +145,28 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Both ends of publish number `session`.
+    /// Both ends of publish number `session`, which may do what `terms` say.
     pub(super) fn pair(
         session: u64,
+        terms: Terms,
         inbox: mpsc::Sender<Message>,
         budget: Arc<Semaphore>,
     ) -> (Self, Held) {
         let (fence, fenced) = watch::channel(None);
+        let (terms, read) = watch::channel(terms);
         let (end, ended) = oneshot::channel();
         let publisher = Self {
             session,
             inbox,
             budget,
             fence: fenced,
+            terms: read,
             end,
         };
         let held = Held {
             session,
             fence,
+            terms,
             ended,
         };
         (publisher, held)
@@ -163,10 +214,28 @@ impl Publisher {
         .await
     }
 
+    /// What it may do, now and whenever an operator changes it: to be enforced by the door. The watch ends with the
+    /// publish.
+    pub fn terms(&self) -> watch::Receiver<Terms> {
+        self.terms.clone()
+    }
+
     /// Ends the publish, after all media handed over.
     pub async fn close(self, end: End) {
+        self.depart(match end {
+            End::Stopped => Departure::Stopped,
+            End::Lost => Departure::Lost,
+        });
+    }
+
+    /// Ends the publish because the door does not let it go on; `why` is what the broadcaster is told.
+    pub async fn cut(self, why: Fence) {
+        self.depart(Departure::Cut(why));
+    }
+
+    fn depart(self, departure: Departure) {
         // Refused only when the stream is gone, which ends the publish as well.
-        let _ = self.end.send(end);
+        let _ = self.end.send(departure);
     }
 
     async fn unless_fenced(&self, send: impl Future<Output = Option<()>>) -> Result<(), Gone> {

@@ -14,20 +14,25 @@ use std::{
 };
 
 use dashmap::DashMap;
-use tokio::sync::oneshot;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vitrine_core::{
-    engine::{
-        saved::{self, Saved},
-        stream::Settings,
-    },
+    engine::{lifecycle::Cause, saved, stream::Settings},
     limits,
 };
 use vitrine_runtime::clock::Clock;
 
 use super::{
-    Busy, Claim, Encoding, Live, Publisher, StreamId, epochs::EpochStore, meters,
-    publisher::Message, task,
+    Busy, Claim, Encoding, Herald, Live, Publisher, Stores, StreamId,
+    bans::Bans,
+    chronicle::Chronicle,
+    meters,
+    published::Shared,
+    publisher::Message,
+    states::Left,
+    takedowns::Takedowns,
+    task::{Ends, Task},
 };
 
 /// The live streams of this process. A cheap handle.
@@ -37,14 +42,15 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     settings: Settings,
     encoding: Option<Encoding>,
-    epochs: EpochStore,
+    stores: Stores,
+    herald: Herald,
     clock: Clock,
     streams: DashMap<StreamId, Live>,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: AtomicBool,
     /// What tasks left when the server stopped.
-    saved: Mutex<Vec<(StreamId, Saved)>>,
+    left: Mutex<Vec<(StreamId, Left)>>,
 }
 
 impl fmt::Debug for Registry {
@@ -60,20 +66,22 @@ impl Registry {
     pub fn new(
         settings: Settings,
         encoding: Option<Encoding>,
-        epochs: EpochStore,
+        stores: Stores,
+        herald: Herald,
         clock: Clock,
     ) -> Self {
         meters::register();
         Self(Arc::new(Inner {
             settings,
             encoding,
-            epochs,
+            stores,
+            herald,
             clock,
             streams: DashMap::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             draining: AtomicBool::new(false),
-            saved: Mutex::default(),
+            left: Mutex::default(),
         }))
     }
 
@@ -121,6 +129,16 @@ impl Registry {
         self.0.clock
     }
 
+    /// Stream keys that are refused.
+    pub fn bans(&self) -> &Bans {
+        &self.0.stores.bans
+    }
+
+    /// What was taken down.
+    pub fn takedowns(&self) -> &Takedowns {
+        &self.0.stores.takedowns
+    }
+
     /// Refuses new claims from now on; publishers and streams go on until [`Registry::drain`].
     pub fn begin_drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -135,23 +153,35 @@ impl Registry {
     ///
     /// # Errors
     /// Why it cannot go on; nothing is there then.
-    pub async fn resume(&self, stream: &StreamId, saved: Saved) -> Result<(), saved::Error> {
+    pub async fn resume(&self, stream: &StreamId, left: Left) -> Result<(), saved::Error> {
         let (mut task, live) = self.task(stream);
-        task.resume(saved).await?;
+        task.resume(left.saved, left.story).await?;
         self.0.streams.insert(stream.clone(), live.clone());
         self.run(task, live);
         Ok(())
     }
 
+    /// Tells the end of each of these lives that is not gone on with: they were `unfinished` when the process before
+    /// crashed, each with what was told of it last.
+    pub fn bury(&self, unfinished: Vec<(String, Map<String, Value>)>) {
+        for (stream, last) in unfinished {
+            let live = self.lookup(&stream);
+            let goes_on = live.is_some_and(|live| live.0.chronicle().is_alive());
+            if !goes_on {
+                self.0.herald.crashed(&stream, last);
+            }
+        }
+    }
+
     /// Refuses new claims, fences every publisher, stops every stream and answers those that can go on in another
     /// process. What was published can still be fetched; whoever waits for more is told to come again.
-    pub async fn drain(&self) -> Vec<(StreamId, Saved)> {
+    pub async fn drain(&self) -> Vec<(StreamId, Left)> {
         self.begin_drain();
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        let mut saved = self.0.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *saved)
+        let mut left = self.0.left.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *left)
     }
 
     /// The stream, created when it is not there.
@@ -180,38 +210,63 @@ impl Registry {
         live
     }
 
-    fn task(&self, stream: &StreamId) -> (task::Task, Live) {
+    fn task(&self, stream: &StreamId) -> (Task, Live) {
         let inner = &self.0;
-        task::Task::new(
+        let (sender, inbox) = mpsc::channel(limits::INBOX_MESSAGES_MAX);
+        let (ordering, orders) = mpsc::channel(limits::ORDERS_MAX);
+        let (master, presentation) = watch::channel(None);
+        let shared = Arc::new(Shared::new(
             stream.clone(),
+            Chronicle::new(inner.herald.clone(), stream.clone()),
+            inner.stores.clone(),
+            sender,
+            ordering,
+            presentation,
+        ));
+        let task = Task::new(
             inner.settings.clone(),
-            inner.epochs.clone(),
             inner.clock,
             inner.stop.clone(),
             inner.encoding.clone(),
-        )
+            shared.clone(),
+            Ends {
+                inbox,
+                orders,
+                master,
+            },
+        );
+        (task, Live(shared))
     }
 
     /// Starts the task of a stream, and beside it what cleans up after it, panics included.
-    fn run(&self, task: task::Task, live: Live) {
+    fn run(&self, task: Task, live: Live) {
         let run = tokio::spawn(task.run());
         let registry = self.clone();
         self.0.tasks.spawn(async move {
             match run.await {
-                Ok(Some(saved)) => {
-                    let all = &registry.0.saved;
+                Ok(Some(left)) => {
+                    let all = &registry.0.left;
                     let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.push((live.id().clone(), saved));
+                    all.push((live.id().clone(), left));
                 }
                 Ok(None) if registry.0.stop.is_cancelled() => {}
                 Ok(None) => registry.remove(&live),
                 Err(error) => {
                     tracing::error!(stream = %live.id(), %error, "stream task failed");
                     metrics::counter!("vitrine_stream_panics_total").increment(1);
+                    let metered = live.status().input.total();
+                    let now = registry.0.clock.now().wall;
+                    let cause = Some((Cause::Crash, None));
+                    live.0.chronicle().over(now, cause, metered);
                     registry.remove(&live);
                 }
             }
         });
+    }
+
+    #[cfg(test)]
+    pub(super) fn stores(&self) -> &Stores {
+        &self.0.stores
     }
 
     /// Puts a stream without a task into the map.

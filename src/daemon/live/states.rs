@@ -4,7 +4,8 @@
 //! A file is written beside its place, synced and renamed, so that it is whole or not there; only its owner may read
 //! it, for it holds media. It is removed before its stream lives again: whatever happens to that process later, nothing
 //! can resurrect what players have meanwhile seen go on. No fault of a file or of the disk keeps the daemon from
-//! starting. What is in the bytes is `vitrine_core::engine::saved`'s to know.
+//! starting. What is in the bytes is `vitrine_core::engine::saved`'s to know. Beside it lies what has been told of its
+//! life, `<stream>.life`, without which the stream goes on all the same.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,7 +21,16 @@ use vitrine_core::{
     limits,
 };
 
-use super::StreamId;
+use super::{StreamId, chronicle::Story};
+
+/// What a stream leaves to the next process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Left {
+    /// The stream itself.
+    pub saved: Saved,
+    /// What has been told of its life; nothing goes on to be told without it.
+    pub story: Option<Story>,
+}
 
 /// Why a stream cannot be kept or had.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +67,8 @@ impl StateStore {
     ///
     /// # Errors
     /// What the disk said, or that it is too large; nothing is left behind then.
-    pub fn save(&self, stream: &StreamId, saved: &Saved) -> Result<(), Error> {
-        let chunks = saved.encode();
+    pub fn save(&self, stream: &StreamId, left: &Left) -> Result<(), Error> {
+        let chunks = left.saved.encode();
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         if bytes > limits::STATE_BYTES_MAX {
             return Err(Error::TooLarge { bytes });
@@ -66,18 +76,24 @@ impl StateStore {
         fs::create_dir_all(&self.folder)?;
         // No stream id contains a dot, so this is no stream's file.
         let fresh = self.folder.join(format!("{stream}.new"));
-        let written = write(&fresh, &chunks)
+        let life = self.folder.join(format!("{stream}.{LIFE}"));
+        let told = left.story.as_ref().map(serde_json::to_vec);
+        let told = told.transpose().map_err(io::Error::from)?;
+        let written = told
+            .map_or(Ok(()), |told| write(&life, &[told.into()]))
+            .and_then(|()| write(&fresh, &chunks))
             .and_then(|()| fs::rename(&fresh, self.folder.join(stream.as_str())))
             .and_then(|()| self.sync());
         if written.is_err() {
             // What cannot be removed either is removed by the next start.
             let _ = fs::remove_file(&fresh);
+            let _ = fs::remove_file(&life);
         }
         Ok(written?)
     }
 
     /// Takes every stream that was saved out of the folder; what is none is removed, with a line in the log.
-    pub fn take(&self) -> Vec<(StreamId, Saved)> {
+    pub fn take(&self) -> Vec<(StreamId, Left)> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -94,14 +110,22 @@ impl StateStore {
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str());
             let id = name.and_then(|name| name.parse::<StreamId>().ok());
+            let life = path.with_extension(LIFE);
+            if path == life {
+                // Read with its stream, whose name comes first, if that is there at all.
+                let _ = fs::remove_file(&path);
+                continue;
+            }
             let read = read(&path);
+            let story = fs::read(&life).ok();
+            let story = story.and_then(|told| serde_json::from_slice(&told).ok());
             if let Err(error) = fs::remove_file(&path) {
                 // Its stream would come back a second time.
                 warn!(path = %path.display(), %error, "saved stream cannot be removed: not resumed");
                 continue;
             }
             match (id, read) {
-                (Some(id), Ok(saved)) => streams.push((id, saved)),
+                (Some(id), Ok(saved)) => streams.push((id, Left { saved, story })),
                 (Some(stream), Err(error)) => refused(&stream, &error),
                 // Left by a process that was cut while it wrote.
                 (None, _) => {
@@ -122,6 +146,9 @@ impl StateStore {
         File::open(&self.folder)?.sync_all()
     }
 }
+
+/// Extension of the file that holds what has been told of a life.
+const LIFE: &str = "life";
 
 /// Tells that a saved stream does not go on.
 pub fn refused(stream: &StreamId, error: &dyn std::error::Error) {

@@ -18,7 +18,7 @@ use vitrine_core::{
     wire::m3u8::multivariant::Multivariant,
 };
 
-use super::{Claim, SessionId};
+use super::{Claim, SessionId, Terms};
 
 /// Where a stream stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl State {
 }
 
 /// The publish that is listened to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
@@ -57,8 +57,12 @@ pub struct Session {
     pub protocol: &'static str,
     /// The encoder as it calls itself.
     pub encoder: String,
+    /// RTMP application it was published to.
+    pub app: String,
     /// When it was accepted.
     pub since: WallTime,
+    /// What it may do.
+    pub terms: Terms,
 }
 
 impl Session {
@@ -68,7 +72,9 @@ impl Session {
             peer: claim.peer,
             protocol: claim.protocol,
             encoder: claim.encoder,
+            app: claim.app,
             since,
+            terms: claim.terms,
         }
     }
 }

@@ -5,8 +5,14 @@
 //! time starts it anew at the same address. When the server stops, what can go on in another process is the answer of
 //! [`Task::run`]. A panic ends the task alone: the registry cleans up, readers see their
 //! watches end, the publisher its fence.
+//!
+//! What operators order comes by a channel of its own, before everything that waits (`orders`); what backends are told is
+//! noted as it happens ([`super::chronicle`]).
 
-use std::{future::pending, sync::Arc, time::Duration};
+mod orders;
+mod sound;
+
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -15,26 +21,29 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{
     engine::{
-        ladder::{Encoded, Failure},
+        ladder::Encoded,
+        lifecycle::Cause,
         saved::{self, Saved},
-        sound,
-        stream::{End, Input, Notice, Output, Settings, Stream},
+        stream::{Input, Notice, Output, Settings, Source, Stream},
+        window::Snapshot,
     },
     limits,
-    media::{Config, Kind},
+    media::{Kind, Rendition},
     wire::flv,
 };
 use vitrine_runtime::clock::Clock;
 
 use super::{
-    Busy, Claim, Fence, Live, Publisher, StreamId,
+    Busy, Claim, Fence, Publisher,
+    chronicle::Story,
     contest::Contest,
     encoders::{Encoders, Encoding, Sound},
-    epochs::EpochStore,
     meters,
+    orders::Order,
     publication::Publication,
-    published::Shared,
-    publisher::{Held, Message},
+    published::{Master, Shared},
+    publisher::{Departure, Held, Message},
+    states::Left,
     status::{Session, State, Untranscoded},
 };
 
@@ -43,8 +52,8 @@ pub(super) struct Task {
     settings: Settings,
     stream: Stream,
     clock: Clock,
-    epochs: EpochStore,
     stop: CancellationToken,
+    orders: mpsc::Receiver<Order>,
     inbox: mpsc::Receiver<Message>,
     /// Bytes that may wait in the inbox, in KiB.
     budget: Arc<Semaphore>,
@@ -60,34 +69,48 @@ pub(super) struct Task {
     /// Number of the latest publish.
     session: u64,
     held: Option<(Held, std::net::IpAddr)>,
+    /// Whether others may take the stream from it, where an operator has said.
+    yields: Option<bool>,
+    /// Whether the present publish was noted to play, or to be silent, with its number.
+    noted: Option<(u64, bool)>,
+    /// Renditions that have failed and not come back.
+    lost: BTreeSet<Rendition>,
     /// When the stream goes, once over.
     leaves: Option<Instant>,
     /// When the timer may fire again.
     rests: Instant,
 }
 
+/// The ends of a stream's channels that its task has.
+pub(super) struct Ends {
+    pub(super) inbox: mpsc::Receiver<Message>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) master: watch::Sender<Option<Arc<Master>>>,
+}
+
 impl Task {
-    /// A task to be spawned, and the read side.
+    /// A task to be spawned; `shared` is its read side, `inbox`, `orders` and `master` the other ends of it.
     pub(super) fn new(
-        id: StreamId,
         settings: Settings,
-        epochs: EpochStore,
         clock: Clock,
         stop: CancellationToken,
         encoding: Option<Encoding>,
-    ) -> (Self, Live) {
-        let (sender, inbox) = mpsc::channel(limits::INBOX_MESSAGES_MAX);
-        let (master, presentation) = watch::channel(None);
-        let span = tracing::info_span!("encode", stream = %id);
-        let shared = Arc::new(Shared::new(id, sender, presentation));
+        shared: Arc<Shared>,
+        ends: Ends,
+    ) -> Self {
+        let Ends {
+            inbox,
+            orders,
+            master,
+        } = ends;
+        let span = tracing::info_span!("encode", stream = %shared.id);
         let publication = Publication::new(shared.clone(), master, settings.window);
-        let live = Live(shared.clone());
-        let task = Self {
+        Self {
             stream: Stream::new(settings.clone()),
             settings,
             clock,
-            epochs,
             stop,
+            orders,
             inbox,
             budget: Arc::new(Semaphore::new(limits::INBOX_KIB_MAX as usize)),
             shared,
@@ -99,29 +122,40 @@ impl Task {
             refused: Vec::new(),
             session: 0,
             held: None,
+            yields: None,
+            noted: None,
+            lost: BTreeSet::new(),
             // A stream whose first claim never comes would otherwise stay.
             leaves: Some(Instant::now() + limits::ENDED_RETENTION),
             rests: Instant::now(),
-        };
-        (task, live)
+        }
     }
 
     /// Goes on with what another process left, and publishes it.
-    pub(super) async fn resume(&mut self, saved: Saved) -> Result<(), saved::Error> {
-        self.stream = Stream::restore(self.settings.clone(), saved, self.clock.now())?;
+    pub(super) async fn resume(
+        &mut self,
+        saved: Saved,
+        story: Option<Story>,
+    ) -> Result<(), saved::Error> {
+        let now = self.clock.now();
+        self.stream = Stream::restore(self.settings.clone(), saved, now)?;
         self.leaves = None;
+        if let Some(story) = story {
+            self.shared.chronicle().resume(now.wall, story);
+        }
         self.carry_out(None).await;
         Ok(())
     }
 
     /// Runs until the stream is over and its retention past, or until the server stops: then answers what can go on.
-    pub(super) async fn run(mut self) -> Option<Saved> {
+    pub(super) async fn run(mut self) -> Option<Left> {
         while self.leaves.is_none_or(|at| Instant::now() < at) {
             let stop = self.stop.clone();
             let deadline = self.deadline();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.save().await,
+                Some(order) = self.orders.recv() => self.obey(order).await,
                 () = async {
                     match deadline {
                         Some(at) => sleep_until(at.max(self.rests)).await,
@@ -131,6 +165,7 @@ impl Task {
                 (encoded, still) = self.encoders.next() => {
                     if let Some(still) = still {
                         self.publication.thumbnail(still);
+                        self.shared.chronicle().pictured(self.clock.now().wall);
                     }
                     self.encoded(encoded).await;
                 }
@@ -143,7 +178,7 @@ impl Task {
                 }
                 end = async {
                     match &mut self.held {
-                        Some((held, _)) => (&mut held.ended).await.unwrap_or(End::Lost),
+                        Some((held, _)) => (&mut held.ended).await.unwrap_or(Departure::Lost),
                         None => pending().await,
                     }
                 } => self.close(end).await,
@@ -153,7 +188,7 @@ impl Task {
     }
 
     /// The server stops. What was received is in the list; what can go on in another process is answered.
-    async fn save(&mut self) -> Option<Saved> {
+    async fn save(&mut self) -> Option<Left> {
         // A claim among it is dropped unanswered, and refused when it is made again.
         while let Ok(message) = self.inbox.try_recv() {
             if !matches!(message, Message::Claim { .. }) {
@@ -163,9 +198,18 @@ impl Task {
         self.close_if_ended().await;
         self.finish_sound().await;
         self.fence(Fence::ShuttingDown);
-        let saved = self.stream.save(self.clock.now());
+        let now = self.clock.now();
+        let saved = self.stream.save(now);
         self.carry_out(None).await;
-        saved
+        let metered = self.metered();
+        let mut chronicle = self.shared.chronicle();
+        let Some(saved) = saved else {
+            let why = Fence::ShuttingDown.to_string();
+            chronicle.over(now.wall, Some((Cause::Ended, Some(why))), metered);
+            return None;
+        };
+        let story = chronicle.rest(metered);
+        Some(Left { saved, story })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -239,7 +283,8 @@ impl Task {
             return;
         }
         let (named, newest) = (claim.epoch.is_some(), self.publication.newest());
-        let epoch = (self.epochs)
+        let epochs = &self.shared.stores.epochs;
+        let epoch = epochs
             .next(&self.shared.id, now.wall, claim.epoch, newest)
             .await;
         let epoch = match epoch {
@@ -265,15 +310,23 @@ impl Task {
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
-        let (publisher, held) =
-            Publisher::pair(session, self.shared.inbox.clone(), self.budget.clone());
+        let (terms, inbox) = (claim.terms.clone(), self.shared.inbox.clone());
+        let (publisher, held) = Publisher::pair(session, terms, inbox, self.budget.clone());
         self.held = Some((held, claim.peer.ip()));
+        self.yields = None;
+        let metered = self.metered();
+        { self.shared.chronicle() }.accepted(now.wall, session, &claim, epoch, metered);
         {
             let mut status = self.shared.status();
             status.tracks.clear();
             status.sound = None;
             status.transcoding = Some(ladder.map(|_| ()));
             status.session = Some(Session::new(claim, now.wall));
+        }
+        let takedowns = &self.shared.stores.takedowns;
+        if takedowns.reopen(&self.shared.id) {
+            let takedowns = takedowns.clone();
+            tokio::spawn(async move { takedowns.keep().await });
         }
         self.publication.opened();
         let open = Input::Open {
@@ -288,10 +341,13 @@ impl Task {
     }
 
     fn admit(&mut self, claim: &Claim, now: Duration) -> Result<(), Busy> {
+        if self.shared.stores.bans.find(&claim.key).is_some() {
+            return Err(Busy::Banned);
+        }
         let Some((_, incumbent)) = self.held.as_ref() else {
             return Ok(());
         };
-        if !claim.takeover {
+        if !self.yields.unwrap_or(claim.terms.takeover) {
             return Err(Busy::Live);
         }
         if !self.contest.takeover(now, *incumbent, claim.peer.ip()) {
@@ -306,7 +362,7 @@ impl Task {
             .as_mut()
             .and_then(|(held, _)| match held.ended.try_recv() {
                 Ok(end) => Some(end),
-                Err(oneshot::error::TryRecvError::Closed) => Some(End::Lost),
+                Err(oneshot::error::TryRecvError::Closed) => Some(Departure::Lost),
                 Err(oneshot::error::TryRecvError::Empty) => None,
             });
         if let Some(end) = ended {
@@ -321,85 +377,29 @@ impl Task {
         }
     }
 
-    async fn close(&mut self, end: End) {
+    /// Cuts the publisher, which may be back unless it is told otherwise.
+    async fn cut(&mut self, fence: Fence) {
+        if let Some((held, _)) = &self.held {
+            held.fence.send_replace(Some(fence));
+            self.close(Departure::Cut(fence)).await;
+        }
+    }
+
+    async fn close(&mut self, departure: Departure) {
         self.finish_sound().await;
         if let Some((held, _)) = self.held.take() {
             let session = held.session;
             self.shared.status().session = None;
+            let now = self.clock.now().wall;
+            { self.shared.chronicle() }.departed(now, session, departure);
+            let end = departure.end();
             self.push(Input::Close { session, end }, None).await;
         }
     }
 
-    /// Sends sound that not every player takes to its encoder; answers what the engine takes at once.
-    async fn divert(&mut self, item: flv::Item) -> Option<flv::Item> {
-        let config = match item {
-            flv::Item::Config(config) if config.kind() == Kind::Audio => config,
-            item => {
-                let was_lost = self.sound.is_lost();
-                let item = self.sound.take(item);
-                if self.sound.is_lost() != was_lost {
-                    self.tell_sound();
-                }
-                return item;
-            }
-        };
-        self.finish_sound().await;
-        let target = self.encodes.then(|| self.sound.open(&config)).flatten();
-        let Some(target) = target else {
-            self.shared.status().sound = None;
-            if !sound::passes(&config) {
-                self.reject().await;
-                return None;
-            }
-            return Some(flv::Item::Config(config));
-        };
-        self.say(&target);
-        let config = Config::Aac(target.config.clone());
-        self.shared.status().sound = Some((target, false));
-        self.tell_sound();
-        Some(flv::Item::Config(config))
-    }
-
-    /// What came back of the sound.
-    async fn heard(&mut self, heard: Result<flv::Frame, Failure>) {
-        match heard {
-            // As if it was received: a part of encoded sound is as fresh as its last frame.
-            Ok(frame) => self.push_sound(frame, Some(Instant::now())).await,
-            Err(failure) => {
-                self.say(&format_args!(
-                    "the sound: {failure}; silence stands in for it"
-                ));
-                self.tell_sound();
-            }
-        }
-    }
-
-    /// Nothing more of the present publish goes to the encoder of its sound: the engine takes what is still in there.
-    async fn finish_sound(&mut self) {
-        for frame in self.sound.finish().await {
-            self.push_sound(frame, None).await;
-        }
-    }
-
-    async fn push_sound(&mut self, frame: flv::Frame, received: Option<Instant>) {
-        let (session, item) = (self.session, flv::Item::Frame(frame));
-        self.push(Input::Media { session, item }, received).await;
-    }
-
-    fn tell_sound(&self) {
-        if let Some((_, lost)) = &mut self.shared.status().sound {
-            *lost = self.sound.is_lost();
-        }
-    }
-
-    /// What no player can take ends the publish, and its encoder is told why.
-    async fn reject(&mut self) {
-        let session = self.session;
-        self.say(&Fence::Unplayable);
-        self.fence(Fence::Unplayable);
-        self.shared.status().session = None;
-        let end = End::Lost;
-        self.push(Input::Close { session, end }, None).await;
+    /// Media bytes received since the task began.
+    fn metered(&self) -> u64 {
+        self.shared.status().input.total()
     }
 
     /// Keeps the usage law: one input, then all outputs.
@@ -444,15 +444,16 @@ impl Task {
         // What another process left was counted by it.
         let counted = known.is_none() && self.session == 0;
         let (mut parts, mut lag_ms, mut sources) = (false, None, false);
+        let mut back = BTreeSet::new();
         while let Some(output) = self.stream.poll() {
             match output {
                 Output::Presentation(presentation) => {
                     if Some(presentation.epoch) > known {
                         // Before anybody can see a URI of it: a crash a moment later must not give it twice.
-                        self.epochs
-                            .remember(&self.shared.id, presentation.epoch)
-                            .await;
+                        let epochs = &self.shared.stores.epochs;
+                        epochs.remember(&self.shared.id, presentation.epoch).await;
                     }
+                    self.shared.chronicle().begun(presentation.epoch);
                     sources = true;
                     self.shared.status().presentation = Some(presentation.clone());
                     self.publication.presentation(presentation);
@@ -465,6 +466,9 @@ impl Task {
                     let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
                     if new > 0 {
                         parts = true;
+                        if self.lost.contains(&rendition) && has_media(&snapshot) {
+                            back.insert(rendition);
+                        }
                         if !counted {
                             meters::published(rendition, &snapshot, new);
                         }
@@ -487,6 +491,8 @@ impl Task {
                 Output::Closed => {
                     self.encoders.stop();
                     self.leaves = Some(Instant::now() + self.publication.retention());
+                    let (now, metered) = (self.clock.now().wall, self.metered());
+                    self.shared.chronicle().over(now, None, metered);
                 }
                 Output::Notice(notice) => {
                     if let Notice::Starving { .. } = notice {
@@ -520,6 +526,45 @@ impl Task {
                 meters::part_latency(latency);
             }
         }
+        self.note(sources || !back.is_empty(), &back);
+    }
+
+    /// Notes for backends what has become of the publish and, where that may have changed, of its renditions; those in
+    /// `back` have media again.
+    fn note(&mut self, changed: bool, back: &BTreeSet<Rendition>) {
+        let now = self.clock.now().wall;
+        if let Some((held, _)) = &self.held {
+            let session = held.session;
+            let plays = self.publication.ready() && self.stream.flows();
+            let silent = self.stream.stopgap().is_some();
+            let noted = Some((session, plays));
+            if (plays || silent) && self.noted != noted {
+                self.noted = noted;
+                let mut chronicle = self.shared.chronicle();
+                match plays {
+                    true => chronicle.playable(now, session, &self.publication.renditions()),
+                    false => chronicle.silent(now, session),
+                }
+            }
+        }
+        if changed {
+            let sources = self.stream.sources().map(|(_, sources)| sources);
+            let sources = sources.unwrap_or_default();
+            self.lost
+                .retain(|lost| sources.contains_key(lost) && !back.contains(lost));
+            let failed = |source: &Source| matches!(source, Source::Encoded { lost: Some(_), .. });
+            let failed = sources.iter().filter(|(_, source)| failed(source));
+            self.lost.extend(failed.map(|(rendition, _)| *rendition));
+            self.tell_losses();
+        }
+    }
+
+    fn tell_losses(&self) {
+        let sound = matches!(self.shared.status().sound, Some((_, true)));
+        let mut lost = self.lost.clone();
+        lost.extend(sound.then_some(Rendition::Audio));
+        let now = self.clock.now().wall;
+        self.shared.chronicle().lost(now, &lost);
     }
 
     fn state(&self) -> State {
@@ -544,4 +589,11 @@ impl Task {
             }
         }
     }
+}
+
+/// Whether the newest part of a version is no gap.
+fn has_media(snapshot: &Snapshot) -> bool {
+    let newest = snapshot.open.as_ref().or(snapshot.listed.last());
+    let part = newest.and_then(|segment| segment.parts.last());
+    part.is_some_and(|part| part.data.is_some())
 }

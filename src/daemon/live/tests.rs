@@ -1,4 +1,7 @@
-//! Who publishes: claims, takeovers, fences, ends. What is published: readiness, epochs, retention.
+//! Who publishes: claims, takeovers, fences, ends. What is published: readiness, epochs, retention. What operators do to
+//! it, and what backends are told of it all, is in `operations`.
+
+mod operations;
 
 use std::time::Duration;
 
@@ -9,10 +12,10 @@ use vitrine_core::{
     media::{self, Kind, Rendition},
     wire::{flv, m3u8::media::Form},
 };
-use vitrine_runtime::clock::Clock;
+use vitrine_runtime::{bearer::Digest, clock::Clock};
 
 use super::{
-    Busy, Claim, Fence, Gone, Registry, SessionId,
+    Busy, Claim, Fence, Gone, Registry, SessionId, Terms,
     fixture::{self, Stage},
     published::Rendered,
     status::State,
@@ -28,7 +31,12 @@ fn claim(peer: &str, takeover: bool) -> Claim {
         peer: peer.parse().expect("an address"),
         protocol: "rtmp",
         encoder: "test".to_owned(),
-        takeover,
+        app: "live".to_owned(),
+        key: Digest::of(b"key"),
+        terms: Terms {
+            takeover,
+            ..Terms::default()
+        },
         ladder: None,
         epoch: None,
     }
@@ -139,7 +147,7 @@ async fn a_drained_stream_is_saved_stays_as_it_is_and_goes_on_in_another_process
     let stream = "demo".parse().expect("valid");
     let first = fixture::registry();
     let saved = fixture::saved_at(now);
-    let epoch = saved.epoch();
+    let epoch = saved.saved.epoch();
     first.resume(&stream, saved).await.expect("within grace");
     let live = first.lookup("demo").expect("there at once");
     assert_eq!(live.status().state, State::Grace);

@@ -7,7 +7,7 @@
 use std::io;
 
 use hyper::{StatusCode, header::HeaderValue};
-use vitrine_core::wire::directive;
+use vitrine_core::wire::{directive, token};
 
 /// Why a request is not answered with what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,12 +21,21 @@ pub enum Error {
     /// There is no such stream, epoch, rendition, segment or part.
     #[error("not found")]
     NotFound,
+    /// An operator took it down; it will never be there again.
+    #[error("taken down")]
+    TakenDown,
     /// The hinted part or segment was waited for and will not come.
     #[error("the hinted media did not come")]
     NeverCame {
         /// Target duration, seconds.
         target_duration: u32,
     },
+    /// The stream is for viewers with a token, and there is none.
+    #[error("this stream is for viewers with a token: /live/~<token>/<stream>/...")]
+    NoToken,
+    /// There is one, and it does not open this.
+    #[error(transparent)]
+    Token(#[from] token::Refused),
     /// Not a method of this resource.
     #[error("only GET, HEAD and OPTIONS")]
     Method,
@@ -46,11 +55,14 @@ pub enum Error {
 
 impl Error {
     /// Every reason of [`Error::reason`].
-    pub const REASONS: [&str; 9] = [
+    pub const REASONS: [&str; 12] = [
         "directive",
         "too_far",
         "not_found",
+        "taken_down",
         "never_came",
+        "no_token",
+        "token",
         "method",
         "late",
         "not_ready",
@@ -64,7 +76,10 @@ impl Error {
             Self::Directive(_) => "directive",
             Self::TooFar => "too_far",
             Self::NotFound => "not_found",
+            Self::TakenDown => "taken_down",
             Self::NeverCame { .. } => "never_came",
+            Self::NoToken => "no_token",
+            Self::Token(_) => "token",
             Self::Method => "method",
             Self::Late => "late",
             Self::NotReady => "not_ready",
@@ -78,9 +93,12 @@ impl Error {
         match self {
             Self::Directive(_) | Self::TooFar => (StatusCode::BAD_REQUEST, Cache::BAD_REQUEST),
             Self::NotFound => (StatusCode::NOT_FOUND, Cache::Seconds(1)),
+            Self::TakenDown => (StatusCode::GONE, Cache::Never),
             Self::NeverCame { target_duration } => {
                 (StatusCode::NOT_FOUND, Cache::Seconds(4 * target_duration))
             }
+            Self::NoToken => (StatusCode::UNAUTHORIZED, Cache::Never),
+            Self::Token(_) => (StatusCode::FORBIDDEN, Cache::Never),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, Cache::Never),
             Self::Late | Self::NotReady | Self::TooManyWaiters | Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, Cache::Never)
@@ -170,7 +188,10 @@ mod tests {
             (directive::Error::PartWithoutMsn.into(), 400, "max-age=1"),
             (Error::TooFar, 400, "max-age=1"),
             (Error::NotFound, 404, "max-age=1"),
+            (Error::TakenDown, 410, "no-store"),
             (Error::NeverCame { target_duration: 2 }, 404, "max-age=8"),
+            (Error::NoToken, 401, "no-store"),
+            (token::Refused::Expired.into(), 403, "no-store"),
             (Error::Method, 405, "no-store"),
             (Error::Late, 503, "no-store"),
             (Error::NotReady, 503, "no-store"),

@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Init,
     Segment,
     Part,
+    Verdict,
     Static,
     Options,
     /// Anything, of a client that has its share of requests already.
@@ -29,13 +30,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Multivariant,
         Self::Thumbnail,
         Self::Playlist,
         Self::Init,
         Self::Segment,
         Self::Part,
+        Self::Verdict,
         Self::Static,
         Self::Options,
         Self::Refused,
@@ -50,6 +52,7 @@ impl Kind {
             Self::Init => "init",
             Self::Segment => "segment",
             Self::Part => "part",
+            Self::Verdict => "verdict",
             Self::Static => "static",
             Self::Options => "options",
             Self::Refused => "refused",

@@ -2,12 +2,13 @@
 //!
 //! A bare hyper service: a path is read ([`route`]), judged by the engine's gate against an immutable snapshot, held for
 //! a later one where the draft says so (6.2.5.2: blocking reload, blocking hints), and answered by clones of `Bytes`.
-//! Every wait is bounded in time and in number. Nothing here knows how media is made, and nothing is allocated for a
-//! stream that does not exist.
+//! Every wait is bounded in time and in number. Who may watch is judged before anything is looked up ([`guard`]). Nothing
+//! here knows how media is made, and nothing is allocated for a stream that does not exist.
 
 pub mod answer;
 pub mod body;
 mod client;
+pub mod guard;
 mod meters;
 pub mod range;
 mod respond;
@@ -30,12 +31,13 @@ use vitrine_core::{
     media::Rendition,
     wire::{directive::Directive, m3u8::media::Form},
 };
-use vitrine_runtime::network::Networks;
+use vitrine_runtime::{clock, network::Networks};
 
 use self::{
     answer::{Cache, Error},
     body::{Body, Content},
     client::Clients,
+    guard::Guard,
     meters::{Due, Kind},
     respond::{Asked, Coding, Found},
     route::{Item, Resource, Route},
@@ -52,6 +54,7 @@ pub struct Origin {
     registry: Registry,
     files: Option<ServeDir>,
     clients: Clients,
+    guard: Guard,
 }
 
 impl Origin {
@@ -62,7 +65,13 @@ impl Origin {
             registry,
             files: static_dir.map(ServeDir::new),
             clients: Clients::behind(Networks::default()),
+            guard: Guard::default(),
         }
+    }
+
+    /// The same, with `guard` before every stream.
+    pub fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
     }
 
     /// The same, behind proxies that are believed when they name their client.
@@ -137,17 +146,34 @@ impl Origin {
         let kind = route.map_or(Kind::Unknown, |route| route.resource.kind());
         let found = match route {
             Some(_) if !matches!(*asked.method, Method::GET | Method::HEAD) => Err(Error::Method),
-            Some(route) => self.find(asked, route, query, due).await,
+            Some(route) => self.admit(asked, route, query, due).await,
             None => Err(Error::NotFound),
         };
-        let response = match found {
-            Ok(found) => respond::found(asked, found),
-            Err(error) => {
-                meters::refused(&error);
-                respond::failed(asked, &error)
-            }
-        };
+        let response = found.unwrap_or_else(|error| {
+            meters::refused(&error);
+            respond::failed(asked, &error)
+        });
         (kind, response)
+    }
+
+    /// Answers who may watch.
+    async fn admit(
+        &self,
+        asked: Asked<'_>,
+        route: Route<'_>,
+        query: &str,
+        due: &mut Due,
+    ) -> Result<Response<Body>, Error> {
+        let verdict = self.guard.judge(&route, clock::wall())?;
+        if let Resource::Verdict(_) = route.resource {
+            return Ok(respond::granted(verdict));
+        }
+        let found = self.find(asked, route, query, due).await;
+        // Last, so that it holds for whoever waited and whatever was found meanwhile.
+        match self.is_taken_down(route) {
+            true => Err(Error::TakenDown),
+            false => found.map(|found| respond::found(asked, found)),
+        }
     }
 
     async fn find(
@@ -162,6 +188,7 @@ impl Origin {
         match route.resource {
             Resource::Multivariant => multivariant(asked, &live, due).await,
             Resource::Thumbnail => thumbnail(&live),
+            Resource::Verdict(_) => Err(Error::NotFound),
             Resource::Media {
                 epoch,
                 rendition,
@@ -176,6 +203,14 @@ impl Origin {
                 }
             }
         }
+    }
+
+    fn is_taken_down(&self, route: Route<'_>) -> bool {
+        let epoch = match route.resource {
+            Resource::Media { epoch, .. } => Some(epoch),
+            Resource::Multivariant | Resource::Thumbnail | Resource::Verdict(_) => None,
+        };
+        self.registry.takedowns().cover(route.stream, epoch)
     }
 
     async fn file<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
@@ -202,6 +237,7 @@ impl Resource {
         match self {
             Self::Multivariant => Kind::Multivariant,
             Self::Thumbnail => Kind::Thumbnail,
+            Self::Verdict(_) => Kind::Verdict,
             Self::Media {
                 item: Item::Playlist,
                 ..
@@ -232,7 +268,8 @@ async fn multivariant(asked: Asked<'_>, live: &Live, due: &mut Due) -> Result<Fo
             let _waiter = live.wait().ok_or(Error::TooManyWaiters)?;
             *due = Due::Held;
             let deadline = Instant::now() + limits::MULTIVARIANT_WAIT;
-            match timeout_at(deadline, master.wait_for(Option::is_some)).await {
+            let there = |ready: &Option<_>| ready.is_some() || live.is_taken_down(None);
+            match timeout_at(deadline, master.wait_for(there)).await {
                 Ok(Ok(ready)) => ready.clone().ok_or(Error::NotReady)?,
                 Ok(Err(_)) => return Err(Error::Unavailable),
                 Err(_) => return Err(Error::NotReady),

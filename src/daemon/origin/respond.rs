@@ -161,6 +161,11 @@ pub(super) fn failed(asked: Asked<'_>, error: &Error) -> Response<Body> {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 15.5.2 wants a challenge; no browser knows this one, so none asks its user for a password.
+        let challenge = HeaderValue::from_static("ViewerToken");
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
     }
@@ -169,6 +174,12 @@ pub(super) fn failed(asked: Asked<'_>, error: &Error) -> Response<Body> {
         _ => text.into(),
     };
     assemble(status, headers, body)
+}
+
+/// Answers that a viewer may watch, which holds as long as `cache` says.
+pub(super) fn granted(cache: Cache) -> Response<Body> {
+    let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, cache.header())]);
+    assemble(StatusCode::NO_CONTENT, headers, Body::empty())
 }
 
 /// Answers OPTIONS, a CORS preflight among them.

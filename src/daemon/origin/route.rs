@@ -10,6 +10,8 @@ use vitrine_core::media::Rendition;
 /// What a path under `/live/` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route<'a> {
+    /// What stands behind `~` in the first segment, when there is one; it may be no viewer token.
+    pub token: Option<&'a str>,
     /// Stream id as it stands in the path; it may name no stream.
     pub stream: &'a str,
     /// The resource of that stream.
@@ -23,6 +25,8 @@ pub enum Resource {
     Multivariant,
     /// `thumbnail.jpg`: the last still.
     Thumbnail,
+    /// `verify/<need>`: whether a token opens the stream, asked by an edge.
+    Verdict(Need),
     /// `<epoch>/<rendition>/...`
     Media {
         /// First path segment.
@@ -32,6 +36,26 @@ pub enum Resource {
         /// The rest.
         item: Item,
     },
+}
+
+/// What a viewer token is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To begin to watch: `enter`.
+    Enter,
+    /// To go on watching: `stay`.
+    Stay,
+}
+
+impl Resource {
+    /// What a token is needed for to be given it.
+    pub fn need(self) -> Need {
+        match self {
+            Self::Multivariant => Need::Enter,
+            Self::Verdict(need) => need,
+            Self::Thumbnail | Self::Media { .. } => Need::Stay,
+        }
+    }
 }
 
 /// A resource of a rendition.
@@ -50,6 +74,13 @@ pub enum Item {
 impl<'a> Route<'a> {
     /// Reads what follows `/live/`; `None` when no such resource can exist.
     pub fn parse(path: &'a str) -> Option<Self> {
+        let (token, path) = match path.strip_prefix('~') {
+            Some(path) => {
+                let (token, path) = path.split_once('/')?;
+                (Some(token), path)
+            }
+            None => (None, path),
+        };
         let (stream, rest) = path.split_once('/')?;
         let resource = match rest.split_once('/') {
             None => match rest {
@@ -57,6 +88,8 @@ impl<'a> Route<'a> {
                 "thumbnail.jpg" => Resource::Thumbnail,
                 _ => return None,
             },
+            Some(("verify", "enter")) => Resource::Verdict(Need::Enter),
+            Some(("verify", "stay")) => Resource::Verdict(Need::Stay),
             Some((epoch, rest)) => {
                 let (rendition, name) = rest.split_once('/')?;
                 Resource::Media {
@@ -66,7 +99,11 @@ impl<'a> Route<'a> {
                 }
             }
         };
-        Some(Self { stream, resource })
+        Some(Self {
+            token,
+            stream,
+            resource,
+        })
     }
 }
 
@@ -144,6 +181,10 @@ mod tests {
             ("demo/1767268800/thumbnail.jpg", None),
             ("demo/thumbnail.jpeg", None),
             ("demo/timeline.json", None),
+            ("demo/verify/enter", Some(Resource::Verdict(Need::Enter))),
+            ("demo/verify/stay", Some(Resource::Verdict(Need::Stay))),
+            ("demo/verify/", None),
+            ("demo/verify/stay/", None),
             ("demo/1767268800/index.m3u8", None),
             ("demo/01767268800/high/index.m3u8", None),
             ("demo/1767268800/best/index.m3u8", None),
@@ -158,11 +199,19 @@ mod tests {
             ("demo/1767268800/high/init4294967296.mp4", None),
             ("demo/1767268800/high/x/s1.m4s", None),
         ] {
-            let want = resource.map(|resource| Route {
-                stream: "demo",
-                resource,
-            });
-            assert_eq!(Route::parse(path), want, "{path}");
+            for token in [None, Some(""), Some("v1.a.*")] {
+                let want = resource.map(|resource| Route {
+                    token,
+                    stream: "demo",
+                    resource,
+                });
+                let prefix = token.map_or(String::new(), |token| format!("~{token}/"));
+                let path = format!("{prefix}{path}");
+                assert_eq!(Route::parse(&path), want, "{path}");
+            }
+        }
+        for path in ["", "~", "~/", "~t", "~t/demo", "demo/~t/index.m3u8"] {
+            assert_eq!(Route::parse(path), None, "{path}");
         }
     }
 

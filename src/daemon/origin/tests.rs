@@ -1,5 +1,7 @@
 //! The HTTP contract of the origin, on a stream whose parts are placed by hand and a clock that stands still.
 
+mod takedown;
+
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;

@@ -8,7 +8,7 @@
 use std::{
     io, mem, panic,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -115,9 +115,12 @@ pub(super) struct Handle {
 }
 
 struct Link {
+    rendition: Rendition,
     jobs: Queue<Job>,
     /// Number of the last source whose rest the rung makes nothing of.
     lost: AtomicU64,
+    /// Held by the side that says something: that a rung is lost is the last word about its source.
+    word: Mutex<()>,
 }
 
 impl Drop for Handle {
@@ -127,13 +130,27 @@ impl Drop for Handle {
 }
 
 impl Link {
-    /// Notes that `source` is lost. Whether that is new.
-    fn lose(&self, source: u64, reason: Failure) -> bool {
-        let new = self.lost.fetch_max(source, Ordering::AcqRel) < source;
-        if new {
+    /// Says that nothing more is made of `source`, unless that was said. A thread that was let go says nothing after it:
+    /// another may have taken its place.
+    fn lose(&self, stream: &Stream, source: u64, reason: Failure) {
+        let _word = self.word();
+        if self.lost.fetch_max(source, Ordering::AcqRel) < source {
             meters::lost(reason);
+            let rendition = self.rendition;
+            stream.emit(vec![Encoded::Lost { rendition, reason }]);
         }
-        new
+    }
+
+    /// Hands over what was made of `source`, unless that is lost.
+    fn hand_over(&self, stream: &Stream, source: u64, made: Vec<Encoded>) {
+        let _word = self.word();
+        if !made.is_empty() && !self.has_lost(source) {
+            stream.emit(made);
+        }
+    }
+
+    fn word(&self) -> MutexGuard<'_, ()> {
+        self.word.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_lost(&self, source: u64) -> bool {
@@ -145,8 +162,10 @@ impl Handle {
     /// Starts the thread of a rung.
     pub(super) fn start(stream: &Stream, rung: &Rung) -> io::Result<Self> {
         let link = Arc::new(Link {
+            rendition: rung.rendition,
             jobs: Queue::new(),
             lost: AtomicU64::new(0),
+            word: Mutex::default(),
         });
         let worker = Worker {
             stream: stream.clone(),
@@ -294,12 +313,7 @@ impl Handle {
 
     /// Says that the rung makes nothing more, unless it said so itself.
     pub(super) fn lose(&mut self, stream: &Stream, reason: Failure) {
-        if self.link.lose(self.source, reason) {
-            stream.emit(vec![Encoded::Lost {
-                rendition: self.rendition,
-                reason,
-            }]);
-        }
+        self.link.lose(stream, self.source, reason);
     }
 
     /// Lets the thread go, which may never come back from its encoder.
@@ -354,12 +368,7 @@ impl Worker {
         self.hand_over();
         self.encoder = None;
         self.rung = None;
-        if self.link.lose(self.source, Failure::Encoder) {
-            self.stream.emit(vec![Encoded::Lost {
-                rendition: self.rendition,
-                reason: Failure::Encoder,
-            }]);
-        }
+        (self.link).lose(&self.stream, self.source, Failure::Encoder);
     }
 
     fn work(&mut self, job: Job) -> Result<(), Error> {
@@ -471,11 +480,8 @@ impl Worker {
         }
     }
 
-    /// Nothing of what is lost: if the thread was let go, another may have taken its place.
     fn hand_over(&mut self) {
         let made = mem::take(&mut self.made);
-        if !made.is_empty() && !self.link.has_lost(self.source) {
-            self.stream.emit(made);
-        }
+        self.link.hand_over(&self.stream, self.source, made);
     }
 }

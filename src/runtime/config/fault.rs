@@ -5,6 +5,13 @@ use std::{io, path::PathBuf};
 
 use super::Origin;
 
+/// Which of the `known` words is spelt most like `word`.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |it: &&str| strsim::normalized_damerau_levenshtein(it, word);
+    let known = known.into_iter();
+    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -89,13 +96,10 @@ pub enum Lack {
 
 impl Fault {
     pub(super) fn unknown(key: &str, known: &[String], origin: Origin) -> Self {
-        let likeness = |it: &&String| strsim::normalized_damerau_levenshtein(it, key);
-        let nearest = known
-            .iter()
-            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let nearest = nearest(key, known.iter().map(String::as_str));
         Self::Unknown {
             key: key.to_owned(),
-            nearest: nearest.cloned().unwrap_or_default(),
+            nearest: nearest.unwrap_or_default().to_owned(),
             origin,
         }
     }

@@ -21,7 +21,7 @@ pub use toml;
 
 use self::tree::{Leaf, Tree};
 pub use self::{
-    fault::{Error, Fault, Lack},
+    fault::{Error, Fault, Lack, nearest},
     origin::Origin,
     value::{Bitrate, Size, Value},
 };
@@ -92,6 +92,14 @@ impl Environment {
                 .filter(|(name, _)| name.starts_with(prefix))
                 .collect(),
         }
+    }
+
+    /// The same without the variables of these very names.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.variables
+            .retain(|name, _| !names.contains(&name.as_str()));
+        self
     }
 
     fn name(&self, key: &str) -> String {

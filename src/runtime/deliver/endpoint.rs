@@ -41,6 +41,27 @@ pub fn shown(url: &Url) -> String {
     )
 }
 
+/// Whether `url` is the one that somebody names, in full or as it is shown.
+pub(super) fn is(url: &str, wanted: &str) -> bool {
+    url == wanted || Url::parse(url).is_ok_and(|url| shown(&url) == wanted)
+}
+
+/// What logs and metrics call endpoints: host and port, numbered where several share them.
+pub(super) fn names(endpoints: &[Endpoint]) -> Vec<String> {
+    let mut names = Vec::new();
+    for endpoint in endpoints {
+        let host = endpoint.url.host_str().unwrap_or_default();
+        let port = endpoint.url.port().map(|port| format!(":{port}"));
+        let name = format!("{host}{}", port.unwrap_or_default());
+        let like = |known: &&String| **known == name || known.starts_with(&format!("{name}#"));
+        match names.iter().filter(like).count() {
+            0 => names.push(name),
+            others => names.push(format!("{name}#{}", others + 1)),
+        }
+    }
+    names
+}
+
 /// Types of events: names (`stream.live`), families (`stream.*`), or all (`*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Types(Vec<String>);
@@ -84,6 +105,34 @@ mod tests {
             let types = Types::new(vec!["other".into(), pattern.into()]);
             assert_eq!(types.include(kind), expect, "{pattern} {kind}");
         }
+    }
+
+    #[test]
+    fn endpoints_go_by_host_and_port_and_are_told_apart() {
+        let endpoint = |url: &str| Endpoint {
+            url: Url::parse(url).expect("a URL"),
+            secrets: Vec::new(),
+            types: Types::new(Vec::new()),
+        };
+        let endpoints = [
+            "https://shop.example/a?key=s3cret",
+            "https://shop.example:8443/",
+            "https://shop.example/b",
+            "https://shop.example/c",
+        ]
+        .map(endpoint);
+        let wanted = [
+            "shop.example",
+            "shop.example:8443",
+            "shop.example#2",
+            "shop.example#3",
+        ];
+        assert_eq!(names(&endpoints), wanted);
+        assert!(is(
+            "https://shop.example/a?key=s3cret",
+            "https://shop.example/a"
+        ));
+        assert!(!is("https://shop.example/a", "https://shop.example/"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! hls.js in Chromium behind an edge with two origins, one of which is killed: the picture goes on.
+//! hls.js in Chromium behind an edge: with two origins, one of which is killed, the picture goes on; so it does with a token
+//! that is renewed, and without renewal it ends.
 
 use std::{
     fs,
@@ -12,7 +13,9 @@ use serde_json::Value;
 use crate::{
     daemon::{Config, Daemon},
     edges::{Edge, Kind},
+    sources::Encoder,
     splitter::{Splitter, unix_seconds},
+    tokens::Key,
     viewer::Viewer,
 };
 
@@ -87,6 +90,74 @@ async fn outlive(kind: Kind) {
         "nobody asked the other"
     );
     verdict(&serde_json::from_str(&text).expect("JSON"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_renewed_behind_varnish_while_the_picture_runs() {
+    renew(Kind::Varnish).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_renewed_behind_nginx_while_the_picture_runs() {
+    renew(Kind::Nginx).await;
+}
+
+/// Two players begin with a token that is soon over, a session included; one is given another in time.
+async fn renew(kind: Kind) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let key = Key::ed25519("k1");
+    let own = format!("~{}/", key.token("*", 3600));
+    let config = Config::new()
+        .key("card-key", "card")
+        .playback(&Key::signed(&[&key]))
+        .playback("max_session = \"1s\"")
+        .static_dir(root.join("examples/player"));
+    let daemon = Daemon::start(&config);
+    let _card = Encoder::card(&daemon.publish_url("card-key"));
+    let edit = match kind {
+        Kind::Nginx => ("default \"\";", format!("default \"{own}\";")),
+        Kind::Varnish => ("X-Own-Token = \"\"", format!("X-Own-Token = \"{own}\"")),
+    };
+    let origin = daemon.address("http");
+    let edge = Edge::start(kind, [origin; 2], &[(edit.0, &edit.1)]).await;
+    Viewer::new(&daemon.url(""))
+        .multivariant(&format!("{own}card"))
+        .await;
+
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    fs::create_dir_all(&folder).expect("a folder");
+    let out = folder.join(format!("renew-{kind:?}.json"));
+    // Two browsers have to begin while it is good.
+    let (short, fresh) = (key.token("card", 20), key.token("card", 600));
+    let mut node = Command::new("node");
+    node.arg(root.join("tests/browser/renew.mjs"))
+        .args([
+            edge.url(&format!("/?stream=card&muted&token={short}")),
+            fresh,
+        ])
+        .arg(&out)
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || node.output()).await;
+    let output = output.expect("ran").expect("node runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let text = fs::read_to_string(&out).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(output.status.success(), "no picture: {said} {report:#}");
+    let (before, renewed, left) = (&report["before"], &report["renewed"], &report["left"]);
+    let number = |of: &Value, pointer: &str| of.pointer(pointer).and_then(Value::as_f64);
+    let played = |of: &Value| number(of, "/stats/currentTime").unwrap_or_default();
+    assert!(played(renewed) > played(before) + 5.0, "{report:#}");
+    assert_eq!(
+        number(renewed, "/stats/fatalErrors"),
+        Some(0.0),
+        "{report:#}"
+    );
+    let stalls = |of: &Value| number(of, "/stats/stalls");
+    assert_eq!(stalls(renewed), stalls(before), "a stall: {report:#}");
+    assert!(number(renewed, "/renewed") > Some(20.0), "{report:#}");
+    // Without renewal it is over: the first token did end.
+    assert_eq!(left["title"], "You may not watch this stream", "{report:#}");
+    assert_eq!(number(left, "/renewed"), Some(0.0), "{report:#}");
 }
 
 /// Requests for anything of the stream, by the origin's own count.

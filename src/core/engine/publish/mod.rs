@@ -36,6 +36,8 @@ use crate::{
 pub struct Request {
     /// Application name, without query and key.
     pub app: String,
+    /// The stream name as sent, without its query; the secret may be in it. Never logged.
+    pub name: String,
     /// The secret: the stream name, or `key`/`token` of a query when given there. Never logged.
     pub stream_key: String,
     /// Raw query of the stream name, tcUrl or app; may hold secrets.

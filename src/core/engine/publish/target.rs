@@ -53,6 +53,7 @@ impl Target {
                 .unwrap_or("")
                 .to_owned(),
             encoder: self.encoder.clone(),
+            name: name.to_owned(),
             ..Request::default()
         };
         let in_query = queries

@@ -9,10 +9,15 @@
 //! | `nginx-rtmp` | form, `call=publish` (nginx-rtmp-module 1.2, `on_publish`) | 2xx; 3xx gives another name |
 //! | `mediamtx` | JSON, `"action":"publish"` (MediaMTX 1, `authMethod: http`) | 20x |
 //!
+//! A backend of `srs` or `nginx-rtmp` is also told in those words when an allowed publish has ended ([`Dialect::done`]),
+//! one of `nginx-rtmp` how it goes ([`Dialect::update`]); lifecycle events of our own are no business of this module. What a
+//! stream is called for viewers, where the dialect has no word for it, is [`public_name`]'s.
+//!
 //! Answers are a stranger's bytes: what cannot be understood denies, in words that name what was wrong. Keys are in no
 //! error and no `Debug`.
 
 mod mediamtx;
+mod name;
 mod nginx_rtmp;
 mod srs;
 #[cfg(test)]
@@ -24,6 +29,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::name::public_name;
 use crate::media::WallTime;
 
 /// In whose words a backend is asked.
@@ -62,6 +68,30 @@ impl Dialect {
             Self::NginxRtmp => nginx_rtmp::ask(publish),
             Self::Mediamtx => mediamtx::ask(publish),
         }
+    }
+
+    /// The question whether `publish`, which goes on as `stream_id`, is still allowed; `None` where the dialect has none.
+    pub fn ask_again(self, publish: &Publish, stream_id: &str) -> Option<Body> {
+        (self == Self::Vitrine).then(|| vitrine::ask_again(publish, stream_id))
+    }
+
+    /// The news that `publish`, which was allowed, has ended; `None` where the dialect has none.
+    pub fn done(self, publish: &Publish) -> Option<Body> {
+        match self {
+            Self::Srs => Some(srs::done(publish)),
+            Self::NginxRtmp => Some(nginx_rtmp::done(publish)),
+            Self::Vitrine | Self::Mediamtx => None,
+        }
+    }
+
+    /// The news that `publish` goes on; `None` where the dialect has none.
+    pub fn update(self, publish: &Publish, progress: Progress) -> Option<Body> {
+        (self == Self::NginxRtmp).then(|| nginx_rtmp::update(publish, progress))
+    }
+
+    /// Whether `answer` to an update lets the publish go on.
+    pub fn goes_on(self, answer: &Answer<'_>) -> bool {
+        self != Self::NginxRtmp || nginx_rtmp::goes_on(answer)
     }
 
     /// What `answer` says.
@@ -103,6 +133,15 @@ pub struct Publish {
     pub peer: SocketAddr,
     /// The encoder as it calls itself.
     pub encoder: String,
+}
+
+/// How far a publish has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Whole seconds since it was asked for.
+    pub seconds: u64,
+    /// The latest timestamp that it sent, RTMP milliseconds.
+    pub timestamp: u32,
 }
 
 impl fmt::Debug for Publish {

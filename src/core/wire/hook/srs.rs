@@ -1,4 +1,4 @@
-//! SRS's words: its HTTP callback (`http_hooks`), `on_publish`.
+//! SRS's words: its HTTP callback (`http_hooks`), `on_publish` and `on_unpublish`.
 //!
 //! `client_id` and the like are ours in its place; `vhost` is what SRS says without virtual hosts.
 
@@ -7,6 +7,15 @@ use serde_json::{Value, json};
 use super::{Allow, Answer, Body, Publish, Unfit, Verdict, denied};
 
 pub(super) fn ask(publish: &Publish) -> Body {
+    call("on_publish", publish)
+}
+
+/// `on_unpublish`.
+pub(super) fn done(publish: &Publish) -> Body {
+    call("on_unpublish", publish)
+}
+
+fn call(action: &str, publish: &Publish) -> Body {
     let Publish { app, name, .. } = publish;
     let host = host(&publish.tc_url);
     let param = match publish.query.as_str() {
@@ -16,7 +25,7 @@ pub(super) fn ask(publish: &Publish) -> Body {
     Body::json(&json!({
         "server_id": publish.node,
         "service_id": publish.node,
-        "action": "on_publish",
+        "action": action,
         "client_id": publish.session,
         "ip": publish.peer.ip().to_string(),
         "vhost": "__defaultVhost__",

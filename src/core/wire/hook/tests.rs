@@ -150,6 +150,79 @@ fn ours_denies_with_the_backends_words_and_whatever_cannot_be_understood() {
 }
 
 #[test]
+fn metadata_is_bounded() {
+    let of = |bytes: usize| {
+        let text = "x".repeat(bytes);
+        format!(r#"{{"allow":true,"stream_id":"a","metadata":{{"k":"{text}"}}}}"#)
+    };
+    let room = crate::limits::VERDICT_METADATA_BYTES - r#"{"k":""}"#.len();
+    assert!(says(Dialect::Vitrine, 200, &of(room)).is_ok());
+    let error = says(Dialect::Vitrine, 200, &of(room + 1)).expect_err("too much");
+    let wanted = "metadata in the backend's answer: expected an object of at most 4096 bytes";
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
+fn ours_asks_again_with_what_is_known() {
+    let body = Dialect::Vitrine.ask_again(&publish(), "shop42");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&body.expect("a question").bytes).expect("JSON");
+    let mut first: serde_json::Value =
+        serde_json::from_str(&asked(Dialect::Vitrine)).expect("JSON");
+    assert_eq!(json["type"].take(), "publish.revalidated");
+    assert_eq!(json["data"]["stream_id"].take(), "shop42");
+    first["type"].take();
+    first["data"]["stream_id"].take();
+    assert_eq!(json, first);
+    for dialect in [Dialect::Srs, Dialect::NginxRtmp, Dialect::Mediamtx] {
+        assert_eq!(dialect.ask_again(&publish(), "shop42"), None);
+    }
+}
+
+/// As Debian's module 1.2.2 posted them, but for the id of the client.
+#[test]
+fn nginx_rtmp_is_told_ends_and_progress_as_its_module_tells_them() {
+    let head = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&swfurl=\
+        &tcurl=rtmp://shop.example:1935/live&pageurl=&addr=203.0.113.7&clientid=ses_1";
+    let text = |body: Option<Body>| {
+        let body = body.expect("a call");
+        String::from_utf8(body.bytes.to_vec()).expect("text")
+    };
+    let done = format!("{head}&call=publish_done&name=cam%201&token=a%26b&x=y");
+    assert_eq!(text(Dialect::NginxRtmp.done(&publish())), done);
+    let progress = Progress {
+        seconds: 30,
+        timestamp: 29_967,
+    };
+    let update =
+        format!("{head}&call=update_publish&time=30&timestamp=29967&name=cam%201&token=a%26b&x=y");
+    let told = Dialect::NginxRtmp.update(&publish(), progress);
+    assert_eq!(text(told), update);
+    let goes_on = |status| {
+        Dialect::NginxRtmp.goes_on(&Answer {
+            status,
+            location: None,
+            body: b"",
+        })
+    };
+    assert!(goes_on(200) && goes_on(302) && !goes_on(404) && !goes_on(500));
+    for dialect in [Dialect::Vitrine, Dialect::Mediamtx] {
+        assert_eq!(
+            (
+                dialect.done(&publish()),
+                dialect.update(&publish(), progress)
+            ),
+            (None, None)
+        );
+    }
+    let ended = text(Dialect::Srs.done(&publish()));
+    assert_eq!(
+        ended,
+        asked(Dialect::Srs).replace("on_publish", "on_unpublish")
+    );
+}
+
+#[test]
 fn srs_is_asked_and_understood_as_its_manual_has_it() {
     let json: serde_json::Value = serde_json::from_str(&asked(Dialect::Srs)).expect("JSON");
     let wanted = serde_json::json!({
@@ -183,7 +256,7 @@ fn srs_is_asked_and_understood_as_its_manual_has_it() {
 /// As Debian's module 1.2.2 posted it, but for the id of the client.
 #[test]
 fn nginx_rtmp_is_asked_byte_by_byte_as_its_module_asks() {
-    let wanted = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27)&swfurl=\
+    let wanted = "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&swfurl=\
         &tcurl=rtmp://shop.example:1935/live&pageurl=&addr=203.0.113.7&clientid=ses_1\
         &call=publish&name=cam%201&type=live&token=a%26b&x=y";
     assert_eq!(asked(Dialect::NginxRtmp), wanted);

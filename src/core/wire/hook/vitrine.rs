@@ -6,21 +6,31 @@ use super::{Allow, Answer, Body, DENIED, Publish, Unfit, Verdict, denied};
 use crate::limits;
 
 pub(super) fn ask(publish: &Publish) -> Body {
-    Body::json(&json!({
-        "type": "publish.requested",
-        "timestamp": publish.at.to_string(),
-        "data": {
-            "node": publish.node,
-            "session_id": publish.session,
-            "app": publish.app,
-            "stream_key": publish.stream_key,
-            "query": publish.query,
-            "tc_url": publish.tc_url,
-            "protocol": publish.protocol,
-            "remote_addr": publish.peer.to_string(),
-            "encoder": publish.encoder,
-        },
-    }))
+    envelope("publish.requested", publish, json!({}))
+}
+
+/// The same question about a publish that goes on as `stream_id`.
+pub(super) fn ask_again(publish: &Publish, stream_id: &str) -> Body {
+    let known = json!({ "stream_id": stream_id });
+    envelope("publish.revalidated", publish, known)
+}
+
+fn envelope(kind: &str, publish: &Publish, known: Value) -> Body {
+    let mut data = json!({
+        "node": publish.node,
+        "session_id": publish.session,
+        "app": publish.app,
+        "stream_key": publish.stream_key,
+        "query": publish.query,
+        "tc_url": publish.tc_url,
+        "protocol": publish.protocol,
+        "remote_addr": publish.peer.to_string(),
+        "encoder": publish.encoder,
+    });
+    if let (Value::Object(data), Value::Object(known)) = (&mut data, known) {
+        data.extend(known);
+    }
+    Body::json(&json!({ "type": kind, "timestamp": publish.at.to_string(), "data": data }))
 }
 
 pub(super) fn verdict(answer: &Answer<'_>) -> Result<Verdict, Unfit> {
@@ -96,7 +106,10 @@ impl Fields {
             }
         }
         let stream_id = self.text("stream_id")?;
-        let metadata = self.read("metadata", "an object", |it| it.as_object().cloned())?;
+        let metadata = self.read("metadata", METADATA, |it| {
+            let small = it.to_string().len() <= limits::VERDICT_METADATA_BYTES;
+            it.as_object().filter(|_| small).cloned()
+        })?;
         Ok(Allow {
             stream_id: Some(stream_id.ok_or(Unfit::Field {
                 field: "stream_id",
@@ -112,6 +125,9 @@ impl Fields {
         })
     }
 }
+
+/// What `metadata` must be; the number is [`limits::VERDICT_METADATA_BYTES`].
+const METADATA: &str = "an object of at most 4096 bytes";
 
 /// Fields of the contract whose time has not come.
 const NOT_BUILT: [&str; 4] = ["record", "event_offset_ms", "amf_events", "events"];

@@ -6,11 +6,18 @@ use std::fs;
 
 use super::*;
 
+mod endpoints;
 #[cfg(feature = "transcode")]
 mod sample;
 mod transcode;
 
+/// Base64 of 32 bytes.
+const BYTES: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 const CONF: &str = include_str!("../../../../conf/vitrine.toml");
+
+/// What may sign.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn load_text(text: &str) -> Result<(Config, Report), String> {
     let folder = tempfile::tempdir().unwrap();
@@ -74,6 +81,14 @@ fn what_cannot_work_is_refused_with_the_reason() {
             "expected at least 1",
         ),
         (
+            "http.public_url = \"live.shop.example\"",
+            "http.public_url = \"live.shop.example\": expected http:// or https:// and a host",
+        ),
+        (
+            "http.public_url = \"https://live.shop.example/\"",
+            "without a slash at the end",
+        ),
+        (
             "http.static_dir = \"/nonexistent\"",
             "expected a folder that exists",
         ),
@@ -126,34 +141,82 @@ fn what_cannot_work_is_refused_with_the_reason() {
             "v.toml:5: publish.keys[1].key = (secret): expected another key",
         ),
         (
-            "playback.policy = \"secret\"",
-            "playback.policy = \"secret\": expected \"public\"",
+            "hooks.admission_url = \"shop.example\"",
+            "hooks.admission_url = \"shop.example\": expected a URL that begins with http:// or https://",
         ),
-    ] {
-        let error = load_text(&text.replace("HEX", &hex)).unwrap_err();
-        assert!(
-            error.contains(expect) && error.lines().count() == 1,
-            "{text}\n{error}"
-        );
-    }
-}
-
-#[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    for (text, key) in [
         (
             "hooks.admission_url = \"https://shop.example\"",
-            "hooks.admission_url",
+            "hooks.secret = (secret): expected at least one secret to sign with",
         ),
         (
-            "[[hooks.endpoints]]\nurl = \"https://shop.example\"",
-            "hooks.endpoints[0].url",
+            "hooks.secret = [\"whsec_c2hvcnQ=\"]",
+            "hooks.secret = (secret): expected a list of secrets, each whsec_ and",
         ),
-        ("playback.policy = \"signed\"", "playback.policy"),
+        (
+            "hooks.done_url = \"https://shop.example\"",
+            "hooks.done_url = \"https://shop.example/\": expected hooks.admission_url beside it",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", dialect = \"srs\" }",
+            "expected a secret to make public names with",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", dialect = \"nginx\", secret = \"SECRET\" }",
+            "hooks.dialect = \"nginx\": expected \"vitrine\", \"srs\", \"nginx-rtmp\" or \"mediamtx\"",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", name_is_public = true }",
+            "hooks.name_is_public = true: expected false",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", deadline = \"11s\" }",
+            "hooks.deadline = \"11s\": expected 100ms to 10s",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", known_for = \"1m\" }",
+            "hooks.known_for = \"1m\": expected hooks.on_failure = \"allow_known\" beside it",
+        ),
+        (
+            "hooks = { admission_url = \"https://shop.example\", secret = \"SECRET\", done_url = \"https://shop.example?s3cr3t\" }",
+            "hooks.done_url = \"https://shop.example/\": expected none: only the dialects",
+        ),
+        (
+            "playback.policy = \"secret\"",
+            "playback.policy = \"secret\": expected \"public\" or \"signed\"",
+        ),
+        (
+            "playback.policy = \"signed\"",
+            "playback.policy = \"signed\": expected at least one [[playback.keys]]",
+        ),
+        (
+            "playback.max_session = \"25h\"",
+            "playback.max_session = \"25h\": expected at most 24h",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k.1\"\nhmac = \"B64\"",
+            "playback.keys[0].id = \"k.1\": expected a name of 1 to 32 letters",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"\nhmac = \"s3cret\"",
+            "playback.keys[0].hmac = (secret): expected the base64 of 32 to 64 random bytes",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"\ned25519 = \"s3cret\"",
+            "playback.keys[0].ed25519 = \"s3cret\": expected the base64 of an Ed25519 public key",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"",
+            "playback.keys[0].hmac = (unset): expected exactly one of hmac and ed25519",
+        ),
+        (
+            "[[playback.keys]]\nid = \"k1\"\nhmac = \"B64\"\n[[playback.keys]]\nid = \"k1\"\nhmac = \"B64\"",
+            "v.toml:5: playback.keys[1].id = \"k1\": expected another name than those before",
+        ),
     ] {
-        let error = load_text(text).unwrap_err();
+        let text = text.replace("HEX", &hex).replace("SECRET", SECRET);
+        let error = load_text(&text.replace("B64", BYTES)).unwrap_err();
         assert!(
-            error.ends_with(&format!(": {key} is not supported by this version yet")),
+            error.contains(expect) && error.lines().count() == 1,
             "{text}\n{error}"
         );
     }
@@ -195,6 +258,40 @@ fn keys_are_kept_as_digests_and_may_be_given_as_such() {
         "{report}"
     );
     assert!(!format!("{config:?}").contains("\"key\""));
+}
+
+#[test]
+fn keys_of_viewer_tokens_wait_for_the_policy_and_secrets_are_not_shown() {
+    let keys = format!("[[playback.keys]]\nid = \"k1\"\nhmac = \"{BYTES}\"\n");
+    assert_eq!(load_text(&keys).unwrap().0.playback, Policy::Public);
+    let signed = format!("[playback]\npolicy = \"signed\"\nmax_session = \"1h\"\n{keys}");
+    let (config, report) = load_text(&signed).unwrap();
+    let Policy::Signed { keys, max_session } = &config.playback else {
+        panic!("{config:?}");
+    };
+    assert_eq!((keys.len(), *max_session), (1, Duration::from_secs(3600)));
+    assert!(!format!("{config:?}{report}").contains("AAEC"));
+}
+
+#[test]
+fn secrets_of_hooks_are_one_or_several_and_never_shown() {
+    let hooks = "hooks.admission_url = \"https://u:s3cr3t@shop.example/h?s3cr3t\"\nhooks.secret = ";
+    for (secrets, count) in [
+        (format!("\"{SECRET}\""), 1),
+        (format!("[\"{SECRET}\", \"{SECRET}\"]"), 2),
+    ] {
+        let (config, report) = load_text(&format!("{hooks}{secrets}")).unwrap();
+        let admission = config.hooks.admission.as_ref().unwrap();
+        assert_eq!(admission.secrets.len(), count);
+        assert_eq!(admission.deadline, Duration::from_secs(3));
+        for printed in [report.to_string(), format!("{config:?}")] {
+            assert!(
+                !printed.contains("whsec_") && !printed.contains("s3cr3t"),
+                "{printed}"
+            );
+        }
+    }
+    assert_eq!(Config::default().hooks.admission, None);
 }
 
 #[test]

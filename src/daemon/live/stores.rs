@@ -1,0 +1,35 @@
+//! What the live streams keep in `data_dir` while they live: last epochs, bans, takedowns.
+//!
+//! Streams between two processes are not among it: [`states`](super::states) are the wiring's to write and take.
+
+use std::path::Path;
+
+use super::{bans::Bans, epochs::EpochStore, takedowns::Takedowns};
+
+/// All of it. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    pub(super) epochs: EpochStore,
+    pub(super) bans: Bans,
+    pub(super) takedowns: Takedowns,
+}
+
+impl Stores {
+    /// In `folder`, with what the process before has left there. Blocks.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            epochs: EpochStore::in_folder(folder.join("epochs")),
+            bans: Bans::at(Some(folder.join("bans.json"))),
+            takedowns: Takedowns::at(Some(folder.join("takedowns.json"))),
+        }
+    }
+
+    /// Nowhere: for tests.
+    pub fn forgetful() -> Self {
+        Self {
+            epochs: EpochStore::forgetful(),
+            bans: Bans::at(None),
+            takedowns: Takedowns::at(None),
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! What operators do to a stream, what backends are told of it, and that each thing is told once whatever ends it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
+use vitrine_core::{
+    engine::stream::End,
+    media::{self, Rendition},
+    wire::flv,
+};
+use vitrine_runtime::{
+    bearer::Digest,
+    clock::Clock,
+    deliver::{Event, Life},
+};
+
+use super::{AWAY, HOME, claim, fixture, playlists, speak};
+use crate::live::{
+    Busy, Claim, Fence, Herald, Live, Publisher, Registry,
+    operations::{Change, Refused},
+    states::StateStore,
+    status::State,
+};
+
+/// A registry and what its backends are told.
+struct Rig {
+    registry: Registry,
+    told: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let record = told.clone();
+        let record = move |event| record.lock().expect("no panic").push(event);
+        let herald = Herald::of(record, "n1", Some("https://live.shop.example"));
+        let registry = fixture::registry_telling(&herald);
+        Self { registry, told }
+    }
+
+    /// Publishes `count` frames of sound, of 21 ms each.
+    async fn publish(&self, claim: Claim, count: u32) -> Publisher {
+        let publisher = self.registry.claim(claim).await.expect("accepted");
+        let config = media::aac::Config::parse(&vec![0x11, 0x90].into());
+        let config = media::Config::Aac(config.expect("AAC-LC, 48 kHz, stereo"));
+        let config = flv::Item::Config(config);
+        { publisher.media(config, Instant::now()).await }.expect("listened to");
+        speak(&publisher, count).await;
+        publisher
+    }
+
+    fn live(&self) -> Live {
+        self.registry.lookup("demo").expect("there")
+    }
+
+    /// The types told so far, and the causes of those that have one.
+    fn story(&self) -> Vec<String> {
+        let told = self.told.lock().expect("no panic");
+        let name = |event: &Event| match event.data.get("cause") {
+            Some(cause) => format!("{}: {}", event.kind, cause.as_str().expect("text")),
+            None => event.kind.to_owned(),
+        };
+        told.iter().map(name).collect()
+    }
+
+    fn data(&self, kind: &str) -> Map<String, Value> {
+        let told = self.told.lock().expect("no panic");
+        let found = told.iter().rev().find(|event| event.kind == kind);
+        found.unwrap_or_else(|| panic!("no {kind}")).data.clone()
+    }
+}
+
+fn with_key(key: &str, claim: Claim) -> Claim {
+    let key = Digest::of(key.as_bytes());
+    Claim { key, ..claim }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_is_told_from_its_beginning_to_its_end() {
+    let rig = Rig::new();
+    let first = claim(HOME, true);
+    let session = first.session.to_string();
+    let publisher = rig.publish(first, 200).await;
+    let started = rig.data("stream.started");
+    assert_eq!(started["node"], "n1");
+    assert_eq!(started["stream_id"], "demo");
+    assert_eq!(started["session_id"], session);
+    assert_eq!(started["app"], "live");
+    assert_eq!(started["protocol"], "rtmp");
+    assert_eq!(started["remote_addr"], HOME);
+    assert_eq!(started["encoder"], "test");
+    let epoch = rig.live().renditions()[0].0;
+    assert_eq!(started["epoch"], epoch);
+    let live = rig.data("stream.live");
+    assert_eq!(live["epoch"], epoch);
+    assert_eq!(live["renditions"], json!(["audio"]));
+    assert_eq!(live["playback_path"], "/live/demo/index.m3u8");
+    let url = "https://live.shop.example/live/demo/index.m3u8";
+    assert_eq!(live["playback_url"], url);
+
+    // Silent, and heard again.
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(
+        rig.story().last().expect("told"),
+        "stream.interrupted: silent"
+    );
+    speak(&publisher, 200).await;
+    assert_eq!(rig.story().last().expect("told"), "stream.resumed");
+    // Taken over, twice at once told once.
+    let second = rig.publish(claim(AWAY, true), 200).await;
+    let takeover = rig.data("stream.takeover");
+    assert_eq!(takeover["from_session_id"], session);
+    assert_eq!(takeover["from_remote_addr"], HOME);
+    assert_eq!(takeover["remote_addr"], AWAY);
+    drop(publisher);
+    second.close(End::Stopped).await;
+    sleep(Duration::from_secs(90)).await;
+    let wanted = [
+        "stream.started",
+        "stream.live",
+        "stream.interrupted: silent",
+        "stream.resumed",
+        "stream.takeover",
+        // Until it is known that sound is all there is of it.
+        "stream.interrupted: silent",
+        "stream.resumed",
+        "stream.interrupted: stopped",
+        "stream.ended: stopped",
+    ];
+    assert_eq!(rig.story(), wanted);
+    let ended = rig.data("stream.ended");
+    assert_eq!(ended["bytes"], 600 * 200);
+    assert!(ended["duration_ms"].is_u64() && ended.get("reason").is_none());
+    let told = rig.told.lock().expect("no panic");
+    assert_eq!(told[0].life, Life::Begins);
+    assert_eq!(told.last().expect("told").life, Life::Ends);
+    let secret = Digest::of(b"key").hex();
+    assert!(!format!("{told:?}").contains(&secret), "no key in any form");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kicked_publisher_is_told_so_and_stays_away_as_long_as_its_ban_says() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    let kicked = rig.live().disconnect("ops", None).await.expect("there");
+    assert_eq!(publisher.fenced().await, Fence::Kicked);
+    assert_eq!(rig.data("stream.started")["session_id"], kicked.as_str());
+    assert_eq!(rig.live().status().state, State::Grace);
+    let again = rig.live().disconnect("ops", None).await;
+    assert_eq!(again, Err(Refused::NotPublishing));
+    // Not banned: it comes back, and is banned.
+    let back = rig.publish(claim(HOME, true), 200).await;
+    let hour = Some(Duration::from_secs(3600));
+    { rig.live().disconnect("ops", hour).await }.expect("there");
+    drop((publisher, back));
+    let refused = rig.registry.claim(claim(HOME, true)).await;
+    assert_eq!(refused.err(), Some(Busy::Banned));
+    let bans = rig.registry.bans().list();
+    assert_eq!(bans.len(), 1);
+    assert_eq!(
+        (bans[0].stream.as_str(), bans[0].until.is_some()),
+        ("demo", true)
+    );
+    assert!(bans[0].reason.contains("operator"), "{}", bans[0].reason);
+    // Another key of the stream may.
+    let other = rig.publish(with_key("other", claim(HOME, true)), 200).await;
+    other.close(End::Lost).await;
+    { rig.registry.bans().lift(&bans[0].id).await }.expect("lifted");
+    let lifted = rig.registry.claim(claim(HOME, true)).await;
+    { rig.live().disconnect("ops", None).await }.expect("there");
+    drop(lifted);
+    sleep(Duration::from_secs(90)).await;
+    let wanted = [
+        "stream.started",
+        "stream.live",
+        "stream.interrupted: kicked",
+        "stream.resumed",
+        "stream.interrupted: kicked",
+        "stream.resumed",
+        "stream.interrupted: lost",
+        "stream.ended: kicked",
+    ];
+    assert_eq!(rig.story(), wanted);
+    let reason = &rig.data("stream.ended")["reason"];
+    assert_eq!(reason, "disconnected by an operator");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_stream_has_its_endlist_at_once_and_its_encoder_does_not_begin_it_anew() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    rig.live().end("ops", None).await.expect("live");
+    assert_eq!(publisher.fenced().await, Fence::Ended);
+    let lists = playlists(&rig.registry);
+    assert!(lists[0].ends_with("#EXT-X-ENDLIST\n"), "{lists:?}");
+    assert_eq!(rig.live().status().state, State::Ended);
+    assert_eq!(rig.live().end("ops", None).await, Err(Refused::Ended));
+    let back = rig.registry.claim(claim(HOME, true)).await;
+    assert_eq!(back.err(), Some(Busy::Banned));
+    let ban = rig.registry.bans().list().remove(0);
+    let until = ban.until.expect("for a while").0 - ban.since.0;
+    assert_eq!(until, 30_000);
+    let wanted = ["stream.started", "stream.live", "stream.ended: ended"];
+    assert_eq!(rig.story(), wanted);
+    // In grace as well, and before anything can be played.
+    let grace = Rig::new();
+    drop(grace.publish(claim(HOME, true), 200).await);
+    sleep(Duration::from_secs(5)).await;
+    grace.live().end("ops", None).await.expect("in grace");
+    assert_eq!(grace.story().last().expect("told"), "stream.ended: ended");
+    let mute = Rig::new();
+    let _publisher = mute.registry.claim(claim(HOME, true)).await;
+    mute.live().end("ops", None).await.expect("connecting");
+    assert_eq!(mute.story(), ["stream.started", "stream.ended: ended"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_down_is_gone_from_memory_and_another_key_begins_a_new_epoch() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    let live = rig.live();
+    let epoch = live.renditions()[0].0;
+    let mut waiting = live.rendition(epoch, Rendition::Audio).expect("there");
+    waiting.borrow_and_update();
+    let down = live.take_down("ops", "stolen goods".to_owned()).await;
+    let down = down.expect("live");
+    assert_eq!(
+        (down.epochs, down.purge_prefix.as_str()),
+        (vec![epoch], "/live/demo/")
+    );
+    assert_eq!(publisher.fenced().await, Fence::TakenDown);
+    assert!(waiting.changed().await.is_err(), "whoever waits is woken");
+    assert!(live.is_taken_down(Some(epoch)) && live.is_taken_down(None));
+    assert!(live.renditions().is_empty() && live.master().borrow().is_none());
+    let back = rig.registry.claim(claim(HOME, true)).await;
+    assert_eq!(back.err(), Some(Busy::Banned));
+    assert_eq!(
+        rig.registry.bans().list()[0].until,
+        None,
+        "until it is lifted"
+    );
+
+    let _other = rig.publish(with_key("other", claim(AWAY, true)), 200).await;
+    let next = rig.live().master().borrow().as_ref().expect("ready").epoch;
+    assert!(next > epoch);
+    let live = rig.live();
+    assert!(!live.is_taken_down(None) && !live.is_taken_down(Some(next)));
+    assert!(live.is_taken_down(Some(epoch)), "for ever");
+    let wanted = [
+        "stream.started",
+        "stream.live",
+        "stream.taken_down",
+        "stream.ended: taken_down",
+        "stream.started",
+        "stream.live",
+    ];
+    assert_eq!(rig.story(), wanted);
+    let told = rig.data("stream.taken_down");
+    assert_eq!(told["reason"], "stolen goods");
+    assert_eq!(told["epochs"], json!([epoch]));
+    assert_eq!(told["purge_url"], "https://live.shop.example/live/demo/");
+    assert_eq!(rig.data("stream.ended")["reason"], "stolen goods");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_can_still_be_taken_down() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    publisher.close(End::Stopped).await;
+    sleep(Duration::from_secs(10)).await;
+    { rig.live().take_down("ops", "late".to_owned()).await }.expect("kept for a while");
+    assert!(rig.live().renditions().is_empty());
+    let story = rig.story();
+    assert_eq!(
+        story[story.len() - 2..],
+        ["stream.ended: stopped", "stream.taken_down"]
+    );
+    let told = rig.told.lock().expect("no panic");
+    assert_eq!(
+        told.last().expect("told").life,
+        Life::Goes,
+        "its life is over already"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_publish_may_do_changes_while_it_lasts() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    let metadata = json!({"show": "42"});
+    let change = Change {
+        takeover: Some(false),
+        max_kbps: Some(4000),
+        lifetime: Some(Some(Duration::from_secs(60))),
+        metadata: metadata.as_object().cloned(),
+        ..Change::default()
+    };
+    let mut terms = publisher.terms();
+    let now = rig.live().change("ops", change).await.expect("live");
+    assert_eq!(*terms.borrow_and_update(), now);
+    assert_eq!((now.max_kbps, now.revalidate), (4000, None));
+    assert_eq!(rig.live().status().session.expect("live").terms, now);
+    let refused = rig.registry.claim(claim(AWAY, true)).await;
+    assert_eq!(refused.err(), Some(Busy::Live));
+    let unlimited = Change {
+        takeover: Some(true),
+        lifetime: Some(None),
+        ..Change::default()
+    };
+    rig.live().change("ops", unlimited).await.expect("live");
+    assert_eq!(terms.borrow_and_update().lifetime, None);
+    // An operator's word is about the stream as it is, whatever the claimant's own verdict says.
+    let second = rig.publish(claim(AWAY, false), 200).await;
+    assert_eq!(
+        rig.data("stream.takeover").get("metadata"),
+        None,
+        "its own verdict's"
+    );
+    second.close(End::Lost).await;
+    let idle = rig.live().change("ops", Change::default()).await;
+    assert_eq!(idle, Err(Refused::NotPublishing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_the_door_cut_is_told_of_with_the_reason() {
+    for (fence, words) in [
+        (
+            Fence::Expired,
+            "the time allowed for this broadcast is over",
+        ),
+        (Fence::Revoked, "this broadcast is not allowed any longer"),
+        (
+            Fence::TooFast { max_kbps: 8 },
+            "bitrate above the 8 kbit/s allowed",
+        ),
+    ] {
+        let rig = Rig::new();
+        rig.publish(claim(HOME, true), 200).await.cut(fence).await;
+        sleep(Duration::from_secs(90)).await;
+        assert_eq!(rig.story().last().expect("told"), "stream.ended: kicked");
+        assert_eq!(rig.data("stream.ended")["reason"], words);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_ends_its_stream_for_backends_and_the_publisher() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    rig.live().fail().await;
+    assert_eq!(publisher.fenced().await, Fence::Crashed);
+    sleep(Duration::from_secs(1)).await;
+    assert!(rig.registry.lookup("demo").is_none());
+    drop(rig.publish(claim(HOME, true), 200).await);
+    sleep(Duration::from_secs(90)).await;
+    let wanted = [
+        "stream.started",
+        "stream.live",
+        "stream.ended: crash",
+        "stream.started",
+        "stream.live",
+        "stream.interrupted: lost",
+        "stream.ended: lost",
+    ];
+    assert_eq!(rig.story(), wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, left) = first.registry.drain().await.remove(0);
+    assert_eq!(
+        first.story(),
+        ["stream.started", "stream.live"],
+        "it goes on"
+    );
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let states = StateStore::in_folder(folder.path());
+    states.save(&stream, &left).expect("a disk");
+    assert_eq!(states.take(), [(stream.clone(), left.clone())]);
+    let rest = std::fs::read_dir(folder.path()).expect("a folder");
+    assert_eq!(rest.count(), 0);
+
+    let second = Rig::new();
+    second
+        .registry
+        .resume(&stream, left)
+        .await
+        .expect("within grace");
+    assert_eq!(second.story(), ["stream.interrupted: lost"]);
+    let data = second.data("stream.interrupted");
+    assert_eq!(data["session_id"], first.data("stream.live")["session_id"]);
+    assert_eq!(data["started_at"], first.data("stream.live")["started_at"]);
+    // Its key is known, without anybody having published here.
+    let back = second.publish(claim(AWAY, true), 200).await;
+    back.close(End::Stopped).await;
+    sleep(Duration::from_secs(10)).await;
+    let wanted = [
+        "stream.interrupted: lost",
+        "stream.resumed",
+        "stream.interrupted: stopped",
+        "stream.ended: stopped",
+    ];
+    assert_eq!(second.story(), wanted);
+    assert_eq!(second.data("stream.ended")["bytes"], 400 * 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_left_in_grace_can_be_taken_down_by_the_next_and_its_key_is_known() {
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, left) = first.registry.drain().await.remove(0);
+    let second = Rig::new();
+    second
+        .registry
+        .resume(&stream, left)
+        .await
+        .expect("within grace");
+    { second.live().take_down("ops", "stolen".to_owned()).await }.expect("in grace");
+    let back = second.registry.claim(claim(HOME, true)).await;
+    assert_eq!(back.err(), Some(Busy::Banned));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_cannot_go_on_is_ended_by_whoever_knows() {
+    // Nothing to go on with: this process knows.
+    let mute = Rig::new();
+    let _publisher = mute.registry.claim(claim(HOME, true)).await;
+    assert!(mute.registry.drain().await.is_empty());
+    assert_eq!(mute.story(), ["stream.started", "stream.ended: ended"]);
+    // Killed: the next one knows. A stream that goes on without its story is told of anew.
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, left) = first.registry.drain().await.remove(0);
+    let next = Rig::new();
+    next.registry
+        .resume(&stream, left)
+        .await
+        .expect("within grace");
+    let other = "mute".parse().expect("valid");
+    let now = Clock::start().now();
+    { next.registry.resume(&other, fixture::saved_at(now)).await }.expect("within grace");
+    let last = json!({"node": "n1", "stream_id": "x", "session_id": "ses_1", "cause": "silent", "hook_seq": 7});
+    let last = last.as_object().expect("an object").clone();
+    let unfinished = ["demo", "gone", "mute"].map(|stream| (stream.to_owned(), last.clone()));
+    next.registry.bury(unfinished.into());
+    let wanted = [
+        "stream.interrupted: lost",
+        "stream.ended: crash",
+        "stream.ended: crash",
+    ];
+    assert_eq!(next.story(), wanted, "one goes on");
+    let told = next.told.lock().expect("no panic")[1].clone();
+    assert_eq!((told.subject.as_str(), told.life), ("gone", Life::Ends));
+    assert_eq!(told.data.len(), 4, "{:?}", told.data);
+}
