@@ -58,7 +58,8 @@ const RENDITIONS: [&str; 3] = ["high", "mid", "low"];
 fn config(streams: &[&str]) -> Config {
     let key = |config: Config, stream: &&str| config.key(&format!("key-of-{stream}"), stream);
     let config = streams.iter().fold(Config::new(), key);
-    let config = config.ladder().publish("grace_after_stop = \"1s\"");
+    // Shorter than a target duration, after which a slate would begin.
+    let config = config.ladder().publish("grace_after_stop = \"300ms\"");
     config.log("info")
 }
 

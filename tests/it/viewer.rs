@@ -253,7 +253,13 @@ impl Recording {
     /// Writes the only run to `path`.
     pub(crate) fn write(&self, path: &Path) {
         let files = self.files();
-        assert_eq!(files.len(), 1, "one run without discontinuity expected");
+        let segments = self.segments.iter().map(|kept| &kept.segment);
+        let begins: Vec<_> = segments.filter(|segment| segment.discontinuity).collect();
+        assert_eq!(
+            files.len(),
+            1,
+            "one run expected, others begin at {begins:?}"
+        );
         fs::write(path, &files[0]).expect("a file is written");
     }
 }
