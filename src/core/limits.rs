@@ -474,3 +474,9 @@ pub const EVENT_EDGE_MS: u32 = 1_000;
 pub const EVENT_VALUE_BYTES_MAX: usize = 1_024;
 /// The same of a batch of chat messages, of which there is one a second at most.
 pub const CHAT_BATCH_VALUE_BYTES_MAX: usize = 4_096;
+/// Time between two repetitions of a stream's state, for players that come late.
+pub const STATE_REPEAT: Duration = Duration::from_secs(10);
+/// Events that a stream may carry, lasting, where the verdict does not say.
+pub const EVENTS_PER_SECOND: u32 = 50;
+/// Bytes of their JSON texts that it may carry a second, lasting, where the verdict does not say.
+pub const EVENT_BYTES_PER_SECOND: u32 = 4_096;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    cues::Confirmation,
     ladder::{Failure, Feed},
     plan::Obstacle,
     window::Snapshot,
@@ -98,6 +99,8 @@ pub enum Output {
     },
     /// What the encoders of the epoch take next, in order.
     Feed(Vec<Feed>),
+    /// An event stands in every rendition that carries it.
+    Placed(Confirmation),
     /// Every playlist of the epoch has its ENDLIST; a new epoch may follow.
     Ended {
         /// The epoch.

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Map, Value};
+
 use super::{
+    cues::{Allowance, Clock, Placement, Refusal},
     epoch::Epoch,
     ladder::{Encoded, Ladder},
     plan::Plan,
@@ -25,7 +28,10 @@ use super::{
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Now, Rendition},
-    wire::flv::{Frame, Item},
+    wire::{
+        event::Event,
+        flv::{Frame, Item},
+    },
 };
 
 pub use super::output::{Notice, Output, Source, Stopgap};
@@ -83,6 +89,17 @@ pub enum Input {
         named: bool,
         /// The renditions to make of it; `None` for the source alone.
         ladder: Option<Ladder>,
+        /// What events it may carry.
+        events: Allowance,
+    },
+    /// An event that the session's publisher sent between its media (`onTextData`, `onCuePoint`).
+    Event {
+        /// Number of the session.
+        session: u64,
+        /// RTMP timestamp of the message in milliseconds: where on the publisher's clock it belongs.
+        timestamp: u32,
+        /// The event.
+        event: Event,
     },
     /// `onMetaData` of the session.
     Metadata {
@@ -193,7 +210,13 @@ impl Stream {
                 epoch,
                 named,
                 ladder,
-            } => self.open(session, epoch, named, ladder),
+                events,
+            } => self.open(session, epoch, named, ladder, events),
+            Input::Event { session, event, .. } => {
+                if self.is_current(session) {
+                    drop(event);
+                }
+            }
             Input::Metadata { session, metadata } => {
                 if let Some(current) = self
                     .session
@@ -223,6 +246,39 @@ impl Stream {
             }
         }
         self.publish();
+    }
+
+    /// Places `event`, which came at `now`; one that was placed before, by its id, gets the same answer again. Outputs are
+    /// drained as after an input.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was placed.
+    pub fn place(&mut self, now: Now, event: Event) -> Result<Placement, Refusal> {
+        self.tick(now);
+        let _ = event;
+        Err(Refusal::NotLive)
+    }
+
+    /// Repeats `state`, an object, every [`limits::STATE_REPEAT`] as an event `state.repeat`, for players that come late;
+    /// `seq` is the number of the last event it takes into account. An empty one is repeated no more.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the former state is repeated on.
+    pub fn repeat(
+        &mut self,
+        now: Now,
+        state: Map<String, Value>,
+        seq: Option<u64>,
+    ) -> Result<(), Refusal> {
+        self.tick(now);
+        let _ = (state, seq);
+        Err(Refusal::NotLive)
+    }
+
+    /// The clock of the running epoch at `now`; `None` while nothing is shown.
+    pub fn clock(&self, now: Now) -> Option<Clock> {
+        let _ = now;
+        None
     }
 
     /// The next thing to do.
@@ -315,7 +371,14 @@ impl Stream {
             .is_some_and(|current| current.number == session)
     }
 
-    fn open(&mut self, number: u64, epoch: u64, named: bool, ladder: Option<Ladder>) {
+    fn open(
+        &mut self,
+        number: u64,
+        epoch: u64,
+        named: bool,
+        ladder: Option<Ladder>,
+        _events: Allowance,
+    ) {
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
         }

@@ -69,6 +69,7 @@ pub(crate) fn saved_at(now: Now) -> Left {
         epoch,
         named,
         ladder: None,
+        events: vitrine_core::engine::cues::Allowance::default(),
     };
     stream.push(now, open);
     let sound = (0..140_u32).map(|n| {

@@ -334,6 +334,7 @@ impl Task {
             epoch,
             named,
             ladder: ladder.ok(),
+            events: vitrine_core::engine::cues::Allowance::default(),
         };
         self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
@@ -484,6 +485,7 @@ impl Task {
                     sources = true;
                     self.refused.extend(self.encoders.feed(feeds));
                 }
+                Output::Placed(_) => {}
                 Output::Ended { epoch } => {
                     self.publication
                         .ended(epoch, Instant::now(), self.held.is_some());

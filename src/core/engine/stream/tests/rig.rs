@@ -102,6 +102,7 @@ impl Rig {
             epoch,
             named,
             ladder: self.ladder,
+            events: crate::engine::cues::Allowance::default(),
         });
     }
 
@@ -236,6 +237,7 @@ impl Rig {
     fn carry_out(&mut self, encoded: &mut VecDeque<Encoded>) {
         while let Some(output) = self.stream.poll() {
             match output {
+                Output::Placed(_) => {}
                 Output::Feed(feeds) => {
                     encoded.extend(feeds.into_iter().flat_map(|feed| self.encoders.take(feed)));
                 }
