@@ -239,7 +239,10 @@ impl Task {
     fn received(&self, message: &Message) -> Duration {
         let waited = match message {
             Message::Media { received, .. } => received.elapsed(),
-            Message::Claim { .. } | Message::Metadata { .. } => Duration::ZERO,
+            Message::Claim { .. }
+            | Message::Metadata { .. }
+            | Message::Event { .. }
+            | Message::Notice { .. } => Duration::ZERO,
         };
         self.clock.now().mono.saturating_sub(waited)
     }
@@ -250,17 +253,34 @@ impl Task {
             Message::Metadata { session, metadata } => {
                 self.push(Input::Metadata { session, metadata }, None).await;
             }
+            Message::Event {
+                session,
+                timestamp,
+                event,
+            } => {
+                let event = *event;
+                self.push(
+                    Input::Event {
+                        session,
+                        timestamp,
+                        event,
+                    },
+                    None,
+                )
+                .await;
+            }
+            Message::Notice { session, words } => {
+                if self.holds(session) {
+                    self.say(&words);
+                }
+            }
             Message::Media {
                 session,
                 item,
                 received,
                 budget,
             } => {
-                if self
-                    .held
-                    .as_ref()
-                    .is_some_and(|(held, _)| held.session == session)
-                {
+                if self.holds(session) {
                     self.count(&item);
                     self.glance(&item);
                     if let Some(item) = self.divert(item).await {
@@ -271,6 +291,12 @@ impl Task {
                 drop(budget);
             }
         }
+    }
+
+    /// Whether publish number `session` is the one that is listened to.
+    fn holds(&self, session: u64) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|(held, _)| held.session == session)
     }
 
     async fn claim(&mut self, claim: Claim, answer: oneshot::Sender<Result<Publisher, Busy>>) {
@@ -307,6 +333,7 @@ impl Task {
             self.say(full);
         }
         self.encodes = ladder.is_ok();
+        let events = claim.terms.events;
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
@@ -334,7 +361,7 @@ impl Task {
             epoch,
             named,
             ladder: ladder.ok(),
-            events: vitrine_core::engine::cues::Allowance::default(),
+            events,
         };
         self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.

@@ -148,11 +148,7 @@ fn events_come_with_the_timestamp_of_their_message_however_they_are_wrapped() {
         Output::Event(sent) => (sent.timestamp, sent.read("ses_1").unwrap().id),
         other => panic!("{other:?}"),
     });
-    let wanted = [
-        (1000, "ses_1_1000_0"),
-        (1000, "e"),
-        (1040, "ses_1_1040_2"),
-    ];
+    let wanted = [(1000, "ses_1_1000_0"), (1000, "e"), (1040, "ses_1_1040_2")];
     let wanted = wanted.map(|(timestamp, id)| (timestamp, id.to_owned()));
     assert_eq!(
         events.collect::<Vec<_>>(),
