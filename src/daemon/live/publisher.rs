@@ -6,12 +6,17 @@
 
 use std::{fmt, sync::Arc};
 
+use serde_json::{Map, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 use vitrine_core::{
-    engine::{publish::Metadata, stream::End},
+    engine::{
+        cues::{Clock, Placement, Refusal},
+        publish::Metadata,
+        stream::End,
+    },
     limits,
     wire::{event::Event, flv},
 };
@@ -96,6 +101,21 @@ pub(super) enum Message {
         item: flv::Item,
         received: Instant,
         budget: OwnedSemaphorePermit,
+    },
+    /// An event of the shop is to be placed.
+    Place {
+        event: Box<Event>,
+        answer: oneshot::Sender<Result<Placement, Refusal>>,
+    },
+    /// A state is to be repeated.
+    Repeat {
+        state: Map<String, Value>,
+        seq: Option<u64>,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Somebody asks for the clock.
+    Clock {
+        answer: oneshot::Sender<Option<Clock>>,
     },
 }
 
