@@ -501,3 +501,28 @@ pub const EVENTS_HELD_MAX: usize = 64;
 pub const EVENT_BOX_BYTES: u64 = 112;
 /// Bytes of the shortest such text there is, rounded down.
 pub const EVENT_VALUE_BYTES_MIN: u64 = 96;
+/// The most events a second that anybody may allow: more is no shop, and each is a box in every rendition.
+pub const EVENTS_PER_SECOND_MAX: u32 = 1_000;
+/// The least bytes a second that anybody may allow: four times this may come at once, and one batch of chat must.
+pub const EVENT_BYTES_PER_SECOND_MIN: u32 = 1_024;
+/// The most bytes of events a second that anybody may allow: half a megabit that every viewer fetches.
+pub const EVENT_BYTES_PER_SECOND_MAX: u32 = 64 << 10;
+/// Milliseconds that a publish's pictures may be said to stand behind or before its events: no encoder is slower.
+pub const EVENT_OFFSET_MS_MAX: i32 = 30_000;
+/// How long a stream's task is waited for that is to place an event or to tell its clock: it answers within milliseconds, or
+/// is busy, and whoever posts events has a deadline of its own.
+pub const EVENT_WAIT: Duration = Duration::from_secs(1);
+/// Seconds after which an event may be posted again that found nothing to be placed at, or nobody to place it.
+pub const EVENT_RETRY_SECONDS: u64 = 1;
+/// The same where the playlists list as many ranges as they may: time for some of them to end.
+pub const RANGES_RETRY_SECONDS: u64 = 5;
+/// Between two batches of `events.placed` of one stream (contracts, section 3).
+pub const PLACED_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of confirmations that wait for the next batch: ten seconds of what a stream may carry where the verdict does not
+/// say. Beyond, batches leave at once.
+pub const PLACED_WAITING_BYTES_MAX: usize = 128 << 10;
+/// Bytes of the JSON texts in the timeline of one epoch, of which there are three: a show of three hours with more than an
+/// event a second. Beyond, the oldest go, chat and counters first.
+pub const TIMELINE_BYTES_MAX: usize = 4 << 20;
+/// Between two writings of a timeline: four mebibytes to be hashed and packed are a tenth of a second of a processor.
+pub const TIMELINE_REST: Duration = Duration::from_secs(1);

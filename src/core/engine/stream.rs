@@ -101,6 +101,13 @@ pub enum Input {
         /// The event.
         event: Event,
     },
+    /// What events the session's publish may carry from now on.
+    Allow {
+        /// Number of the session.
+        session: u64,
+        /// What it may.
+        events: Allowance,
+    },
     /// `onMetaData` of the session.
     Metadata {
         /// Number of the session.
@@ -226,6 +233,11 @@ impl Stream {
             } => {
                 if self.is_current(session) {
                     self.event(now, timestamp, event);
+                }
+            }
+            Input::Allow { session, events } => {
+                if self.is_current(session) {
+                    self.cues.allow(now, events);
                 }
             }
             Input::Metadata { session, metadata } => {

@@ -31,6 +31,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Questions to the admission backend, by outcome: repeated, full and resting were not put to it",
     ),
     (
+        "vitrine_amf_events_total",
+        "Events that encoders sent, by outcome: taken is handed to the stream",
+    ),
+    (
         "vitrine_bans_total",
         "Stream keys banned by operators, those of ended and taken down streams included",
     ),
@@ -49,6 +53,14 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "vitrine_discontinuities_total",
         "Segments that begin with a discontinuity, by rendition",
+    ),
+    (
+        "vitrine_event_copies_missing_total",
+        "Events that a rendition does not carry, because it has no media where they are, by rendition",
+    ),
+    (
+        "vitrine_events_total",
+        "Events of the shop, by what became of them: placed, or why not",
     ),
     (
         "vitrine_gap_seconds_total",
@@ -204,6 +216,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
     (
         "vitrine_admission_seconds",
         "Seconds from a question put to the admission backend to its answer, or to giving up",
+    ),
+    (
+        "vitrine_event_place_seconds",
+        "Seconds from an event that was posted and read to its answer",
     ),
     (
         "vitrine_http_answer_seconds",
