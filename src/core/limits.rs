@@ -499,8 +499,8 @@ pub const RANGES_BYTES_MAX: usize = 32 * 1024;
 pub const EVENTS_HELD_MAX: usize = 64;
 /// Bytes of the box around an event's JSON text, rounded up: `emsg`, its scheme, and the ID3 tag.
 pub const EVENT_BOX_BYTES: u64 = 112;
-/// Bytes of the shortest such text there is, rounded down.
-pub const EVENT_VALUE_BYTES_MIN: u64 = 96;
+/// Bytes of the shortest such text with an id as backends make them, rounded down.
+pub const EVENT_VALUE_BYTES_MIN: u64 = 128;
 /// The most events a second that anybody may allow: more is no shop, and each is a box in every rendition.
 pub const EVENTS_PER_SECOND_MAX: u32 = 1_000;
 /// The least bytes a second that anybody may allow: four times this may come at once, and one batch of chat must.
