@@ -31,12 +31,13 @@
 //! | [`floors`] | the house keeps its floors |
 //!
 //! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
-//! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
+//! follows a stream as players do, [`probe`] asks independent witnesses, [`boxes`] reads the events. No test asserts how long something took.
 
 mod admission;
 mod backend;
 mod backends;
 mod balancers;
+mod boxes;
 mod browser;
 mod captions;
 mod cli;
