@@ -203,6 +203,11 @@ proof-admission: ## 200 publishers ask a backend in one second; 5,000 wrong keys
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- admission $(ARGS)
 
+.PHONY: proof-events
+proof-events: assets tests/browser/node_modules ## Events: once and at their pictures in hls.js, all tellings alike, answers, cost (ARGS="answers seconds=5")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- events $(ARGS)
+
 # Rushls, a peer, is installed outside the tree unless RUSHLS names it.
 peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers
 
