@@ -99,7 +99,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
 
 # What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
-encoded = bitrates carried changes leaks shapes slate sound
+encoded = bitrates carried changes leaks shapes slate sound timed
 test-ladder: # modules of the integration tests
 	@$(call need_tests,--test it ladder::shapes::)
 	cargo test --locked --test it -- $(encoded:%=ladder::%::) --test-threads=8

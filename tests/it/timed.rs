@@ -96,6 +96,21 @@ impl Scene {
             .unwrap_or_else(|| panic!("{clock:?}"))
     }
 
+    /// What `events.placed` says of an event, once it does.
+    #[cfg(feature = "transcode")]
+    pub(crate) async fn told(&self, id: &str) -> Value {
+        let of = |call: &crate::receiver::Call| {
+            let body = call.json();
+            let events = body["data"]["events"].as_array().cloned();
+            events.into_iter().flatten().find(|event| event["id"] == id)
+        };
+        self.receiver
+            .wait(id, |calls| calls.iter().any(|call| of(call).is_some()))
+            .await;
+        let calls = self.receiver.calls();
+        calls.iter().find_map(of).expect("waited for")
+    }
+
     /// Ends the stream, and finds that all tell the same of it.
     pub(crate) async fn end(self, recording: JoinHandle<Recordings>) -> (Renditions, Recordings) {
         self.order_end().await;
