@@ -480,3 +480,20 @@ pub const STATE_REPEAT: Duration = Duration::from_secs(10);
 pub const EVENTS_PER_SECOND: u32 = 50;
 /// Bytes of their JSON texts that it may carry a second, lasting, where the verdict does not say.
 pub const EVENT_BYTES_PER_SECOND: u32 = 4_096;
+/// How long a stream's task is waited for that is to place an event or to tell its clock: it answers within milliseconds, or
+/// is busy, and whoever posts events has a deadline of its own.
+pub const EVENT_WAIT: Duration = Duration::from_secs(1);
+/// Seconds after which an event may be posted again that found nothing to be placed at, or nobody to place it.
+pub const EVENT_RETRY_SECONDS: u64 = 1;
+/// The same where the playlists list as many ranges as they may: time for some of them to end.
+pub const RANGES_RETRY_SECONDS: u64 = 5;
+/// Between two batches of `events.placed` of one stream (contracts, section 3).
+pub const PLACED_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of confirmations that wait for the next batch: ten seconds of what a stream may carry where the verdict does not
+/// say. Beyond, batches leave at once.
+pub const PLACED_WAITING_BYTES_MAX: usize = 128 << 10;
+/// Bytes of the JSON texts in the timeline of one epoch, of which there are three: a show of three hours with more than an
+/// event a second. Beyond, the oldest go, chat and counters first.
+pub const TIMELINE_BYTES_MAX: usize = 4 << 20;
+/// Between two writings of a timeline: four mebibytes to be hashed and packed are a tenth of a second of a processor.
+pub const TIMELINE_REST: Duration = Duration::from_secs(1);

@@ -204,6 +204,7 @@ impl Packager {
                 self.kind(),
                 self.fragments,
                 starts_segment,
+                &[],
                 &self.open,
                 next,
             )

@@ -16,7 +16,10 @@ use super::saved;
 use crate::{
     limits,
     media::{MediaTime, Part, Segment, Timescale, WallTime},
-    wire::m3u8::media::{Constants, Form, Playlist, Report},
+    wire::m3u8::{
+        media::{Constants, Form, Playlist, Report},
+        range::Range,
+    },
 };
 
 /// One version of a rendition: everything a request can be answered from, immutable.
@@ -40,6 +43,8 @@ pub struct Snapshot {
     pub next_msn: u64,
     /// Initialization segments by number: those that a segment above needs, and the newest.
     pub inits: BTreeMap<u32, Bytes>,
+    /// What lasts in the shop, in the order in which it began; the same in every rendition.
+    pub ranges: Arc<[Range]>,
     /// The other renditions, as they stood when this was published.
     pub reports: Vec<Report>,
     /// Whether `EXT-X-ENDLIST` was written.
@@ -55,6 +60,7 @@ impl Snapshot {
             discontinuity_sequence: self.discontinuity_sequence,
             segments: &self.listed,
             open: self.open.as_deref(),
+            ranges: &self.ranges,
             hint: (!self.ended).then_some(self.next_part),
             reports: &self.reports,
             ended: self.ended,
@@ -442,6 +448,7 @@ impl Window {
             next_part: self.next_part,
             next_msn: self.next_msn - begun,
             inits: self.inits.clone(),
+            ranges: Arc::default(),
             reports,
             ended: self.ended,
         }

@@ -51,6 +51,14 @@ const COUNTERS: &[(&str, &str)] = &[
         "Segments that begin with a discontinuity, by rendition",
     ),
     (
+        "vitrine_event_copies_missing_total",
+        "Events that a rendition does not carry, because it has no media where they are, by rendition",
+    ),
+    (
+        "vitrine_events_total",
+        "Events of the shop, by what became of them: placed, or why not",
+    ),
+    (
         "vitrine_gap_seconds_total",
         "Seconds of missing media that playlists list as gaps, by rendition",
     ),
@@ -204,6 +212,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
     (
         "vitrine_admission_seconds",
         "Seconds from a question put to the admission backend to its answer, or to giving up",
+    ),
+    (
+        "vitrine_event_place_seconds",
+        "Seconds from an event that was posted and read to its answer",
     ),
     (
         "vitrine_http_answer_seconds",

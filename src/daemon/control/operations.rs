@@ -1,5 +1,4 @@
-//! What is done to a live stream: its publisher cut, its end, a takedown, other terms. And what is part of the contract and
-//! cannot be done yet.
+//! What is done to a live stream: its publisher cut, its end, a takedown, other terms.
 //!
 //! The stream's task does it (`live::operations`); here a request becomes an operation and its outcome an answer. Asked
 //! again, each says what there is to say: a stream without a publisher has none to cut (409), one that is over stays over.
@@ -367,36 +366,6 @@ fn read_change(fields: &mut Fields) -> Change {
         revalidate,
         metadata,
     }
-}
-
-/// Places an event on the timeline (not built yet)
-#[utoipa::path(
-    post, path = "/v1/streams/{id}/events", tag = "events", operation_id = "placeEvent",
-    params(("id" = String, Path, description = "Id of the stream")),
-    responses((status = 422, description = "Not built yet (`not-supported`)"))
-)]
-pub(super) async fn place_event() -> Error {
-    Error::NotSupported { field: None }
-}
-
-/// Sets the state that is repeated for those who come late (not built yet)
-#[utoipa::path(
-    put, path = "/v1/streams/{id}/state", tag = "events", operation_id = "setState",
-    params(("id" = String, Path, description = "Id of the stream")),
-    responses((status = 422, description = "Not built yet (`not-supported`)"))
-)]
-pub(super) async fn set_state() -> Error {
-    Error::NotSupported { field: None }
-}
-
-/// Tells where the stream's clock stands (not built yet)
-#[utoipa::path(
-    get, path = "/v1/streams/{id}/clock", tag = "events", operation_id = "clock",
-    params(("id" = String, Path, description = "Id of the stream")),
-    responses((status = 422, description = "Not built yet (`not-supported`)"))
-)]
-pub(super) async fn clock() -> Error {
-    Error::NotSupported { field: None }
 }
 
 impl Control {

@@ -89,6 +89,7 @@ pub(crate) fn saved_at(now: Now) -> Left {
     Left {
         saved: stream.save(now).expect("a stream that goes on"),
         story: None,
+        timeline: None,
     }
 }
 

@@ -26,6 +26,7 @@ use vitrine_core::{engine::window::Snapshot, limits, media::Rendition, wire::m3u
 
 use super::{
     Stores, StreamId, chronicle::Chronicle, orders::Order, publisher::Message, status::Status,
+    timeline::Timeline,
 };
 
 /// A body and its strong validator, which is derived from the content: two origins that answer alike agree on it.
@@ -154,6 +155,7 @@ pub struct Master {
 pub(super) struct Epoch {
     pub(super) number: u64,
     pub(super) renditions: Vec<(Rendition, watch::Receiver<Arc<Rendered>>)>,
+    pub(super) timeline: Arc<Timeline>,
 }
 
 /// What all handles of a stream share. Written by its task alone, except for the counters.
@@ -258,6 +260,16 @@ impl Live {
     /// The last still of the broadcast, a JPEG; `None` before the first.
     pub fn thumbnail(&self) -> Option<Arc<Body>> {
         self.0.thumbnail.load_full()
+    }
+
+    /// The events of an epoch, the newest unless one is named; `None` when it is unknown or gone.
+    pub fn timeline(&self, epoch: Option<u64>) -> Option<Arc<Timeline>> {
+        let epochs = self.0.epochs.load();
+        let epoch = match epoch {
+            Some(number) => epochs.iter().find(|known| known.number == number),
+            None => epochs.last(),
+        };
+        epoch.map(|epoch| epoch.timeline.clone())
     }
 
     /// The newest version of every rendition of every epoch that is still fetchable, oldest epoch first.

@@ -6,14 +6,19 @@
 
 use std::{fmt, sync::Arc};
 
+use serde_json::{Map, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 use vitrine_core::{
-    engine::{publish::Metadata, stream::End},
+    engine::{
+        cues::{Clock, Placement, Refusal},
+        publish::Metadata,
+        stream::End,
+    },
     limits,
-    wire::flv,
+    wire::{event::Event, flv},
 };
 
 use super::claim::{Busy, Claim, Terms};
@@ -88,6 +93,21 @@ pub(super) enum Message {
         item: flv::Item,
         received: Instant,
         budget: OwnedSemaphorePermit,
+    },
+    /// An event of the shop is to be placed.
+    Place {
+        event: Box<Event>,
+        answer: oneshot::Sender<Result<Placement, Refusal>>,
+    },
+    /// A state is to be repeated.
+    Repeat {
+        state: Map<String, Value>,
+        seq: Option<u64>,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Somebody asks for the clock.
+    Clock {
+        answer: oneshot::Sender<Option<Clock>>,
     },
 }
 

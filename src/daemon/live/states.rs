@@ -5,7 +5,7 @@
 //! it, for it holds media. It is removed before its stream lives again: whatever happens to that process later, nothing
 //! can resurrect what players have meanwhile seen go on. No fault of a file or of the disk keeps the daemon from
 //! starting. What is in the bytes is `vitrine_core::engine::saved`'s to know. Beside it lies what has been told of its
-//! life, `<stream>.life`, without which the stream goes on all the same.
+//! life, `<stream>.life`, and the events of its epoch, `<stream>.timeline`, without which the stream goes on all the same.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -30,6 +30,8 @@ pub struct Left {
     pub saved: Saved,
     /// What has been told of its life; nothing goes on to be told without it.
     pub story: Option<Story>,
+    /// The events of its epoch; they are listed no more without it.
+    pub timeline: Option<String>,
 }
 
 /// Why a stream cannot be kept or had.
@@ -76,18 +78,21 @@ impl StateStore {
         fs::create_dir_all(&self.folder)?;
         // No stream id contains a dot, so this is no stream's file.
         let fresh = self.folder.join(format!("{stream}.new"));
-        let life = self.folder.join(format!("{stream}.{LIFE}"));
+        let [life, timeline] = BESIDE.map(|kind| self.folder.join(format!("{stream}.{kind}")));
         let told = left.story.as_ref().map(serde_json::to_vec);
         let told = told.transpose().map_err(io::Error::from)?;
+        let placed = left.timeline.clone();
         let written = told
             .map_or(Ok(()), |told| write(&life, &[told.into()]))
+            .and_then(|()| placed.map_or(Ok(()), |placed| write(&timeline, &[placed.into()])))
             .and_then(|()| write(&fresh, &chunks))
             .and_then(|()| fs::rename(&fresh, self.folder.join(stream.as_str())))
             .and_then(|()| self.sync());
         if written.is_err() {
             // What cannot be removed either is removed by the next start.
-            let _ = fs::remove_file(&fresh);
-            let _ = fs::remove_file(&life);
+            for path in [&fresh, &life, &timeline] {
+                let _ = fs::remove_file(path);
+            }
         }
         Ok(written?)
     }
@@ -110,8 +115,8 @@ impl StateStore {
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str());
             let id = name.and_then(|name| name.parse::<StreamId>().ok());
-            let life = path.with_extension(LIFE);
-            if path == life {
+            let [life, timeline] = BESIDE.map(|kind| path.with_extension(kind));
+            if path == life || path == timeline {
                 // Read with its stream, whose name comes first, if that is there at all.
                 let _ = fs::remove_file(&path);
                 continue;
@@ -119,13 +124,21 @@ impl StateStore {
             let read = read(&path);
             let story = fs::read(&life).ok();
             let story = story.and_then(|told| serde_json::from_slice(&told).ok());
+            let timeline = fs::read_to_string(&timeline).ok();
             if let Err(error) = fs::remove_file(&path) {
                 // Its stream would come back a second time.
                 warn!(path = %path.display(), %error, "saved stream cannot be removed: not resumed");
                 continue;
             }
             match (id, read) {
-                (Some(id), Ok(saved)) => streams.push((id, Left { saved, story })),
+                (Some(id), Ok(saved)) => streams.push((
+                    id,
+                    Left {
+                        saved,
+                        story,
+                        timeline,
+                    },
+                )),
                 (Some(stream), Err(error)) => refused(&stream, &error),
                 // Left by a process that was cut while it wrote.
                 (None, _) => {
@@ -147,8 +160,8 @@ impl StateStore {
     }
 }
 
-/// Extension of the file that holds what has been told of a life.
-const LIFE: &str = "life";
+/// Extensions of the files that hold what has been told of a life, and the events of an epoch.
+const BESIDE: [&str; 2] = ["life", "timeline"];
 
 /// Tells that a saved stream does not go on.
 pub fn refused(stream: &StreamId, error: &dyn std::error::Error) {

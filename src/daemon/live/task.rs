@@ -9,6 +9,7 @@
 //! What operators order comes by a channel of its own, before everything that waits (`orders`); what backends are told is
 //! noted as it happens ([`super::chronicle`]).
 
+mod events;
 mod orders;
 mod sound;
 
@@ -23,7 +24,7 @@ use vitrine_core::{
     engine::{
         ladder::Encoded,
         lifecycle::Cause,
-        saved::{self, Saved},
+        saved,
         stream::{Input, Notice, Output, Settings, Source, Stream},
         window::Snapshot,
     },
@@ -35,7 +36,6 @@ use vitrine_runtime::clock::Clock;
 
 use super::{
     Busy, Claim, Fence, Publisher,
-    chronicle::Story,
     contest::Contest,
     encoders::{Encoders, Encoding, Sound},
     meters,
@@ -132,18 +132,17 @@ impl Task {
     }
 
     /// Goes on with what another process left, and publishes it.
-    pub(super) async fn resume(
-        &mut self,
-        saved: Saved,
-        story: Option<Story>,
-    ) -> Result<(), saved::Error> {
+    pub(super) async fn resume(&mut self, left: Left) -> Result<(), saved::Error> {
         let now = self.clock.now();
-        self.stream = Stream::restore(self.settings.clone(), saved, now)?;
+        self.stream = Stream::restore(self.settings.clone(), left.saved, now)?;
         self.leaves = None;
-        if let Some(story) = story {
+        if let Some(story) = left.story {
             self.shared.chronicle().resume(now.wall, story);
         }
         self.carry_out(None).await;
+        if let Some(timeline) = left.timeline {
+            self.publication.resume_timeline(&timeline);
+        }
         Ok(())
     }
 
@@ -203,18 +202,25 @@ impl Task {
         self.carry_out(None).await;
         let metered = self.metered();
         let mut chronicle = self.shared.chronicle();
+        chronicle.tell_all_placed(now.wall);
         let Some(saved) = saved else {
             let why = Fence::ShuttingDown.to_string();
             chronicle.over(now.wall, Some((Cause::Ended, Some(why))), metered);
             return None;
         };
         let story = chronicle.rest(metered);
-        Some(Left { saved, story })
+        let timeline = self.publication.leave_timeline();
+        Some(Left {
+            saved,
+            story,
+            timeline,
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
         let engine = self.stream.deadline().map(|mono| self.clock.instant(mono));
-        [engine, self.publication.deadline(), self.leaves]
+        let placed = self.shared.chronicle().placed_due();
+        [engine, placed, self.publication.deadline(), self.leaves]
             .into_iter()
             .flatten()
             .min()
@@ -225,6 +231,7 @@ impl Task {
         // Media time is finer than the clock: a deadline rounded down is not due yet, and must not spin until it is.
         self.rests = now + limits::TIMER_REST;
         self.publication.expire(now);
+        self.tell_placed();
         if self
             .stream
             .deadline()
@@ -239,7 +246,7 @@ impl Task {
     fn received(&self, message: &Message) -> Duration {
         let waited = match message {
             Message::Media { received, .. } => received.elapsed(),
-            Message::Claim { .. } | Message::Metadata { .. } => Duration::ZERO,
+            _ => Duration::ZERO,
         };
         self.clock.now().mono.saturating_sub(waited)
     }
@@ -269,6 +276,19 @@ impl Task {
                     }
                 }
                 drop(budget);
+            }
+            Message::Place { event, answer } => {
+                // Whoever posted it may have gone away meanwhile; so below.
+                let _ = answer.send(self.place(*event));
+                self.carry_out(None).await;
+            }
+            Message::Repeat { state, seq, answer } => {
+                let now = self.clock.now();
+                let _ = answer.send(self.stream.repeat(now, state, seq));
+                self.carry_out(None).await;
+            }
+            Message::Clock { answer } => {
+                let _ = answer.send(self.stream.clock(self.clock.now()));
             }
         }
     }
@@ -485,7 +505,7 @@ impl Task {
                     sources = true;
                     self.refused.extend(self.encoders.feed(feeds));
                 }
-                Output::Placed(_) => {}
+                Output::Placed(confirmation) => self.confirm(&confirmation),
                 Output::Ended { epoch } => {
                     self.publication
                         .ended(epoch, Instant::now(), self.held.is_some());
@@ -529,6 +549,7 @@ impl Task {
             }
         }
         self.note(sources || !back.is_empty(), &back);
+        self.tell_placed();
     }
 
     /// Notes for backends what has become of the publish and, where that may have changed, of its renditions; those in
