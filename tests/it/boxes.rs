@@ -102,6 +102,7 @@ impl Carried {
     }
 
     /// Bytes of all the boxes.
+    #[allow(dead_code, reason = "for the proofs")]
     pub(crate) fn bytes(&self) -> usize {
         self.cues.values().map(|cue| cue.bytes.len()).sum()
     }
