@@ -480,6 +480,14 @@ pub const STATE_REPEAT: Duration = Duration::from_secs(10);
 pub const EVENTS_PER_SECOND: u32 = 50;
 /// Bytes of their JSON texts that it may carry a second, lasting, where the verdict does not say.
 pub const EVENT_BYTES_PER_SECOND: u32 = 4_096;
+/// The most events a second that anybody may allow: more is no shop, and each is a box in every rendition.
+pub const EVENTS_PER_SECOND_MAX: u32 = 1_000;
+/// The least bytes a second that anybody may allow: four times this may come at once, and one batch of chat must.
+pub const EVENT_BYTES_PER_SECOND_MIN: u32 = 1_024;
+/// The most bytes of events a second that anybody may allow: half a megabit that every viewer fetches.
+pub const EVENT_BYTES_PER_SECOND_MAX: u32 = 64 << 10;
+/// Milliseconds that a publish's pictures may be said to stand behind or before its events: no encoder is slower.
+pub const EVENT_OFFSET_MS_MAX: i32 = 30_000;
 /// How long a stream's task is waited for that is to place an event or to tell its clock: it answers within milliseconds, or
 /// is busy, and whoever posts events has a deadline of its own.
 pub const EVENT_WAIT: Duration = Duration::from_secs(1);

@@ -101,6 +101,13 @@ pub enum Input {
         /// The event.
         event: Event,
     },
+    /// What events the session's publish may carry from now on.
+    Allow {
+        /// Number of the session.
+        session: u64,
+        /// What it may.
+        events: Allowance,
+    },
     /// `onMetaData` of the session.
     Metadata {
         /// Number of the session.
@@ -215,6 +222,11 @@ impl Stream {
             Input::Event { session, event, .. } => {
                 if self.is_current(session) {
                     drop(event);
+                }
+            }
+            Input::Allow { session, events } => {
+                if self.is_current(session) {
+                    let _ = events;
                 }
             }
             Input::Metadata { session, metadata } => {
