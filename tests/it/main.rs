@@ -23,6 +23,7 @@
 //! | [`tokens`] | who may watch: tokens by either algorithm, keys that come and go |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
+//! | [`events`] | what becomes of events at the doors: answers, callbacks, commands, metrics |
 //! | [`timed`] | events of the shop land once and are told truly, whatever becomes of publishers and processes |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
@@ -49,6 +50,7 @@ mod daemon;
 mod edge;
 mod edges;
 mod enhanced;
+mod events;
 mod floors;
 mod hostile;
 mod judge;
