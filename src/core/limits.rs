@@ -480,6 +480,35 @@ pub const STATE_REPEAT: Duration = Duration::from_secs(10);
 pub const EVENTS_PER_SECOND: u32 = 50;
 /// Bytes of their JSON texts that it may carry a second, lasting, where the verdict does not say.
 pub const EVENT_BYTES_PER_SECOND: u32 = 4_096;
+/// How far ahead an event may be wanted, in milliseconds (contracts, section 5).
+pub const EVENT_AHEAD_MS_MAX: i64 = 60_000;
+/// Longest wait told to who has posted too much, in milliseconds.
+pub const EVENT_RETRY_MS_MAX: u64 = 60_000;
+/// Events of a stream whose answers are remembered for who posts them again: three minutes at the lasting rate.
+pub const EVENTS_REMEMBERED_MAX: usize = 8_192;
+/// Events of a stream that have a place and wait for their part, or for media behind a gap: a minute at the lasting rate,
+/// and room.
+pub const EVENTS_WAITING_MAX: usize = 4_096;
+/// Bytes of their JSON texts.
+pub const EVENTS_WAITING_BYTES_MAX: usize = 1 << 20;
+/// Ranges that a playlist lists (contracts, section 5): each is a line that every reload fetches.
+pub const RANGES_MAX: usize = 32;
+/// Bytes of those lines.
+pub const RANGES_BYTES_MAX: usize = 32 * 1024;
+/// Events between the media of a session that is being probed, which wait with it; beyond, the oldest are dropped.
+pub const EVENTS_HELD_MAX: usize = 64;
+/// Bytes of the box around an event's JSON text, rounded up: `emsg`, its scheme, and the ID3 tag.
+pub const EVENT_BOX_BYTES: u64 = 112;
+/// Bytes of the shortest such text there is, rounded down.
+pub const EVENT_VALUE_BYTES_MIN: u64 = 96;
+/// The most events a second that anybody may allow: more is no shop, and each is a box in every rendition.
+pub const EVENTS_PER_SECOND_MAX: u32 = 1_000;
+/// The least bytes a second that anybody may allow: four times this may come at once, and one batch of chat must.
+pub const EVENT_BYTES_PER_SECOND_MIN: u32 = 1_024;
+/// The most bytes of events a second that anybody may allow: half a megabit that every viewer fetches.
+pub const EVENT_BYTES_PER_SECOND_MAX: u32 = 64 << 10;
+/// Milliseconds that a publish's pictures may be said to stand behind or before its events: no encoder is slower.
+pub const EVENT_OFFSET_MS_MAX: i32 = 30_000;
 /// How long a stream's task is waited for that is to place an event or to tell its clock: it answers within milliseconds, or
 /// is busy, and whoever posts events has a deadline of its own.
 pub const EVENT_WAIT: Duration = Duration::from_secs(1);

@@ -2,13 +2,33 @@
 //!
 //! An [`Event`] is bound to a media time and becomes a [`Placed`] whose bytes every rendition carries; the answer to whoever
 //! posted it is binding, and the [`Confirmation`] tells where it landed in each rendition.
+//!
+//! [`Cues`] belongs to the stream: who may place how much ([`budget`]), what was answered ([`memory`]), what lasts
+//! ([`ranges`]), what is repeated ([`repeat`]). What has a place and waits for its part belongs to the epoch whose times those
+//! are ([`queue`]), as does the clock that wall times are mapped by ([`arrival`]). A stream without events costs an empty
+//! look at each sealed part.
+
+pub(super) mod arrival;
+mod budget;
+mod memory;
+pub(super) mod queue;
+pub(super) mod ranges;
+mod repeat;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use self::{budget::Budget, memory::Memory, ranges::Ranges, repeat::Repeat};
+use super::epoch::Epoch;
 use crate::{
     limits,
-    media::{Rendition, WallTime},
-    wire::event::{Place, Placed},
+    media::{Now, Rendition, WallTime},
+    wire::{
+        event::{Event, Place, Placed},
+        m3u8::range::Range,
+    },
 };
 
 /// What a publish may place, and how far its pictures stand behind what its backend tells.
@@ -18,8 +38,8 @@ pub struct Allowance {
     pub per_second: u32,
     /// Bytes a second of their JSON texts, lasting; four times as many may come at once.
     pub bytes_per_second: u32,
-    /// Milliseconds added to where an event without a timestamp of its own is placed: the delay of encoder and network,
-    /// negative to place it earlier.
+    /// Milliseconds added to where an event is placed, by its `at` or its arrival: the delay of encoder and network, negative
+    /// to place it earlier. Not to what the publisher sends between its media, whose timestamp is exact.
     pub offset_ms: i32,
 }
 
@@ -119,4 +139,171 @@ pub struct Clock {
     pub pdt_minus_wall_ms: i64,
     /// The wall clock.
     pub wall: WallTime,
+}
+
+/// One event on its way through the renditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cue {
+    /// Tells it from the other events of the epoch.
+    pub number: u32,
+    /// Milliseconds since the epoch's first sample.
+    pub media_time_ms: i64,
+    /// Its `emsg` box: the same bytes in every rendition.
+    pub emsg: Bytes,
+}
+
+/// What a stream knows of its events, whatever the epoch.
+#[derive(Debug)]
+pub(super) struct Cues {
+    offset_ms: i64,
+    budget: Budget,
+    memory: Memory,
+    ranges: Ranges,
+    repeat: Option<Repeat>,
+}
+
+/// Where an event is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// Where its own time says, or at the newest picture; behind what the backend tells, by the offset.
+    Told,
+    /// At a media time, in milliseconds.
+    Media(i64),
+}
+
+impl Default for Cues {
+    fn default() -> Self {
+        Self {
+            offset_ms: 0,
+            budget: Budget::new(Allowance::default()),
+            memory: Memory::default(),
+            ranges: Ranges::default(),
+            repeat: None,
+        }
+    }
+}
+
+impl Cues {
+    /// The publish that is there may carry that from now on.
+    pub(super) fn allow(&mut self, now: Now, allowance: Allowance) {
+        let most = limits::EVENT_OFFSET_MS_MAX;
+        self.offset_ms = allowance.offset_ms.clamp(-most, most).into();
+        self.budget.set(now.mono, allowance);
+    }
+
+    /// What was answered when this event was placed.
+    pub(super) fn answer(&self, event: &Event) -> Option<&Placement> {
+        self.memory.answer(&event.id)
+    }
+
+    /// What playlists list.
+    pub(super) fn ranges(&mut self) -> &mut Ranges {
+        &mut self.ranges
+    }
+
+    /// Places `event` in `epoch`, unless it was before.
+    pub(super) fn place_once(
+        &mut self,
+        now: Now,
+        epoch: &mut Epoch,
+        event: Event,
+        wanted: Wanted,
+    ) -> Result<Placement, Refusal> {
+        match self.answer(&event) {
+            Some(answer) => Ok(answer.clone()),
+            None => self.place(now, epoch, event, wanted),
+        }
+    }
+
+    /// Places `event`, which is not known, in `epoch`.
+    pub(super) fn place(
+        &mut self,
+        now: Now,
+        epoch: &mut Epoch,
+        event: Event,
+        wanted: Wanted,
+    ) -> Result<Placement, Refusal> {
+        let wanted_ms = match wanted {
+            Wanted::Media(ms) => ms,
+            Wanted::Told => self.wanted_ms(now, epoch, &event)?,
+        };
+        let place = epoch.locate(wanted_ms);
+        let placed = Placed::new(event, place);
+        let (bytes, batch) = (placed.value().len(), placed.event.kind.name == "chat.batch");
+        epoch.queue().check(bytes)?;
+        self.budget.check(now.mono, bytes as u64, batch)?;
+        let range = Range::of(&placed);
+        if let Some(range) = &range {
+            self.ranges.check(range)?;
+        }
+        self.budget.take(bytes as u64, batch);
+        let ends = placed.place.program_date_time;
+        let close = placed.event.close.as_ref();
+        let closed = close.map(|id| self.ranges.close(id, ends));
+        if let Some(range) = range {
+            self.ranges.add(range);
+        }
+        let placement = Placement {
+            place,
+            shifted_ms: place.media_time_ms - wanted_ms,
+            part: epoch.open_part(place.media_time_ms),
+            closed,
+        };
+        self.memory.keep(&placed.event.id, placement.clone());
+        epoch.enqueue(Arc::new(placed));
+        Ok(placement)
+    }
+
+    fn wanted_ms(&self, now: Now, epoch: &Epoch, event: &Event) -> Result<i64, Refusal> {
+        let Some(at) = event.at else {
+            return Ok(epoch.newest_ms() + self.offset_ms);
+        };
+        let ahead_ms = at.0.saturating_sub(now.wall.0);
+        let age_ms = ahead_ms.saturating_neg();
+        if age_ms > event.ttl_ms.into() {
+            let ttl_ms = event.ttl_ms;
+            return Err(Refusal::Stale { age_ms, ttl_ms });
+        }
+        let max_ms = limits::EVENT_AHEAD_MS_MAX;
+        if ahead_ms > max_ms {
+            return Err(Refusal::TooFarAhead { ahead_ms, max_ms });
+        }
+        Ok(epoch.arriving_ms(now) + ahead_ms + self.offset_ms)
+    }
+
+    /// An epoch ended before any of its renditions had these: they keep their date-times, in the one that follows.
+    pub(super) fn place_again(&mut self, epoch: &mut Epoch, events: Vec<Confirmation>) {
+        for Confirmation { event, .. } in events {
+            let wanted_ms = epoch.media_time_ms(event.place.program_date_time);
+            let place = epoch.locate(wanted_ms);
+            let placed = Placed::new(event.event.clone(), place);
+            if let Some(known) = self.memory.answer(&placed.event.id) {
+                let placement = Placement {
+                    place,
+                    part: None,
+                    ..known.clone()
+                };
+                self.memory.keep(&placed.event.id, placement);
+            }
+            epoch.enqueue(Arc::new(placed));
+        }
+    }
+
+    /// Repeats `state` from now on; nothing, if it is empty.
+    pub(super) fn repeat(&mut self, now: Now, state: Map<String, Value>, seq: Option<u64>) {
+        let due = now.mono;
+        self.repeat = (!state.is_empty()).then_some(Repeat { state, seq, due });
+    }
+
+    /// Tells the state that is repeated, once that is due.
+    pub(super) fn tell(&mut self, now: Now, epoch: &mut Epoch) {
+        let Some(repeat) = self.repeat.as_mut().filter(|repeat| repeat.due <= now.mono) else {
+            return;
+        };
+        repeat.due = now.mono + limits::STATE_REPEAT;
+        let number = epoch.queue().next();
+        let event = repeat.event(epoch.number(), number);
+        let place = epoch.locate(epoch.newest_ms());
+        epoch.enqueue(Arc::new(Placed::new(event, place)));
+    }
 }

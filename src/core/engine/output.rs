@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    cues::Confirmation,
+    cues::{Confirmation, Refusal},
     ladder::{Failure, Feed},
     plan::Obstacle,
     window::Snapshot,
@@ -53,6 +53,9 @@ pub enum Notice {
         /// What playlists grow with.
         stopgap: Stopgap,
     },
+    /// An event that the publisher sent between its media is not placed.
+    #[error("an event in the publisher's stream was not placed: {_0}")]
+    EventRefused(Refusal),
     /// A session ended before anything of it could be played.
     #[error("nothing playable was received: no key frame and no sound")]
     Nothing,

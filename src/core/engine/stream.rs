@@ -8,15 +8,15 @@
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
 
+mod events;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-use serde_json::{Map, Value};
-
 use super::{
-    cues::{Allowance, Clock, Placement, Refusal},
+    cues::{Allowance, Confirmation, Cues},
     epoch::Epoch,
     ladder::{Encoded, Ladder},
     plan::Plan,
@@ -101,6 +101,13 @@ pub enum Input {
         /// The event.
         event: Event,
     },
+    /// What events the session's publish may carry from now on.
+    Allow {
+        /// Number of the session.
+        session: u64,
+        /// What it may.
+        events: Allowance,
+    },
     /// `onMetaData` of the session.
     Metadata {
         /// Number of the session.
@@ -136,6 +143,7 @@ pub struct Stream {
     epoch: Option<Epoch>,
     last_epoch: u64,
     grace_ends: Option<Duration>,
+    cues: Cues,
     outputs: VecDeque<Output>,
 }
 
@@ -149,6 +157,8 @@ struct Session {
     video: Option<Config>,
     audio: Option<Config>,
     phase: Phase,
+    /// Events between media that is being probed.
+    held: events::Held,
 }
 
 #[derive(Debug)]
@@ -166,6 +176,7 @@ impl Stream {
             epoch: None,
             last_epoch: 0,
             grace_ends: None,
+            cues: Cues::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -211,10 +222,22 @@ impl Stream {
                 named,
                 ladder,
                 events,
-            } => self.open(session, epoch, named, ladder, events),
-            Input::Event { session, event, .. } => {
+            } => {
+                self.cues.allow(now, events);
+                self.open(session, epoch, named, ladder);
+            }
+            Input::Event {
+                session,
+                timestamp,
+                event,
+            } => {
                 if self.is_current(session) {
-                    drop(event);
+                    self.event(now, timestamp, event);
+                }
+            }
+            Input::Allow { session, events } => {
+                if self.is_current(session) {
+                    self.cues.allow(now, events);
                 }
             }
             Input::Metadata { session, metadata } => {
@@ -246,39 +269,6 @@ impl Stream {
             }
         }
         self.publish();
-    }
-
-    /// Places `event`, which came at `now`; one that was placed before, by its id, gets the same answer again. Outputs are
-    /// drained as after an input.
-    ///
-    /// # Errors
-    /// [`Refusal`]; nothing was placed.
-    pub fn place(&mut self, now: Now, event: Event) -> Result<Placement, Refusal> {
-        self.tick(now);
-        let _ = event;
-        Err(Refusal::NotLive)
-    }
-
-    /// Repeats `state`, an object, every [`limits::STATE_REPEAT`] as an event `state.repeat`, for players that come late;
-    /// `seq` is the number of the last event it takes into account. An empty one is repeated no more.
-    ///
-    /// # Errors
-    /// [`Refusal`]; the former state is repeated on.
-    pub fn repeat(
-        &mut self,
-        now: Now,
-        state: Map<String, Value>,
-        seq: Option<u64>,
-    ) -> Result<(), Refusal> {
-        self.tick(now);
-        let _ = (state, seq);
-        Err(Refusal::NotLive)
-    }
-
-    /// The clock of the running epoch at `now`; `None` while nothing is shown.
-    pub fn clock(&self, now: Now) -> Option<Clock> {
-        let _ = now;
-        None
     }
 
     /// The next thing to do.
@@ -363,6 +353,11 @@ impl Stream {
         if let Some(epoch) = &mut self.epoch {
             epoch.tick(now.mono);
         }
+        if self.grows()
+            && let Some(epoch) = &mut self.epoch
+        {
+            self.cues.tell(now, epoch);
+        }
     }
 
     fn is_current(&self, session: u64) -> bool {
@@ -371,14 +366,7 @@ impl Stream {
             .is_some_and(|current| current.number == session)
     }
 
-    fn open(
-        &mut self,
-        number: u64,
-        epoch: u64,
-        named: bool,
-        ladder: Option<Ladder>,
-        _events: Allowance,
-    ) {
+    fn open(&mut self, number: u64, epoch: u64, named: bool, ladder: Option<Ladder>) {
         if let Some(epoch) = &mut self.epoch {
             epoch.flush();
         }
@@ -393,6 +381,7 @@ impl Stream {
             video: None,
             audio: None,
             phase: Phase::Probing(probe),
+            held: events::Held::default(),
         });
     }
 
@@ -537,9 +526,10 @@ impl Stream {
 
     fn begin_epoch(&mut self, now: Now, findings: &Findings) -> Timeline {
         let targets = self.settings.targets();
+        let mut unplaced = Vec::new();
         if self.epoch.is_some() {
             self.outputs.push_back(Output::Notice(Notice::NewEpoch));
-            self.end_epoch();
+            unplaced = self.end_epoch();
         }
         let (wanted, named, ladder) = self.session.as_ref().map_or((0, false, None), |session| {
             (session.epoch, session.named, session.ladder)
@@ -550,7 +540,7 @@ impl Stream {
         let obstacle = plan.obstacle.map(Notice::Encoded).or_else(long);
         self.outputs.extend(obstacle.map(Output::Notice));
         let length = MediaTime::from_duration(self.settings.window);
-        let (epoch, timeline) = Epoch::new(
+        let (mut epoch, timeline) = Epoch::new(
             self.last_epoch,
             now.mono,
             plan,
@@ -558,46 +548,55 @@ impl Stream {
             named,
             findings.arrived,
         );
+        self.cues.place_again(&mut epoch, unplaced);
         self.epoch = Some(epoch);
         timeline
     }
 
     fn replay(&mut self, now: Now, mut timeline: Timeline, held: Vec<(Now, Frame)>) {
-        let (Some(session), Some(epoch)) = (&mut self.session, &mut self.epoch) else {
-            return;
-        };
         for (arrived, frame) in held {
-            if epoch.has(frame.kind) {
+            self.place_held(Some(arrived), &timeline);
+            if let Some(epoch) = self.epoch.as_mut().filter(|epoch| epoch.has(frame.kind)) {
                 epoch.frame(arrived, &mut timeline, frame);
             }
         }
-        epoch.touch(now);
-        session.phase = Phase::Live(timeline);
+        self.place_held(None, &timeline);
+        if let (Some(session), Some(epoch)) = (&mut self.session, &mut self.epoch) {
+            epoch.touch(now);
+            session.phase = Phase::Live(timeline);
+        }
     }
 
     /// Grace is over.
     fn leave(&mut self) {
         self.grace_ends = None;
-        self.end_epoch();
+        let unplaced = self.end_epoch();
+        self.outputs
+            .extend(unplaced.into_iter().map(Output::Placed));
         self.outputs.push_back(Output::Closed);
     }
 
-    fn end_epoch(&mut self) {
-        if let Some(mut epoch) = self.epoch.take() {
-            epoch.end_lists();
-            epoch.publish(&mut self.outputs);
-            self.outputs.push_back(Output::Ended {
-                epoch: epoch.number(),
-            });
-        }
+    /// The events that no rendition of it carries.
+    fn end_epoch(&mut self) -> Vec<Confirmation> {
+        let Some(mut epoch) = self.epoch.take() else {
+            return Vec::new();
+        };
+        epoch.end_lists();
+        epoch.publish(self.cues.ranges(), &mut self.outputs);
+        let (placed, unplaced) = epoch.end_cues();
+        self.outputs.extend(placed.into_iter().map(Output::Placed));
+        self.outputs.push_back(Output::Ended {
+            epoch: epoch.number(),
+        });
+        unplaced
     }
 
     fn publish(&mut self) {
         if let Some(epoch) = &mut self.epoch {
-            epoch.publish(&mut self.outputs);
+            epoch.publish(self.cues.ranges(), &mut self.outputs);
         }
         debug_assert!(
-            self.outputs.len() <= limits::STREAM_OUTPUTS,
+            self.outputs.len() <= limits::STREAM_OUTPUTS + limits::EVENTS_WAITING_MAX,
             "outputs are drained after every input"
         );
     }

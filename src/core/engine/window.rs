@@ -407,6 +407,23 @@ impl Window {
         edge(self.newest()?)
     }
 
+    /// Numbers of the open segment and of its part to come.
+    pub(super) fn next(&self) -> Option<(u64, u64)> {
+        Some((self.open.as_ref()?.msn, self.next_part))
+    }
+
+    /// Number of the open segment and index of its part to come.
+    pub(super) fn growing(&self) -> Option<(u64, u64)> {
+        let open = self.open.as_ref()?;
+        Some((open.msn, open.parts.len() as u64))
+    }
+
+    /// Program date-time at which the list begins.
+    pub(super) fn oldest(&self) -> Option<WallTime> {
+        let first = self.listed.front().or(self.open.as_ref())?;
+        Some(first.program_date_time)
+    }
+
     /// End of the newest part, in ticks; zero before the first.
     pub fn end_time(&self) -> i64 {
         self.newest().map_or(0, |newest| newest.end())

@@ -103,6 +103,37 @@ impl Fields {
         })
     }
 
+    /// A whole number within `range`, on either side of zero.
+    pub(super) fn signed(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.take(name, expected, |value| {
+            value.as_i64().filter(|number| range.contains(number))
+        })
+    }
+
+    /// The fields of an object, read by `read`; each is told as `name.field`.
+    pub(super) fn within<T: Default>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let Some(object) = self.object(name) else {
+            return T::default();
+        };
+        let mut inner = Self::new(object, false);
+        let value = read(&mut inner);
+        let unknown = inner
+            .unread
+            .keys()
+            .map(|name| fault(name, "not known here"));
+        inner.faults.extend(unknown);
+        self.faults.extend(inner.faults.into_iter().map(|it| Fault {
+            field: format!("{name}.{}", it.field),
+            ..it
+        }));
+        value
+    }
+
     /// Text of 1 to `max` bytes, without control characters: it is read in logs and terminals.
     pub(super) fn text(&mut self, name: &str, max: usize) -> Option<String> {
         let expected = format!("text of 1 to {max} bytes without control characters");

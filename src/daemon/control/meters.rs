@@ -31,6 +31,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Questions to the admission backend, by outcome: repeated, full and resting were not put to it",
     ),
     (
+        "vitrine_amf_events_total",
+        "Events that encoders sent, by outcome: taken is handed to the stream",
+    ),
+    (
         "vitrine_bans_total",
         "Stream keys banned by operators, those of ended and taken down streams included",
     ),

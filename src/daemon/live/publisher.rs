@@ -87,6 +87,14 @@ pub(super) enum Message {
     },
     /// `onMetaData`.
     Metadata { session: u64, metadata: Metadata },
+    /// An event that the encoder sent, with its RTMP timestamp in milliseconds.
+    Event {
+        session: u64,
+        timestamp: u32,
+        event: Box<Event>,
+    },
+    /// What its broadcaster should know.
+    Notice { session: u64, words: String },
     /// A configuration or frame, when it was received, and its share of the byte budget.
     Media {
         session: u64,
@@ -232,6 +240,32 @@ impl Publisher {
             self.inbox.send(message).await.ok()
         })
         .await
+    }
+
+    /// Hands over an event that the encoder sent with `timestamp`, behind the media before it.
+    ///
+    /// # Errors
+    /// [`Gone`] when the publish is fenced.
+    pub async fn event(&self, timestamp: u32, event: Event) -> Result<(), Gone> {
+        let (session, event) = (self.session, Box::new(event));
+        let message = Message::Event {
+            session,
+            timestamp,
+            event,
+        };
+        self.unless_fenced(async { self.inbox.send(message).await.ok() })
+            .await
+    }
+
+    /// Tells the broadcaster something, in the notices of its stream.
+    ///
+    /// # Errors
+    /// [`Gone`] when the publish is fenced.
+    pub async fn notice(&self, words: String) -> Result<(), Gone> {
+        let session = self.session;
+        let message = Message::Notice { session, words };
+        self.unless_fenced(async { self.inbox.send(message).await.ok() })
+            .await
     }
 
     /// What it may do, now and whenever an operator changes it: to be enforced by the door. The watch ends with the

@@ -257,17 +257,34 @@ impl Task {
             Message::Metadata { session, metadata } => {
                 self.push(Input::Metadata { session, metadata }, None).await;
             }
+            Message::Event {
+                session,
+                timestamp,
+                event,
+            } => {
+                let event = *event;
+                self.push(
+                    Input::Event {
+                        session,
+                        timestamp,
+                        event,
+                    },
+                    None,
+                )
+                .await;
+            }
+            Message::Notice { session, words } => {
+                if self.holds(session) {
+                    self.say(&words);
+                }
+            }
             Message::Media {
                 session,
                 item,
                 received,
                 budget,
             } => {
-                if self
-                    .held
-                    .as_ref()
-                    .is_some_and(|(held, _)| held.session == session)
-                {
+                if self.holds(session) {
                     self.count(&item);
                     self.glance(&item);
                     if let Some(item) = self.divert(item).await {
@@ -291,6 +308,12 @@ impl Task {
                 let _ = answer.send(self.stream.clock(self.clock.now()));
             }
         }
+    }
+
+    /// Whether publish number `session` is the one that is listened to.
+    fn holds(&self, session: u64) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|(held, _)| held.session == session)
     }
 
     async fn claim(&mut self, claim: Claim, answer: oneshot::Sender<Result<Publisher, Busy>>) {
@@ -327,6 +350,7 @@ impl Task {
             self.say(full);
         }
         self.encodes = ladder.is_ok();
+        let events = claim.terms.events;
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
@@ -354,7 +378,7 @@ impl Task {
             epoch,
             named,
             ladder: ladder.ok(),
-            events: vitrine_core::engine::cues::Allowance::default(),
+            events,
         };
         self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.

@@ -3,6 +3,7 @@
 
 mod day;
 mod encoders;
+mod events;
 mod golden;
 mod ladder;
 mod model;

@@ -82,9 +82,17 @@ impl Event {
     /// # Errors
     /// [`Error::Fields`] with every field that is wrong, [`Error::Syntax`], [`Error::TooLarge`].
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
-        let Ok(Value::Object(fields)) = serde_json::from_slice(json) else {
-            return Err(Error::Syntax);
-        };
+        match serde_json::from_slice(json) {
+            Ok(Value::Object(fields)) => Self::read(fields),
+            _ => Err(Error::Syntax),
+        }
+    }
+
+    /// Reads one event whose fields are there already.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(fields: Map<String, Value>) -> Result<Self, Error> {
         let mut reader = Reader {
             fields,
             faults: Vec::new(),
