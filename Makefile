@@ -99,7 +99,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
 
 # What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
-encoded = bitrates carried changes leaks shapes slate sound
+encoded = bitrates carried changes leaks shapes slate sound timed
 test-ladder: # modules of the integration tests
 	@$(call need_tests,--test it ladder::shapes::)
 	cargo test --locked --test it -- $(encoded:%=ladder::%::) --test-threads=8
@@ -202,6 +202,11 @@ proof-outbox: ## Durable callbacks a second beside synced appends; first attempt
 proof-admission: ## 200 publishers ask a backend in one second; 5,000 wrong keys beside good ones (ARGS="rush=200 flood=5000")
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- admission $(ARGS)
+
+.PHONY: proof-events
+proof-events: assets tests/browser/node_modules ## Events: once and at their pictures in hls.js, all tellings alike, answers, cost (ARGS="answers seconds=5")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- events $(ARGS)
 
 # Rushls, a peer, is installed outside the tree unless RUSHLS names it.
 peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers

@@ -23,6 +23,7 @@
 //! | [`tokens`] | who may watch: tokens by either algorithm, keys that come and go |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
+//! | [`timed`] | events of the shop land once and are told truly, whatever becomes of publishers and processes |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -30,13 +31,14 @@
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
-//! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`shop`] posts events, [`viewer`]
+//! follows a stream as players do, [`probe`] asks independent witnesses, [`boxes`] reads the events. No test asserts how long something took.
 
 mod admission;
 mod backend;
 mod backends;
 mod balancers;
+mod boxes;
 mod browser;
 mod captions;
 mod cli;
@@ -68,9 +70,11 @@ mod publisher;
 mod receiver;
 mod restart;
 mod serve;
+mod shop;
 mod sources;
 mod splitter;
 #[cfg(feature = "transcode")]
 mod thumbnail;
+mod timed;
 mod tokens;
 mod viewer;

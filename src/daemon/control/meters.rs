@@ -175,6 +175,10 @@ const GAUGES: &[(&str, &str)] = &[
     ("vitrine_connections", "Connections open, by listener"),
     ("vitrine_draining", "1 from SIGTERM on, else 0"),
     (
+        "vitrine_event_ranges",
+        "Ranges that the playlists of a stream list, of all streams the most",
+    ),
+    (
         "vitrine_inbox_age_seconds",
         "Seconds since the oldest message that a stream has not dealt with was received, of all streams the most",
     ),
@@ -297,9 +301,14 @@ pub(super) fn measure(registry: &Registry) {
     let now = registry.clock().now().mono;
     let ages = streams.iter().map(|live| live.inbox_age(now));
     gauge!("vitrine_inbox_age_seconds").set(ages.max().unwrap_or(Duration::ZERO));
-    let renditions = streams.iter().flat_map(|live| live.renditions());
-    let retained: usize = renditions
-        .map(|(_, _, version)| version.bytes_retained())
+    let renditions: Vec<_> = (streams.iter())
+        .flat_map(|live| live.renditions())
+        .map(|(_, _, version)| version)
+        .collect();
+    let ranges = { renditions.iter() }.map(|version| version.snapshot().ranges.len());
+    gauge!("vitrine_event_ranges").set(ranges.max().unwrap_or(0) as f64);
+    let retained: usize = { renditions.iter() }
+        .map(|version| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
     gauge!("vitrine_bans").set(registry.bans().list().len() as f64);

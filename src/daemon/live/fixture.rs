@@ -14,6 +14,7 @@ use vitrine_core::{
     },
     media::{Config, Kind, MediaTime, Now, Rendition, Timescale, WallTime, aac},
     wire::{
+        event::{Event, Place, Placed},
         flv::{Frame, Item},
         m3u8::{
             media::Constants,
@@ -210,6 +211,18 @@ impl Stage {
     /// Sets what is told about the stream.
     pub(crate) fn state(&self, state: State) {
         self.live.0.status().state = state;
+    }
+
+    /// An event of this id stands in the stream.
+    pub(crate) fn event(&self, epoch: u64, id: &str) {
+        let event = format!(r#"{{"id":"{id}","type":"price.changed"}}"#);
+        let event = Event::parse(event.as_bytes()).expect("an event");
+        let place = Place {
+            epoch,
+            media_time_ms: 0,
+            program_date_time: WallTime(1_767_268_800_000),
+        };
+        self.publication.placed(&Placed::new(event, place));
     }
 
     /// A still has been made.

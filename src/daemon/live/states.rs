@@ -221,10 +221,17 @@ mod tests {
         assert!(store.take().is_empty(), "no folder is no fault");
         let saved = fixture::saved();
         store.save(&id(), &saved).expect("a disk");
-        let path = store.folder.join("shop42");
-        let mode = fs::metadata(&path).expect("written").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(files(&store), 1, "nothing beside it");
+        let saved = Left {
+            timeline: Some("{}".to_owned()),
+            ..saved
+        };
+        store.save(&id(), &saved).expect("a disk");
+        for name in ["shop42", "shop42.timeline"] {
+            let path = store.folder.join(name);
+            let mode = fs::metadata(&path).expect("written").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
         assert_eq!(store.take(), [(id(), saved)]);
         assert_eq!(files(&store), 0);
         assert!(store.take().is_empty());
