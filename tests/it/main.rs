@@ -33,7 +33,7 @@
 //! | [`floors`] | the house keeps its floors |
 //!
 //! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`shop`] posts events, [`viewer`]
-//! follows a stream as players do, [`probe`] asks independent witnesses, [`boxes`] reads the events. No test asserts how long something took.
+//! follows a stream as players do, [`probe`] asks independent witnesses, [`boxes`] and [`ranges`] read the events. No test asserts how long something took.
 
 mod admission;
 mod backend;
@@ -69,6 +69,7 @@ mod passthrough;
 mod probe;
 mod publish;
 mod publisher;
+mod ranges;
 mod receiver;
 mod restart;
 mod serve;
