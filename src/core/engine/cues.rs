@@ -38,8 +38,8 @@ pub struct Allowance {
     pub per_second: u32,
     /// Bytes a second of their JSON texts, lasting; four times as many may come at once.
     pub bytes_per_second: u32,
-    /// Milliseconds added to where an event without a timestamp of its own is placed: the delay of encoder and network,
-    /// negative to place it earlier.
+    /// Milliseconds added to where an event is placed, by its `at` or its arrival: the delay of encoder and network, negative
+    /// to place it earlier. Not to what the publisher sends between its media, whose timestamp is exact.
     pub offset_ms: i32,
 }
 
@@ -184,16 +184,16 @@ impl Default for Cues {
 }
 
 impl Cues {
-    /// A publish was accepted with `allowance`.
+    /// The publish that is there may carry that from now on.
     pub(super) fn allow(&mut self, now: Now, allowance: Allowance) {
-        let most = limits::EVENT_AHEAD_MS_MAX;
-        self.offset_ms = i64::from(allowance.offset_ms).clamp(-most, most);
+        let most = limits::EVENT_OFFSET_MS_MAX;
+        self.offset_ms = allowance.offset_ms.clamp(-most, most).into();
         self.budget.set(now.mono, allowance);
     }
 
     /// What was answered when this event was placed.
-    pub(super) fn answer(&self, event: &Event) -> Option<Placement> {
-        self.memory.answer(&event.id).cloned()
+    pub(super) fn answer(&self, event: &Event) -> Option<&Placement> {
+        self.memory.answer(&event.id)
     }
 
     /// What playlists list.
@@ -210,7 +210,7 @@ impl Cues {
         wanted: Wanted,
     ) -> Result<Placement, Refusal> {
         match self.answer(&event) {
-            Some(answer) => Ok(answer),
+            Some(answer) => Ok(answer.clone()),
             None => self.place(now, epoch, event, wanted),
         }
     }

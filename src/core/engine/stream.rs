@@ -237,7 +237,7 @@ impl Stream {
             }
             Input::Allow { session, events } => {
                 if self.is_current(session) {
-                    let _ = events;
+                    self.cues.allow(now, events);
                 }
             }
             Input::Metadata { session, metadata } => {

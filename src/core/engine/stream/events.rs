@@ -80,7 +80,7 @@ impl Stream {
 
     fn bind(&mut self, now: Now, event: Event) -> Result<Placement, Refusal> {
         if let Some(answer) = self.cues.answer(&event) {
-            return Ok(answer);
+            return Ok(answer.clone());
         }
         let grows = self.grows();
         let epoch = self.epoch.as_mut().ok_or(Refusal::NotLive)?;
