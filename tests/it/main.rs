@@ -24,6 +24,7 @@
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
 //! | [`timed`] | events of the shop land once and are told truly, whatever becomes of publishers and processes |
+//! | [`amf`] | what an encoder tells between its media stands at its own timestamp |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -35,6 +36,7 @@
 //! follows a stream as players do, [`probe`] asks independent witnesses, [`boxes`] reads the events. No test asserts how long something took.
 
 mod admission;
+mod amf;
 mod backend;
 mod backends;
 mod balancers;
