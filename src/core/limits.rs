@@ -524,5 +524,5 @@ pub const RANGES_BYTES_MAX: usize = 32 * 1024;
 pub const EVENTS_HELD_MAX: usize = 64;
 /// Bytes of the box around an event's JSON text, rounded up: `emsg`, its scheme, and the ID3 tag.
 pub const EVENT_BOX_BYTES: u64 = 112;
-/// Bytes of the shortest such text there is, rounded down.
-pub const EVENT_VALUE_BYTES_MIN: u64 = 96;
+/// Bytes of the shortest such text with an id as backends make them, rounded down.
+pub const EVENT_VALUE_BYTES_MIN: u64 = 128;

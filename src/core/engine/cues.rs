@@ -14,8 +14,9 @@ mod memory;
 pub(super) mod queue;
 pub(super) mod ranges;
 mod repeat;
+mod rest;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -50,6 +51,15 @@ impl Default for Allowance {
             bytes_per_second: limits::EVENT_BYTES_PER_SECOND,
             offset_ms: 0,
         }
+    }
+}
+
+impl Allowance {
+    /// What that is of every rendition's bits, lasting: texts, and a box around each of as many as can be.
+    fn bits_per_second(self) -> u64 {
+        let bytes = u64::from(self.bytes_per_second);
+        let events = (bytes / limits::EVENT_VALUE_BYTES_MIN).min(self.per_second.into());
+        8 * (bytes + events * limits::EVENT_BOX_BYTES)
     }
 }
 
@@ -156,6 +166,7 @@ pub struct Cue {
 #[derive(Debug)]
 pub(super) struct Cues {
     offset_ms: i64,
+    bits_per_second: u64,
     budget: Budget,
     memory: Memory,
     ranges: Ranges,
@@ -175,6 +186,7 @@ impl Default for Cues {
     fn default() -> Self {
         Self {
             offset_ms: 0,
+            bits_per_second: 0,
             budget: Budget::new(Allowance::default()),
             memory: Memory::default(),
             ranges: Ranges::default(),
@@ -189,6 +201,12 @@ impl Cues {
         let most = limits::EVENT_OFFSET_MS_MAX;
         self.offset_ms = allowance.offset_ms.clamp(-most, most).into();
         self.budget.set(now.mono, allowance);
+        self.bits_per_second = allowance.bits_per_second();
+    }
+
+    /// Bits per second that events may take in every rendition that carries them, their boxes included.
+    pub(super) fn bits_per_second(&self) -> u64 {
+        self.bits_per_second
     }
 
     /// What was answered when this event was placed.
@@ -249,7 +267,8 @@ impl Cues {
             part: epoch.open_part(place.media_time_ms),
             closed,
         };
-        self.memory.keep(&placed.event.id, placement.clone());
+        let listed = |id: &str| self.ranges.has(id);
+        { &mut self.memory }.keep(&placed.event.id, placement.clone(), listed);
         epoch.enqueue(Arc::new(placed));
         Ok(placement)
     }
@@ -271,9 +290,16 @@ impl Cues {
         Ok(epoch.arriving_ms(now) + ahead_ms + self.offset_ms)
     }
 
-    /// An epoch ended before any of its renditions had these: they keep their date-times, in the one that follows.
+    /// An epoch ended before any of its renditions had these: they keep their date-times, in the one that follows. A state
+    /// that is repeated is told anew there.
     pub(super) fn place_again(&mut self, epoch: &mut Epoch, events: Vec<Confirmation>) {
+        if let Some(repeat) = &mut self.repeat {
+            repeat.due = Duration::ZERO;
+        }
         for Confirmation { event, .. } in events {
+            if repeat::is_repeat(&event.event) {
+                continue;
+            }
             let wanted_ms = epoch.media_time_ms(event.place.program_date_time);
             let place = epoch.locate(wanted_ms);
             let placed = Placed::new(event.event.clone(), place);
@@ -283,7 +309,8 @@ impl Cues {
                     part: None,
                     ..known.clone()
                 };
-                self.memory.keep(&placed.event.id, placement);
+                let listed = |id: &str| self.ranges.has(id);
+                { &mut self.memory }.keep(&placed.event.id, placement, listed);
             }
             epoch.enqueue(Arc::new(placed));
         }
@@ -304,6 +331,9 @@ impl Cues {
         let number = epoch.queue().next();
         let event = repeat.event(epoch.number(), number);
         let place = epoch.locate(epoch.newest_ms());
-        epoch.enqueue(Arc::new(Placed::new(event, place)));
+        let placed = Placed::new(event, place);
+        if epoch.queue().check(placed.value().len()).is_ok() {
+            epoch.enqueue(Arc::new(placed));
+        }
     }
 }

@@ -150,9 +150,12 @@ impl Epoch {
             named: self.named,
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
             bitrates: self.promises.save(),
+            events: self.promises.events(),
             plan: self.plan.save(),
             cuts: self.segmenter.save()?,
             tracks: tracks?,
+            cues: saved::Cues::default(),
+            queue: self.queue.save(),
         };
         Some(Saved { head, media })
     }
@@ -179,9 +182,16 @@ impl Epoch {
         let plan = |video, audio| Plan::restore(&head.plan, video, audio);
         let constants = plan(None, None)?.constants;
         let mut media = media.into_iter();
-        let packagers = (head.tracks.into_iter())
+        let mut packagers = (head.tracks.into_iter())
             .map(|track| Packager::restore(track, constants, &mut media))
             .collect::<Result<Vec<_>, _>>()?;
+        let (queue, owed) = Queue::restore(head.queue, number)?;
+        for (rendition, cue) in owed {
+            let found = packagers.iter_mut().find(|it| it.rendition() == rendition);
+            if let Some(packager) = found {
+                packager.push(Op::Cue(cue), Anchor::default());
+            }
+        }
         let of = |rendition| {
             let mut found = packagers.iter().filter(|it| it.rendition() == rendition);
             (found.next(), found.next().is_none())
@@ -227,14 +237,14 @@ impl Epoch {
                 media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
                 wall: WallTime(saved::number(anchor_wall_ms)?),
             },
-            promises: Promises::restore(&head.bitrates)?,
+            promises: Promises::restore(&head.bitrates, head.events)?,
             presentation: None,
             last_arrival: now.mono,
             gone: false,
             starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
             slate: None,
             arrival: Arrival::default(),
-            queue: Queue::default(),
+            queue,
             changed: true,
             samples: Vec::new(),
             steps: Vec::new(),
@@ -394,6 +404,11 @@ impl Epoch {
         self.seal();
         self.changed |= self.rungs.rest();
         self.release_all_sound();
+    }
+
+    /// A publish may carry `events` bits per second of those.
+    pub(super) fn promise_events(&mut self, events: u64) {
+        self.promises.allow(events);
     }
 
     /// Takes what an encoder handed back.

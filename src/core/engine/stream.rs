@@ -187,8 +187,11 @@ impl Stream {
     /// # Errors
     /// [`saved::Error::Expired`] when the grace ran out meanwhile, or what in it cannot be.
     pub fn restore(settings: Settings, saved: Saved, now: Now) -> Result<Self, saved::Error> {
+        let mut saved = saved;
+        let cues = Cues::restore(std::mem::take(&mut saved.head.cues), now)?;
         let (epoch, grace) = Epoch::restore(saved, now)?;
         let mut stream = Self {
+            cues,
             last_epoch: epoch.number(),
             epoch: Some(epoch),
             grace_ends: Some(now.mono + grace),
@@ -209,7 +212,9 @@ impl Stream {
         }
         self.publish();
         let grace = self.grace_ends?.checked_sub(now.mono)?;
-        self.epoch.as_ref()?.save(now, grace)
+        let mut saved = self.epoch.as_ref()?.save(now, grace)?;
+        saved.head.cues = self.cues.save();
+        Some(saved)
     }
 
     /// Takes one input.
@@ -223,7 +228,7 @@ impl Stream {
                 ladder,
                 events,
             } => {
-                self.cues.allow(now, events);
+                self.allow(now, events);
                 self.open(session, epoch, named, ladder);
             }
             Input::Event {
@@ -237,7 +242,7 @@ impl Stream {
             }
             Input::Allow { session, events } => {
                 if self.is_current(session) {
-                    self.cues.allow(now, events);
+                    self.allow(now, events);
                 }
             }
             Input::Metadata { session, metadata } => {
@@ -548,6 +553,7 @@ impl Stream {
             named,
             findings.arrived,
         );
+        epoch.promise_events(self.cues.bits_per_second());
         self.cues.place_again(&mut epoch, unplaced);
         self.epoch = Some(epoch);
         timeline

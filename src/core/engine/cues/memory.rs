@@ -19,15 +19,18 @@ impl Memory {
         self.answers.get(id)
     }
 
-    /// Keeps an answer; the oldest gives way to it.
-    pub(super) fn keep(&mut self, id: &str, placement: Placement) {
+    /// Keeps an answer; the oldest gives way to it, but for those that are `needed`, which are few.
+    pub(super) fn keep(&mut self, id: &str, placement: Placement, needed: impl Fn(&str) -> bool) {
         if self.answers.insert(id.to_owned(), placement).is_none() {
             self.order.push_back(id.to_owned());
         }
         while self.order.len() > limits::EVENTS_REMEMBERED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.answers.remove(&oldest);
+            match needed(&oldest) {
+                true => self.order.push_back(oldest),
+                false => drop(self.answers.remove(&oldest)),
+            }
         }
     }
 

@@ -19,13 +19,13 @@ pub(in crate::engine) type Landing = (u32, Option<(u64, u64)>);
 /// The events of an epoch.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Queue {
-    next: u32,
+    pub(super) next: u32,
     /// By time in milliseconds, and number.
-    waiting: BTreeMap<(i64, u32), Arc<Placed>>,
+    pub(super) waiting: BTreeMap<(i64, u32), Arc<Placed>>,
     /// Sealed into a part, by number.
-    sealed: BTreeMap<u32, Sealed>,
+    pub(super) sealed: BTreeMap<u32, Sealed>,
     /// Of the texts of both.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]

@@ -15,16 +15,14 @@ pub(in crate::engine) struct Ranges {
 }
 
 impl Ranges {
-    /// Those of a stream that goes on.
-    pub(super) fn new(listed: Vec<Range>) -> Self {
-        Self {
-            listed: listed.into(),
-        }
-    }
-
     /// What playlists list.
     pub(in crate::engine) fn listed(&self) -> &Arc<[Range]> {
         &self.listed
+    }
+
+    /// Whether the range `id` is listed: it must not be placed again.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.listed.iter().any(|range| range.id == id)
     }
 
     /// Whether `range` can be listed beside the others.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Notice, Output, Phase, Stopgap, Stream};
 use crate::{
     engine::{
-        cues::{Clock, Placement, Refusal, Wanted},
+        cues::{Allowance, Clock, Placement, Refusal, Wanted},
         epoch::Epoch,
         timeline::Timeline,
     },
@@ -87,6 +87,14 @@ impl Stream {
         match grows {
             true => self.cues.place(now, epoch, event, Wanted::Told),
             false => Err(Refusal::Starving),
+        }
+    }
+
+    /// What events the session that is there may carry.
+    pub(super) fn allow(&mut self, now: Now, events: Allowance) {
+        self.cues.allow(now, events);
+        if let Some(epoch) = &mut self.epoch {
+            epoch.promise_events(self.cues.bits_per_second());
         }
     }
 
