@@ -12,8 +12,8 @@ const { TOKEN } = process.env;
 const STEP_MS = 2000;
 /** How long a flash sale lasts. */
 const FLASH_MS = 8000;
-/** A step without an answer is over after this long. */
-const TIMEOUT_MS = 5000;
+/** A call without an answer is over after this long; the next attempt comes after that. */
+const [TIMEOUT_MS, RETRY_MS] = [5000, 1000];
 
 const CURRENCY = "JPY";
 const products = [
@@ -37,10 +37,19 @@ async function call(method, path, body) {
   return answer.json();
 }
 
-/** Places one event; by its id it may be sent again after a failure, and is placed once. State is numbered, chat is not. */
-function place(type, data, more = {}) {
+/**
+ * Places one event. What is state has a number and is posted until it is placed, under the same id: however often that arrives,
+ * it is placed once. The rest is of the moment.
+ */
+async function place(type, data, more = {}) {
   const isState = /^(listing|price|flash|notice|show)/.test(type);
-  return call("POST", "events", { id: `evt_${run}_${++count}`, type, ...(isState && { seq: ++seq }), data, ...more });
+  const event = { id: `evt_${run}_${++count}`, type, ...(isState && { seq: ++seq }), data, ...more };
+  let placed = await call("POST", "events", event);
+  while (isState && !placed) {
+    await sleep(RETRY_MS);
+    placed = await call("POST", "events", event);
+  }
+  return placed;
 }
 
 const price = ({ amount }) => ({ amount, currency: CURRENCY });
@@ -68,8 +77,8 @@ let pinned = null;
 const acts = [
   async (product) => {
     const placed = await place("listing.pinned", shown(product), pinned ? { close: pinned.id } : {});
-    pinned = placed && { id: placed.id, ...shown(product), since: Date.parse(placed.program_date_time) };
-    await call("PUT", "state", { seq, data: pinned ? { pinned, likes, viewers } : {} });
+    pinned = { id: placed.id, since: Date.parse(placed.program_date_time), ...shown(product) };
+    await call("PUT", "state", { seq, data: { pinned, likes, viewers } });
   },
   sell,
   (product) => place("flash.started", { listing: product.listing, price: { amount: Math.round(product.amount * 0.008) * 100, currency: CURRENCY } }, { duration_ms: FLASH_MS }),

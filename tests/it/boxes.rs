@@ -22,6 +22,8 @@ use crate::{
 
 /// Times in boxes are whole milliseconds, those of samples are not.
 const ROUNDING_MS: f64 = 1.5;
+/// The date of a segment is told in whole milliseconds as well.
+const DATE_ROUNDING_MS: f64 = ROUNDING_MS + 1.0;
 /// Bytes of a box header.
 const HEADER_BYTES: usize = 8;
 
@@ -63,6 +65,8 @@ pub(crate) struct Carried {
     pub(crate) cues: BTreeMap<String, Cue>,
     /// From where to where there is media, milliseconds of the epoch, in order.
     media: Vec<(f64, f64)>,
+    /// The date at which the segments end that were read so far, milliseconds since the Unix epoch.
+    dates_end_ms: Option<f64>,
     /// What the playlists listed: attributes of each id, all versions taken together.
     ranges: Ranges,
     /// All that is wrong with it.
@@ -117,17 +121,26 @@ impl Carried {
             return;
         };
         let date_time_ms = kept.segment.program_date_time.expect("P7") as f64;
+        // Where another session begins its dates may be later: what was bound to the end of the one before is of its dates.
+        let hole_ms = match self.dates_end_ms {
+            Some(end_ms) if kept.segment.discontinuity => (date_time_ms - end_ms).max(0.0),
+            _ => 0.0,
+        };
         for fragment in fragments {
             for found in &fragment.cues {
                 let cue = self.check(epoch, &what, &fragment, found);
-                let shown_ms = date_time_ms + cue.media_time_ms as f64 - begins_ms;
+                let into_ms = cue.media_time_ms as f64 - begins_ms;
+                let shown_ms = date_time_ms + into_ms;
                 let told_ms = ranges::date_time(&found.value).unwrap_or(0) as f64;
-                if fragment.holds(&cue) && (told_ms - shown_ms).abs() > ROUNDING_MS + 1.0 {
+                let early_ms = if into_ms < ROUNDING_MS { hole_ms } else { 0.0 };
+                let right = shown_ms - early_ms - DATE_ROUNDING_MS..=shown_ms + DATE_ROUNDING_MS;
+                if fragment.holds(&cue) && !right.contains(&told_ms) {
                     let text = format!("{what}: pdt {told_ms}, listed {shown_ms}: {}", found.value);
                     self.complaints.push(text);
                 }
                 self.keep(&what, Some(msn), None, cue);
             }
+            self.dates_end_ms = Some(date_time_ms + fragment.ends_ms - begins_ms);
             self.media.push((fragment.begins_ms, fragment.ends_ms));
         }
     }
@@ -498,6 +511,23 @@ mod tests {
     fn what_was_bound_to_a_hole_may_stand_behind_it() {
         let with_a_hole = [media(0, &[]), media(5000, &[event("a", 3000)])];
         assert_eq!(complaints(&[("high", &with_a_hole)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_date_may_be_before_those_of_a_session_only_where_that_begins() {
+        let joined = |at_ms: i64, jump_ms: i64| {
+            let segments = [media(0, &[]), media(1000, &[event("a", at_ms)])];
+            let mut recording = recording(&segments);
+            let joins = &mut recording.segments[1].segment;
+            joins.discontinuity = true;
+            joins.program_date_time = joins.program_date_time.map(|date_ms| date_ms + jump_ms);
+            Carried::of(EPOCH, &recording).complaints.len()
+        };
+        assert_eq!(
+            [joined(1000, 0), joined(1000, 60), joined(1500, 0)],
+            [0, 0, 0]
+        );
+        assert_eq!([joined(1500, 60), joined(1000, -60)], [1, 1]);
     }
 
     #[test]

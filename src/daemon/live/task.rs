@@ -262,16 +262,12 @@ impl Task {
                 timestamp,
                 event,
             } => {
-                let event = *event;
-                self.push(
-                    Input::Event {
-                        session,
-                        timestamp,
-                        event,
-                    },
-                    None,
-                )
-                .await;
+                let event = Input::Event {
+                    session,
+                    timestamp,
+                    event: *event,
+                };
+                self.push(event, None).await;
             }
             Message::Notice { session, words } => {
                 if self.holds(session) {
