@@ -128,7 +128,7 @@ lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 	for script in conf/*.sh conf/deb/* tests/it/*.sh .ci/run; do bash -n "$$script"; done
-	for script in examples/player/{player,latency,vitrine-events}.js examples/*.mjs tests/*/*.mjs; do node --check "$$script"; done
+	for script in examples/player/{player,latency,shop,vitrine-events}.js examples/*.mjs tests/*/*.mjs; do node --check "$$script"; done
 
 .PHONY: fuzz $(fuzz_targets:%=fuzz-%)
 fuzz: $(fuzz_targets:%=fuzz-%) ## Fuzz each target for TIME seconds (600), or one of them: make fuzz-<target>

@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// More than any part posts, so that none measures a budget.
-const ALLOWED: &str = "events = { per_second = 1000, bytes_per_second = 1000000 }";
+const ALLOWED: &str = "events = { per_second = 1000, bytes_per_second = 65536 }";
 /// Posts that wait for their answers at the same time.
 const POSTS_MAX: usize = 256;
 

@@ -7,7 +7,7 @@ mod admission;
 #[allow(dead_code)]
 #[path = "../../tests/it/backend.rs"]
 mod backend;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../tests/it/boxes.rs"]
 mod boxes;
 #[allow(dead_code)]
@@ -32,6 +32,9 @@ mod peers;
 mod probe;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
+#[allow(dead_code, unused_imports)]
+#[path = "../../tests/it/ranges.rs"]
+mod ranges;
 #[allow(dead_code)]
 #[path = "../../tests/it/receiver.rs"]
 mod receiver;

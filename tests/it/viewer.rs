@@ -16,6 +16,8 @@ use bytes::Bytes;
 use m3u8_rs::{ExtTag, MasterPlaylist};
 use reqwest::{Client, Response, StatusCode};
 
+use crate::ranges::{self, Ranges};
+
 /// How long any one thing may take before the viewer gives up.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -65,7 +67,7 @@ pub(crate) struct Playlist {
     /// Rendition reports: URI, last media sequence number, last part.
     pub(crate) reports: Vec<(String, u64, u64)>,
     /// Attributes of each `EXT-X-DATERANGE`, by its id.
-    pub(crate) ranges: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) ranges: Ranges,
     pub(crate) ended: bool,
 }
 
@@ -85,7 +87,7 @@ impl Playlist {
             segments: Vec::new(),
             hint: None,
             reports: Vec::new(),
-            ranges: ranges(text),
+            ranges: ranges::read(text),
             ended: text.lines().any(|line| line == "#EXT-X-ENDLIST"),
         };
         let mut map = None;
@@ -218,52 +220,6 @@ pub(crate) fn attributes(list: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The date ranges of a playlist by their ids, which are unique in it (8216bis, 4.4.5.1).
-fn ranges(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
-    let mut ranges = BTreeMap::new();
-    for line in text.lines() {
-        let Some(list) = line.strip_prefix("#EXT-X-DATERANGE:") else {
-            continue;
-        };
-        let attributes = attributes(list);
-        let twice = ranges.insert(attributes["ID"].clone(), attributes);
-        assert!(twice.is_none(), "D3: {line} again\n{text}");
-    }
-    ranges
-}
-
-/// When a date range ends, if that is known, in milliseconds since the Unix epoch.
-fn range_end(attributes: &BTreeMap<String, String>) -> Option<i64> {
-    let time = |name: &str| -> Option<i64> {
-        let time: jiff::Timestamp = attributes.get(name)?.parse().ok()?;
-        Some(time.as_millisecond())
-    };
-    let duration = || attributes.get("DURATION")?.parse::<f64>().ok();
-    let by_duration = || Some(time("START-DATE")? + (duration()? * 1000.0).round() as i64);
-    time("END-DATE").or_else(by_duration)
-}
-
-/// What becomes of date ranges between two versions: nothing but an end is ever added to one, and it stays while any of it
-/// is inside the window.
-fn check_ranges(old: &Playlist, new: &Playlist) {
-    let context = || format!("\nold:\n{}\nnew:\n{}", old.text, new.text);
-    let window = new.segments.first().filter(|_| new.skipped == 0);
-    let window_ms = window.and_then(|segment| segment.program_date_time);
-    for (id, before) in &old.ranges {
-        if let Some(after) = new.ranges.get(id) {
-            let kept = before
-                .iter()
-                .all(|(name, value)| after.get(name) == Some(value));
-            let mut added = after.keys().filter(|name| !before.contains_key(*name));
-            let ends = added.all(|name| matches!(name.as_str(), "END-DATE" | "DURATION"));
-            assert!(kept && ends, "D3: {id}{}", context());
-        } else if let Some(window_ms) = window_ms {
-            let over = range_end(before).is_some_and(|end_ms| end_ms <= window_ms);
-            assert!(over, "D2: {id}{}", context());
-        }
-    }
-}
-
 /// One segment as it was downloaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
@@ -282,7 +238,7 @@ pub(crate) struct Recording {
     /// Parts by number.
     pub(crate) parts: BTreeMap<u64, Bytes>,
     /// Every date range that any version listed, as it was last.
-    pub(crate) ranges: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) ranges: Ranges,
     /// The last version seen.
     pub(crate) last: Option<Playlist>,
 }
@@ -538,7 +494,7 @@ pub(crate) fn check_succession(old: &Playlist, new: &Playlist) {
         context()
     );
     assert!(new.next() >= old.next(), "P1{}", context());
-    check_ranges(old, new);
+    ranges::check_succession(old, new);
     for before in &old.segments {
         let Some(after) = new
             .segments
@@ -626,41 +582,6 @@ mod tests {
                 std::panic::catch_unwind(check).is_err(),
                 "{rule} went unnoticed"
             );
-        }
-    }
-
-    #[test]
-    fn a_range_may_end_and_leave_but_not_change() {
-        let with = |lines: &str| {
-            let first = "#EXT-X-MAP:URI=\"init0.mp4\"\n";
-            Playlist::parse(&TEXT.replace(first, &format!("{lines}{first}")))
-        };
-        let range =
-            "#EXT-X-DATERANGE:ID=\"a\",CLASS=\"vitrine.x\",START-DATE=\"2026-01-01T11:59:50.000Z\"";
-        let [open, other] = [range.to_owned(), range.replace("vitrine.x", "vitrine.y")];
-        let [early, late] = ["11:59:59.999", "12:00:00.001"]
-            .map(|end| format!("{range},END-DATE=\"2026-01-01T{end}Z\""));
-        let long = format!("{range},DURATION=10.001");
-        let broken = |old: &str, new: &str| {
-            let [old, new] = [old, new].map(|line| match line {
-                "" => with(""),
-                line => with(&format!("{line}\n")),
-            });
-            let check = std::panic::AssertUnwindSafe(|| check_succession(&old, &new));
-            std::panic::catch_unwind(check).is_err()
-        };
-        for (old, new, wanted) in [
-            (&*open, &*late, false),
-            ("", &open, false),
-            (&early, "", false),
-            (&late, "", true),
-            (&long, "", true),
-            (&open, "", true),
-            (&open, &other, true),
-            (&late, &open, true),
-            (&early, &late, true),
-        ] {
-            assert_eq!(broken(old, new), wanted, "{old}, then {new}");
         }
     }
 

@@ -54,6 +54,7 @@ async function play({ url, behind, everyMs }) {
   const hls = new globalThis.Hls({ lowLatencyMode: true, ...(behind ? { liveSyncDuration: behind } : { maxLiveSyncPlaybackRate: 1.5 }) });
   const seen = (globalThis.seen = { frames: [], events: {}, delivered: 0, switches: 0, stalls: 0, fatal: null });
   const of = (id) => (seen.events[id] ??= { fired: 0 });
+  hls.on(globalThis.Hls.Events.LEVEL_SWITCHED, () => (seen.switches += 1));
   hls.on(globalThis.Hls.Events.ERROR, (_, { fatal, details }) => fatal && (seen.fatal = details));
   video.addEventListener("waiting", () => seen.frames.length && (seen.stalls += 1));
   const onCue = ({ target: cue }) => note(cue);
@@ -91,10 +92,9 @@ async function play({ url, behind, everyMs }) {
     if (clock) seen.frames.push([mediaTime, clock.frame, clock.wallMs]);
   };
   video.requestVideoFrameCallback(onFrame);
+  let turns = 0;
   setInterval(() => {
-    if (hls.levels.length < 2) return;
-    seen.switches += 1;
-    hls.nextLevel = seen.switches % hls.levels.length;
+    if (hls.levels.length > 1) hls.nextLevel = (turns += 1) % hls.levels.length;
   }, everyMs);
 }
 

@@ -53,10 +53,25 @@ mod tests {
 
     use super::*;
 
+    /// What the `id3` crate reads in a tag.
+    fn by_another(tag: &[u8]) -> (String, String) {
+        let tag = id3::Tag::read_from2(std::io::Cursor::new(tag)).expect("a tag");
+        assert_eq!(
+            (tag.version(), tag.frames().count()),
+            (id3::Version::Id3v24, 1)
+        );
+        let text = tag.extended_texts().next().expect("a user text frame");
+        (text.description.clone(), text.value.clone())
+    }
+
     #[test]
     fn a_frame_of_user_text_byte_by_byte() {
         let wanted = b"ID3\x04\x00\x00\x00\x00\x00\x1dTXXX\x00\x00\x00\x13\x00\x00\x03vitrine\x00{\"a\":\"\xc3\xa9\"}";
         assert_eq!(user_text("vitrine", r#"{"a":"é"}"#), wanted);
+        assert_eq!(
+            by_another(wanted),
+            ("vitrine".to_owned(), r#"{"a":"é"}"#.to_owned())
+        );
     }
 
     proptest! {
@@ -64,6 +79,7 @@ mod tests {
         fn what_is_written_is_read_again(description in "[^\0]{0,20}", value in "\\PC{0,300}") {
             let tag = user_text(&description, &value);
             prop_assert_eq!(read_user_text(&tag), Some((&description[..], &value[..])));
+            prop_assert_eq!(by_another(&tag), (description.clone(), value.clone()));
             let shorter = &tag[..tag.len() - 1];
             prop_assert_eq!(read_user_text(shorter), None);
         }

@@ -201,10 +201,8 @@ pub(super) struct Repeated {
         (status = 200, description = "It is repeated", body = Repeated),
         (status = 400, description = "The body is no JSON object"),
         (status = 404, description = "No such stream (`not-found`), or no broadcast (`not-live`)"),
-        (status = 409, description = "No media arrives (`starving`): again after `Retry-After`"),
         (status = 413, description = "More bytes than an event may take in the stream (`event-too-large`); or the body is too large"),
         (status = 422, description = "A wrong, unknown or missing field"),
-        (status = 429, description = "More than the stream may carry (`too-many`): again after `Retry-After`"),
         (status = 503, description = "The stream does not answer"),
     )
 )]

@@ -29,6 +29,24 @@ pub enum Unplaced {
     Busy,
 }
 
+impl Unplaced {
+    /// The name in metrics.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Refused(refusal) => match refusal {
+                Refusal::NotLive => "not_live",
+                Refusal::Starving => "starving",
+                Refusal::Stale { .. } => "stale",
+                Refusal::TooFarAhead { .. } => "too_far_ahead",
+                Refusal::TooMany { .. } => "too_many",
+                Refusal::RangesFull { .. } => "ranges_full",
+                Refusal::RangesTooLarge { .. } => "ranges_too_large",
+            },
+        }
+    }
+}
+
 impl Live {
     /// Places an event, or tells again where the one of that id is.
     ///
@@ -41,7 +59,7 @@ impl Live {
         let placed = placed.and_then(|placed| placed.map_err(Unplaced::from));
         histogram!("vitrine_event_place_seconds").record(posted.elapsed());
         if let Err(unplaced) = &placed {
-            meters::event_refused(unplaced);
+            meters::event_refused(unplaced.outcome());
         }
         placed
     }

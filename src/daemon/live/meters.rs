@@ -10,11 +10,9 @@ use std::{
 
 use metrics::{counter, histogram};
 use vitrine_core::{
-    engine::{cues::Refusal, window::Snapshot},
+    engine::window::Snapshot,
     media::{Rendition, WallTime},
 };
-
-use super::Unplaced;
 
 /// The renditions that every broadcast may have.
 const COMMON: [Rendition; 2] = [Rendition::High, Rendition::Audio];
@@ -85,20 +83,9 @@ pub(super) fn event_placed(missing: &[Rendition]) {
     }
 }
 
-/// An event was posted and has no place.
-pub(super) fn event_refused(unplaced: &Unplaced) {
-    let outcome = match unplaced {
-        Unplaced::Busy => "busy",
-        Unplaced::Refused(refusal) => match refusal {
-            Refusal::NotLive => "not_live",
-            Refusal::Starving => "starving",
-            Refusal::Stale { .. } => "stale",
-            Refusal::TooFarAhead { .. } => "too_far_ahead",
-            Refusal::TooMany { .. } => "too_many",
-            Refusal::RangesFull { .. } => "ranges_full",
-            Refusal::RangesTooLarge { .. } => "ranges_too_large",
-        },
-    };
+/// An event was posted and has no place: why.
+pub(super) fn event_refused(outcome: &'static str) {
+    debug_assert!(EVENT_OUTCOMES.contains(&outcome), "{outcome} has a series");
     counter!("vitrine_events_total", "outcome" => outcome).increment(1);
 }
 

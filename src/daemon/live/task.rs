@@ -10,6 +10,7 @@
 //! noted as it happens ([`super::chronicle`]).
 
 mod events;
+mod notes;
 mod orders;
 mod sound;
 
@@ -25,8 +26,7 @@ use vitrine_core::{
         ladder::Encoded,
         lifecycle::Cause,
         saved,
-        stream::{Input, Notice, Output, Settings, Source, Stream},
-        window::Snapshot,
+        stream::{Input, Notice, Output, Settings, Stream},
     },
     limits,
     media::{Kind, Rendition},
@@ -262,16 +262,12 @@ impl Task {
                 timestamp,
                 event,
             } => {
-                let event = *event;
-                self.push(
-                    Input::Event {
-                        session,
-                        timestamp,
-                        event,
-                    },
-                    None,
-                )
-                .await;
+                let event = Input::Event {
+                    session,
+                    timestamp,
+                    event: *event,
+                };
+                self.push(event, None).await;
             }
             Message::Notice { session, words } => {
                 if self.holds(session) {
@@ -511,7 +507,7 @@ impl Task {
                     let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
                     if new > 0 {
                         parts = true;
-                        if self.lost.contains(&rendition) && has_media(&snapshot) {
+                        if self.lost.contains(&rendition) && notes::has_media(&snapshot) {
                             back.insert(rendition);
                         }
                         if !counted {
@@ -576,44 +572,6 @@ impl Task {
         self.tell_placed();
     }
 
-    /// Notes for backends what has become of the publish and, where that may have changed, of its renditions; those in
-    /// `back` have media again.
-    fn note(&mut self, changed: bool, back: &BTreeSet<Rendition>) {
-        let now = self.clock.now().wall;
-        if let Some((held, _)) = &self.held {
-            let session = held.session;
-            let plays = self.publication.ready() && self.stream.flows();
-            let silent = self.stream.stopgap().is_some();
-            let noted = Some((session, plays));
-            if (plays || silent) && self.noted != noted {
-                self.noted = noted;
-                let mut chronicle = self.shared.chronicle();
-                match plays {
-                    true => chronicle.playable(now, session, &self.publication.renditions()),
-                    false => chronicle.silent(now, session),
-                }
-            }
-        }
-        if changed {
-            let sources = self.stream.sources().map(|(_, sources)| sources);
-            let sources = sources.unwrap_or_default();
-            self.lost
-                .retain(|lost| sources.contains_key(lost) && !back.contains(lost));
-            let failed = |source: &Source| matches!(source, Source::Encoded { lost: Some(_), .. });
-            let failed = sources.iter().filter(|(_, source)| failed(source));
-            self.lost.extend(failed.map(|(rendition, _)| *rendition));
-            self.tell_losses();
-        }
-    }
-
-    fn tell_losses(&self) {
-        let sound = matches!(self.shared.status().sound, Some((_, true)));
-        let mut lost = self.lost.clone();
-        lost.extend(sound.then_some(Rendition::Audio));
-        let now = self.clock.now().wall;
-        self.shared.chronicle().lost(now, &lost);
-    }
-
     fn state(&self) -> State {
         match (&self.held, self.leaves) {
             (_, Some(_)) => State::Ended,
@@ -636,11 +594,4 @@ impl Task {
             }
         }
     }
-}
-
-/// Whether the newest part of a version is no gap.
-fn has_media(snapshot: &Snapshot) -> bool {
-    let newest = snapshot.open.as_ref().or(snapshot.listed.last());
-    let part = newest.and_then(|segment| segment.parts.last());
-    part.is_some_and(|part| part.data.is_some())
 }

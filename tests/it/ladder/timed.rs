@@ -12,7 +12,7 @@ use tokio::{
 use super::{ATTEMPTS, RENDITIONS, TURN, overload};
 use crate::{
     daemon::Config,
-    publisher::{Publisher, flv},
+    publisher::{Publisher, VIDEO, flv},
     shop::event,
     sources::Recipe,
     timed::{KEY, Scene},
@@ -89,18 +89,23 @@ async fn every_rendition_has_the_same_events_also_where_a_slate_stands_in() {
 }
 
 /// The broadcast with pictures that nothing can decode from `from_ms` on; what passes them through does not look.
-fn broken(tags: Vec<flv::Tag>, from_ms: u32) -> Vec<flv::Tag> {
-    let break_it = |mut tag: flv::Tag| {
-        // After the tag's own header a length, and the header of the NAL unit, which stays.
-        if tag.kind == 9 && tag.timestamp >= from_ms && tag.body.get(1) == Some(&1) {
-            tag.body
-                .iter_mut()
-                .skip(5 + 4 + 1)
-                .for_each(|byte| *byte = 0xff);
+fn broken(mut tags: Vec<flv::Tag>, from_ms: u32) -> Vec<flv::Tag> {
+    let pictures = tags
+        .iter_mut()
+        .filter(|tag| tag.kind == VIDEO && tag.timestamp >= from_ms);
+    for tag in pictures.filter(|tag| tag.body.get(1) == Some(&1)) {
+        let mut rest = &mut tag.body[5..];
+        while let Some((length, tail)) = rest.split_first_chunk_mut::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            let (unit, tail) = tail.split_at_mut(length);
+            // The header of a NAL unit stays, and so do those that are no slices.
+            if matches!(unit[0] & 0x1f, 1 | 5) {
+                unit[1..].fill(0xff);
+            }
+            rest = tail;
         }
-        tag
-    };
-    tags.into_iter().map(break_it).collect()
+    }
+    tags
 }
 
 #[tokio::test(flavor = "multi_thread")]

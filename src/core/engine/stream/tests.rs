@@ -7,6 +7,7 @@ mod events;
 mod golden;
 mod ladder;
 mod model;
+mod ranges;
 mod restart;
 mod rig;
 mod rules;
