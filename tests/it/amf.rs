@@ -12,9 +12,10 @@ use vitrine_core::wire::amf0::{self, Value};
 use crate::{
     boxes,
     daemon::{CONTROL_TOKEN, Config, Daemon},
+    probe,
     publisher::{DATA, Publisher, flv},
     sources,
-    viewer::{Viewer, client},
+    viewer::{Recording, Viewer, client},
 };
 
 /// RTMP message type of AMF3 data, which is AMF0 behind a zero byte.
@@ -91,6 +92,21 @@ fn push(address: SocketAddr, key: &'static str) -> thread::JoinHandle<u32> {
     })
 }
 
+/// Readers that know nothing of events read and decode what has some in front of its fragments.
+fn read_by_others(name: &str, recording: &Recording) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("recorded.mp4");
+    recording.write(&file);
+    probe::decodes(&file);
+    let (_, samples) = probe::fragments(&recording.files()[0]);
+    let track = if name == "audio" { "a:0" } else { "v:0" };
+    assert_eq!(
+        probe::packets(&file, track).len(),
+        samples as usize,
+        "{name}"
+    );
+}
+
 async fn shown(daemon: &Daemon, stream: &str) -> Json {
     let url = daemon.control_url(&format!("/v1/streams/{stream}"));
     let asked = client().build().expect("a client").get(url);
@@ -138,6 +154,9 @@ async fn what_an_encoder_tells_stands_at_its_own_timestamp_in_every_rendition() 
     let renditions = boxes::read(epoch.expect("an epoch"), &recordings);
     let complaints = boxes::compare(&renditions);
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    for (name, recording) in &recordings {
+        read_by_others(name, recording);
+    }
     let pictures: Vec<_> = renditions
         .iter()
         .filter(|(name, _)| *name != "audio")

@@ -1,16 +1,21 @@
 //! Events at the doors: what a backend is answered and told, what people see by command, and what is left in logs, metrics and
 //! caches. Where events land in the media is [`crate::timed`]'s.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
+    backend::SECRET,
     daemon::{CONTROL_TOKEN, Config, Daemon, READ_TOKEN},
-    receiver::Call,
-    shop::{Answer, event, until_confirmed},
-    sources,
+    receiver::{Call, Receiver},
+    restart::{restart, stop},
+    shop::{Answer, Shop, confirmed, event, timeline, until_confirmed},
+    sources::{self, Encoder},
     timed::Scene,
     viewer::{Viewer, client},
 };
@@ -208,4 +213,50 @@ async fn what_stands_in_the_stream_is_told_before_its_end_and_gone_with_a_takedo
         at("events.placed").is_some() && at("events.placed") < at("stream.ended"),
         "{kinds:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_goes_on_in_the_process_that_goes_on_with_the_stream() {
+    let receiver = Receiver::willing().await;
+    let config = Config::new().publish("grace = \"20s\"").key("k3y", "shop");
+    let config = config.hook_endpoint(&receiver.url("/hooks"), SECRET);
+    let daemon = Daemon::start(&config);
+    let encoder = Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url("k3y"));
+    Viewer::new(&daemon.url("")).multivariant("shop").await;
+    let (before, _) = Shop::of(&daemon, "shop")
+        .place(&event("evt_before", "listing.pinned"))
+        .await;
+    until_confirmed(&receiver, "shop", 1).await;
+    let daemon = restart(stop(daemon).await, config).await;
+    drop(encoder);
+    let (shop, viewer) = (Shop::of(&daemon, "shop"), Viewer::new(&daemon.url("")));
+    let listed = timeline(&viewer, "shop").await;
+    assert_eq!(listed.keys().collect::<Vec<_>>(), ["evt_before"]);
+    let again = shop.post(&event("evt_before", "listing.pinned")).await;
+    assert_eq!(
+        (again.status, &again.body["media_time_ms"]),
+        (StatusCode::ACCEPTED, &before["media_time_ms"])
+    );
+    let _encoder = Encoder::ffmpeg(&sources::LONG.file(), &daemon.publish_url("k3y"));
+    let mut closing = event("evt_after", "listing.unpinned");
+    closing["close"] = "evt_before".into();
+    let (after, _) = shop.place(&closing).await;
+    assert_eq!(
+        (&after["epoch"], &after["closed"]),
+        (&before["epoch"], &json!(true)),
+        "{after}"
+    );
+    until_confirmed(&receiver, "shop", 2).await;
+    let end = Instant::now() + Duration::from_secs(30);
+    let listed = loop {
+        let listed = timeline(&viewer, "shop").await;
+        if listed.len() == 2 {
+            break listed;
+        }
+        assert!(Instant::now() < end, "{listed:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(listed["evt_before"]["end"], after["program_date_time"]);
+    let told = confirmed(&receiver, "shop");
+    assert_eq!(told.len(), 2, "{told:?}");
 }

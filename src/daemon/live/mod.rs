@@ -16,6 +16,7 @@
 //! | [`takedowns`] | what was taken down and is never served again, on disk |
 //! | [`events`] | events of the shop on their way to a live stream, and its clock |
 //! | [`timeline`] | the events of an epoch, as players get them |
+//! | `text` | bodies of answers, named after their content |
 //! | `ledger`, [`stores`] | a small table in a file; all of them |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
@@ -56,6 +57,7 @@ pub mod takedowns;
 mod task;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod timeline;
 
 pub use chronicle::Herald;

@@ -19,7 +19,7 @@ use vitrine_core::{
     wire::event::{Class, Kind, Placed},
 };
 
-use super::{StreamId, published::Text};
+use super::{StreamId, text::Text};
 
 /// The timeline of one epoch.
 #[derive(Debug)]

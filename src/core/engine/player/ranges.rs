@@ -64,14 +64,15 @@ fn tells_itself(id: &str, attributes: &BTreeMap<String, String>) -> bool {
 pub(super) fn permitted(old: &Playlist, new: &Playlist, gone: &BTreeMap<String, Range>) -> Checked {
     let starts = new.all().find_map(|segment| segment.date_time_ms);
     for before in &old.ranges {
-        let Some(after) = new.ranges.iter().find(|after| after.id == before.id) else {
-            let over = before
-                .ends_ms
-                .zip(starts)
-                .is_some_and(|(end, start)| end <= start);
-            ensure(over, "D2", || format!("{} left before its time", before.id))?;
-            continue;
-        };
+        let after = new.ranges.iter().find(|after| after.id == before.id);
+        let over = before
+            .ends_ms
+            .zip(starts)
+            .is_some_and(|(end, start)| end <= start);
+        ensure(after.is_some() || over, "D2", || {
+            format!("{} left before its time", before.id)
+        })?;
+        let Some(after) = after else { continue };
         let kept = before
             .attributes
             .iter()
