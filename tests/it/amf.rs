@@ -39,7 +39,7 @@ fn body(values: &[Value]) -> Vec<u8> {
 }
 
 fn text(json: &Json) -> Value {
-    object([("text", json.to_string().into())])
+    object([("text", json.to_string().as_str().into())])
 }
 
 /// What the encoder says beside its media: at which timestamp, in which type of message, with which body.
