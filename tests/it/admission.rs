@@ -14,7 +14,7 @@ use vitrine_core::wire::sign::{self, Secret};
 
 use crate::{
     backend::{self, Asked, Backend, SECRET, answer},
-    daemon::{Config, Daemon},
+    daemon::{CONTROL_TOKEN, Config, Daemon},
     edges::free_address,
     publisher::{Publisher, Status},
     sources::{self, Encoder},
@@ -404,6 +404,53 @@ async fn backends_of_srs_and_mediamtx_work_unchanged() {
     let (daemon, _live) = daemon.await.expect("as MediaMTX would");
     let streams = daemon.control("/v1/streams").await;
     assert!(streams.contains(r#""cam2""#), "{streams}");
+}
+
+#[test]
+fn in_other_servers_words_a_ban_is_of_the_stream_and_a_name_of_its_application() {
+    let backend = Backend::start(says("200 OK", "0"));
+    let config = Config::new()
+        .hooks("dialect = \"srs\"")
+        .hooks(&format!("secret = {SECRET:?}"))
+        .hooks(&format!("admission_url = {:?}", backend.url("/publish")))
+        .hooks(&format!("done_url = {:?}", backend.url("/unpublish")));
+    let daemon = Daemon::start(&config);
+    let mut first = accepted(&daemon, "cam1?token=shared");
+    let elsewhere = Publisher::publish(daemon.address("rtmp"), "other", "cam1?token=shared");
+    let (_, status) = elsewhere.expect("answered");
+    assert_eq!(
+        (&*status.code, &*status.description),
+        (
+            "NetStream.Publish.BadName",
+            "a stream of this name is live from another application"
+        )
+    );
+    let cut = daemon.control_url("/v1/streams/cam1/session?ban_seconds=600");
+    let request = reqwest::Client::new()
+        .delete(cut)
+        .bearer_auth(CONTROL_TOKEN);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let done = runtime.block_on(request.send()).expect("answered");
+    assert_eq!(done.status(), 200);
+    assert!(first.closes_within(CLOSING));
+    for name in ["cam1?token=shared", "cam1?key=stray&token=shared"] {
+        let said = refused(&daemon, name);
+        assert!(said.contains("refused until"), "{name}: {said}");
+    }
+    // Who else has the same secret is not meant.
+    let _other = accepted(&daemon, "cam2?token=shared");
+    // And what no key has is not even asked about.
+    let before = backend.asked().len();
+    for name in [
+        "cam3%00?token=shared",
+        "cam3?token=shared&x=%0a",
+        "cam\u{1}3",
+    ] {
+        assert!(refused(&daemon, name).contains("control character"));
+    }
+    let asked = backend.asked();
+    let began = |asked: &&Asked| asked.path == "/publish";
+    assert_eq!(asked[before..].iter().filter(began).count(), 0);
 }
 
 /// Debian's nginx with its RTMP module, in a folder of its own.

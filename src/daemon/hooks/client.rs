@@ -82,6 +82,8 @@ pub enum Answer {
 pub struct Allowed {
     /// The public name of the stream.
     pub stream: StreamId,
+    /// Whether it is what the publisher made of it, the backend having given none: another application may have the same.
+    pub own_name: bool,
     /// Everything else that was said.
     pub allow: Allow,
 }
@@ -195,6 +197,11 @@ impl Hooks {
         }
     }
 
+    /// In whose words the backend is asked.
+    pub fn dialect(&self) -> Dialect {
+        self.0.settings.dialect
+    }
+
     /// Signs with `secrets` from now on. Public names stay what the first secret of the settings made of them.
     pub fn replace_secrets(&self, secrets: Vec<Secret>) {
         self.0.secrets.store(Arc::new(secrets));
@@ -273,6 +280,7 @@ impl Inner {
             return Ok(name
                 .map(|stream| Allowed {
                     stream,
+                    own_name: true,
                     allow,
                 })
                 .map_err(|invalid| format!("the name of the stream cannot be used: {invalid}")));
@@ -286,6 +294,7 @@ impl Inner {
         })?;
         Ok(Ok(Allowed {
             stream,
+            own_name: false,
             allow,
         }))
     }

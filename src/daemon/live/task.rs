@@ -341,8 +341,12 @@ impl Task {
     }
 
     fn admit(&mut self, claim: &Claim, now: Duration) -> Result<(), Busy> {
-        if self.shared.stores.bans.find(&claim.key).is_some() {
+        if self.shared.stores.bans.find(&claim.identity).is_some() {
             return Err(Busy::Banned);
+        }
+        // Also while its publisher is away: the stream is still that one's.
+        if claim.own_name && self.shared.chronicle().is_of_other_app(&claim.app) {
+            return Err(Busy::OtherApp);
         }
         let Some((_, incumbent)) = self.held.as_ref() else {
             return Ok(());

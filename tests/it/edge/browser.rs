@@ -108,7 +108,12 @@ async fn a_token_is_renewed_while_the_picture_runs() {
     let _card = Encoder::card(&daemon.publish_url("card-key"));
     let leave = format!("X-Own-Token = \"{own}\"");
     let origin = daemon.address("http");
-    let edge = Edge::start(Kind::Varnish, [origin; 2], &[("X-Own-Token = \"\"", &leave)]).await;
+    let edge = Edge::start(
+        Kind::Varnish,
+        [origin; 2],
+        &[("X-Own-Token = \"\"", &leave)],
+    )
+    .await;
     Viewer::new(&daemon.url(""))
         .multivariant(&format!("{own}card"))
         .await;

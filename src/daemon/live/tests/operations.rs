@@ -75,8 +75,8 @@ impl Rig {
 }
 
 fn with_key(key: &str, claim: Claim) -> Claim {
-    let key = Digest::of(key.as_bytes());
-    Claim { key, ..claim }
+    let identity = Digest::of(key.as_bytes());
+    Claim { identity, ..claim }
 }
 
 #[tokio::test(start_paused = true)]
