@@ -333,6 +333,47 @@ fn a_publish_ends_at_its_age_and_when_its_backend_says_so() {
     assert!(watched.closes_within(CLOSING));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_publish_may_do_is_what_was_said_last_by_backend_or_operator() {
+    let backend = Backend::start(|asked, socket| {
+        let terms = match asked.body.contains("publish.revalidated") {
+            false => r#""lifetime_seconds":600,"revalidate_seconds":1"#,
+            true => r#""lifetime_seconds":9000,"revalidate_seconds":7000"#,
+        };
+        let yes = format!(r#"{{"allow":true,"stream_id":"shop42",{terms}}}"#);
+        answer(socket, "200 OK", &yes)
+    });
+    let daemon = Daemon::start(&asking(&backend.url("/ask")));
+    let asked = async |count: usize| {
+        tokio::task::block_in_place(|| backend.wait_for(|asked| asked.len() >= count));
+    };
+    let mut publisher = tokio::task::block_in_place(|| accepted(&daemon, KEY));
+    asked(2).await;
+    let told = async |wanted: &str| {
+        for _ in 0..200 {
+            if daemon.control("/v1/streams/shop42").await.contains(wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never {wanted}");
+    };
+    told(r#""lifetime_seconds":9000,"revalidate_seconds":7000"#).await;
+    // As the verdict had it at first: said again, it holds again.
+    let change = async |body: &'static str| {
+        let url = daemon.control_url("/v1/streams/shop42");
+        let request = reqwest::Client::new().patch(url).bearer_auth(CONTROL_TOKEN);
+        let answer = request.body(body).send().await.expect("answered");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    };
+    change(r#"{"revalidate_seconds":1}"#).await;
+    asked(3).await;
+    told(r#""lifetime_seconds":9000,"revalidate_seconds":7000"#).await;
+    change(r#"{"lifetime_seconds":1}"#).await;
+    let last = tokio::task::block_in_place(|| publisher.status().expect("told"));
+    assert!(last.description.contains("is over (1 s)"), "{last:?}");
+}
+
 #[test]
 fn a_flood_of_wrong_keys_reaches_the_backend_as_a_trickle() {
     let backend = Backend::start(says("200 OK", r#"{"allow":false}"#));

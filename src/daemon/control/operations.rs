@@ -330,7 +330,7 @@ pub(super) async fn change(
         .status()
         .session
         .as_ref()
-        .map(|it| TermsReport::from(&it.terms));
+        .map(|it| TermsReport::from(&*it.terms.borrow()));
     let from = before.map(|terms| terms.words()).unwrap_or_default();
     let terms = live.change(&caller.0, change).await;
     let terms = TermsReport::from(&terms.map_err(|refused| told(refused, &id))?);

@@ -312,6 +312,7 @@ impl Task {
         let session = self.session;
         let (terms, inbox) = (claim.terms.clone(), self.shared.inbox.clone());
         let (publisher, held) = Publisher::pair(session, terms, inbox, self.budget.clone());
+        let terms = held.terms.subscribe();
         self.held = Some((held, claim.peer.ip()));
         self.yields = None;
         let metered = self.metered();
@@ -321,7 +322,7 @@ impl Task {
             status.tracks.clear();
             status.sound = None;
             status.transcoding = Some(ladder.map(|_| ()));
-            status.session = Some(Session::new(claim, now.wall));
+            status.session = Some(Session::new(claim, terms, now.wall));
         }
         let takedowns = &self.shared.stores.takedowns;
         if takedowns.reopen(&self.shared.id) {

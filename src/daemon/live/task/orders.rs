@@ -107,9 +107,6 @@ impl Task {
         self.yields = change.takeover.or(self.yields);
         held.terms.send_modify(|terms| change.apply(terms));
         let terms = held.terms.borrow().clone();
-        if let Some(session) = &mut self.shared.status().session {
-            session.terms = terms.clone();
-        }
         self.shared.chronicle().annotate(terms.metadata.clone());
         Ok(terms)
     }

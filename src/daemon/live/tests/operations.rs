@@ -299,11 +299,12 @@ async fn what_a_publish_may_do_changes_while_it_lasts() {
         metadata: metadata.as_object().cloned(),
         ..Change::default()
     };
-    let mut terms = publisher.terms();
+    let mut terms = publisher.terms().subscribe();
     let now = rig.live().change("ops", change).await.expect("live");
     assert_eq!(*terms.borrow_and_update(), now);
     assert_eq!((now.max_kbps, now.revalidate), (4000, None));
-    assert_eq!(rig.live().status().session.expect("live").terms, now);
+    let told = rig.live().status().session.expect("live").terms;
+    assert_eq!(*told.borrow(), now);
     let refused = rig.registry.claim(claim(AWAY, true)).await;
     assert_eq!(refused.err(), Some(Busy::Live));
     let unlimited = Change {
