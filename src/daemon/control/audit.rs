@@ -40,7 +40,7 @@ pub(super) struct Request {
 }
 
 /// The reasons of denials, as the counter names them.
-const REASONS: [&str; 3] = ["unauthorized", "read-only", "cross-origin"];
+const REASONS: [&str; 4] = ["unauthorized", "read-only", "cross-origin", "foreign-host"];
 
 /// Series exist from the start.
 pub(super) fn register() {

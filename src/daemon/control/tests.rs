@@ -169,6 +169,58 @@ async fn a_page_of_another_origin_changes_nothing_at_a_door_without_tokens() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_door_without_tokens_is_called_by_no_name_that_anybody_could_give_it() {
+    let stage = Stage::new();
+    let ask = async |host: &'static str, uri: &'static str, tokens| {
+        let request = Request::builder()
+            .uri(uri)
+            .header("authorization", "Bearer right")
+            .header("host", host);
+        let (outbox, metrics) = (Outbox::none(), telemetry::metrics());
+        let router = router(stage.registry.clone(), outbox, metrics, tokens);
+        let request = request.body(Body::empty()).expect("valid");
+        router.oneshot(request).await.expect("infallible").status()
+    };
+    for host in [
+        "127.0.0.1:8081",
+        "[::1]:8081",
+        "10.0.0.1",
+        "LocalHost",
+        "localhost:1",
+    ] {
+        assert_eq!(
+            ask(host, "/v1/streams", Tokens::default()).await,
+            200,
+            "{host}"
+        );
+    }
+    for host in [
+        "evil.example",
+        "evil.example:8081",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "",
+        "a b",
+    ] {
+        for path in ["/v1/streams", "/metrics"] {
+            assert_eq!(ask(host, path, Tokens::default()).await, 403, "{host}");
+        }
+        assert_eq!(
+            ask(host, "/v1/streams", tokens("right")).await,
+            200,
+            "{host}"
+        );
+        assert_eq!(
+            ask(host, "/healthz", Tokens::default()).await,
+            200,
+            "{host}"
+        );
+    }
+    let absolute = "http://evil.example/v1/streams";
+    assert_eq!(ask("localhost", absolute, Tokens::default()).await, 403);
+}
+
 fn document() -> Value {
     let (_, _, document) = parts();
     serde_json::from_slice(&document).expect("JSON")
