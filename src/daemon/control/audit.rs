@@ -61,11 +61,8 @@ impl Request {
         }
     }
 
-    /// Writes what came of it, unless it only looked.
+    /// Writes what came of it.
     pub(super) fn done(&self, response: &Response) {
-        if self.method.is_safe() {
-            return;
-        }
         let change = response.extensions().get::<Change>();
         let Change { from, to } = change.cloned().unwrap_or_default();
         let kind = response.extensions().get::<Kind>();

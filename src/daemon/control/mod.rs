@@ -143,10 +143,20 @@ async fn guard(
         return error.into_response();
     }
     request.extensions_mut().insert(Caller(caller));
-    let response = next.run(request).await;
-    audited.done(&response);
-    response
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    // A caller that hangs up leaves nothing half done or unsaid. Whatever a change waits for has a bound.
+    let done = tokio::spawn(async move {
+        let response = next.run(request).await;
+        audited.done(&response);
+        response
+    });
+    let failed = |_| Error::Unavailable(FAILED).into_response();
+    done.await.unwrap_or_else(failed)
 }
+
+const FAILED: &str = "it failed by a fault of ours: the log tells more";
 
 /// Who asks, and whether it may.
 fn admit(control: &Control, request: &Request) -> (String, Result<(), Error>) {

@@ -115,8 +115,10 @@ impl Task {
     fn ban(&self, length: Option<Duration>, why: Fence) {
         let key = self.shared.chronicle().key();
         if let Some(key) = key {
-            let bans = &self.shared.stores.bans;
+            let bans = self.shared.stores.bans.clone();
             bans.impose(&key, &self.shared.id, length, &why.to_string());
+            // Whoever ordered it waits for the disk too, unless it has gone away.
+            tokio::spawn(async move { bans.keep().await });
         }
     }
 

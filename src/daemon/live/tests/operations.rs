@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use vitrine_runtime::{
 
 use super::{AWAY, HOME, claim, fixture, playlists, speak};
 use crate::live::{
-    Busy, Claim, Fence, Herald, Live, Publisher, Registry,
+    Busy, Claim, Fence, Herald, Live, Publisher, Registry, Stores,
     operations::{Change, Refused},
     states::StateStore,
     status::State,
@@ -71,6 +72,28 @@ impl Rig {
         let told = self.told.lock().expect("no panic");
         let found = told.iter().rev().find(|event| event.kind == kind);
         found.unwrap_or_else(|| panic!("no {kind}")).data.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_ban_reaches_the_disk_though_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (stores, herald) = (
+        Stores::in_folder(folder.path()),
+        Herald::of(|_| {}, "n1", None),
+    );
+    let registry = Registry::new(fixture::settings(), None, stores, herald, Clock::start());
+    let _publisher = registry.claim(claim(HOME, true)).await.expect("free");
+    let live = registry.lookup("demo").expect("there");
+    let mut order = Box::pin(live.disconnect("ops", Some(Duration::from_secs(60))));
+    // The order is on its way; whoever gave it does not wait for the answer.
+    let waits =
+        std::future::poll_fn(|context| Poll::Ready(order.as_mut().poll(context).is_pending()));
+    assert!(waits.await);
+    drop(order);
+    let path = folder.path().join("bans.json");
+    while !std::fs::read_to_string(&path).is_ok_and(|text| text.contains("ban_")) {
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
