@@ -108,9 +108,6 @@ impl Task {
         held.terms.send_modify(|terms| change.apply(terms));
         let (session, terms) = (held.session, held.terms.borrow().clone());
         let events = terms.events;
-        if let Some(session) = &mut self.shared.status().session {
-            session.terms = terms.clone();
-        }
         self.push(Input::Allow { session, events }, None).await;
         self.shared.chronicle().annotate(terms.metadata.clone());
         Ok(terms)
@@ -120,8 +117,10 @@ impl Task {
     fn ban(&self, length: Option<Duration>, why: Fence) {
         let key = self.shared.chronicle().key();
         if let Some(key) = key {
-            let bans = &self.shared.stores.bans;
+            let bans = self.shared.stores.bans.clone();
             bans.impose(&key, &self.shared.id, length, &why.to_string());
+            // Whoever ordered it waits for the disk too, unless it has gone away.
+            tokio::spawn(async move { bans.keep().await });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use vitrine_runtime::{
 
 use super::{AWAY, HOME, claim, fixture, playlists, speak};
 use crate::live::{
-    Busy, Claim, Fence, Herald, Live, Publisher, Registry,
+    Busy, Claim, Fence, Herald, Live, Publisher, Registry, Stores,
     operations::{Change, Refused},
     states::StateStore,
     status::State,
@@ -74,9 +75,36 @@ impl Rig {
     }
 }
 
+#[tokio::test]
+async fn a_ban_reaches_the_disk_though_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (stores, herald) = (
+        Stores::in_folder(folder.path()),
+        Herald::of(|_| {}, "n1", None),
+    );
+    let registry = Registry::new(fixture::settings(), None, stores, herald, Clock::start());
+    let _publisher = registry.claim(claim(HOME, true)).await.expect("free");
+    let live = registry.lookup("demo").expect("there");
+    let mut order = Box::pin(live.disconnect("ops", Some(Duration::from_secs(60))));
+    // The order is on its way; whoever gave it does not wait for the answer.
+    let waits =
+        std::future::poll_fn(|context| Poll::Ready(order.as_mut().poll(context).is_pending()));
+    assert!(waits.await);
+    drop(order);
+    let path = folder.path().join("bans.json");
+    let kept = || std::fs::read_to_string(&path).is_ok_and(|text| text.contains("ban_"));
+    for _ in 0..500 {
+        if kept() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it is not on the disk");
+}
+
 fn with_key(key: &str, claim: Claim) -> Claim {
-    let key = Digest::of(key.as_bytes());
-    Claim { key, ..claim }
+    let identity = Digest::of(key.as_bytes());
+    Claim { identity, ..claim }
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,11 +327,12 @@ async fn what_a_publish_may_do_changes_while_it_lasts() {
         metadata: metadata.as_object().cloned(),
         ..Change::default()
     };
-    let mut terms = publisher.terms();
+    let mut terms = publisher.terms().subscribe();
     let now = rig.live().change("ops", change).await.expect("live");
     assert_eq!(*terms.borrow_and_update(), now);
     assert_eq!((now.max_kbps, now.revalidate), (4000, None));
-    assert_eq!(rig.live().status().session.expect("live").terms, now);
+    let told = rig.live().status().session.expect("live").terms;
+    assert_eq!(*told.borrow(), now);
     let refused = rig.registry.claim(claim(AWAY, true)).await;
     assert_eq!(refused.err(), Some(Busy::Live));
     let unlimited = Change {
