@@ -66,7 +66,8 @@ fn words() -> Vec<(u32, u8, Vec<u8>)> {
 
 /// Pushes a broadcast of some seconds in real time, with [`words`] in between; gives the first timestamp of its media.
 fn push(address: SocketAddr, key: &'static str) -> thread::JoinHandle<u32> {
-    let tags = flv::read(sources::B_FRAMES.file()).expect("made just now");
+    let mut tags = flv::read(sources::LONG.file()).expect("made just now");
+    tags.retain(|tag| tag.timestamp < 6_000);
     thread::spawn(move || {
         let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
         assert_eq!(status.code, "NetStream.Publish.Start", "{status:?}");
