@@ -13,6 +13,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use vitrine_core::{
     engine::{
+        cues::Confirmation,
         ladder::{Encoded, Failure, Feed, Ladder},
         publish::Metadata,
         stream::{End, Input, Output, Settings, Stream},
@@ -27,7 +28,7 @@ use vitrine_core::{
 
 /// One thing that happens to a stream.
 #[derive(Arbitrary, Debug)]
-enum Operation {
+pub(crate) enum Operation {
     Open {
         epoch: u8,
     },
@@ -87,17 +88,18 @@ pub fn packager(data: &[u8]) {
     else {
         return;
     };
-    let mut rig = Rig::new();
+    let mut rig = Rig::default();
     // Longer lists only find what shorter ones find.
     for operation in operations.into_iter().take(64) {
         rig.perform(operation);
     }
 }
 
-struct Rig {
-    stream: Stream,
+/// A stream on a virtual clock.
+pub(crate) struct Rig {
+    pub(crate) stream: Stream,
     now_ms: u64,
-    sessions: u64,
+    pub(crate) sessions: u64,
     /// Next timestamps of pictures and of sound.
     next: [u32; 2],
     pictures: u32,
@@ -108,21 +110,26 @@ struct Rig {
     /// Of the source they had last.
     config: Option<Config>,
     ended: BTreeSet<u64>,
+    /// What was told of events, until somebody takes it.
+    pub(crate) placed: Vec<Confirmation>,
 }
 
-impl Rig {
-    fn new() -> Self {
-        let settings = Settings {
-            part: Duration::from_millis(200),
-            segment: Duration::from_secs(1),
-            max_gop: Duration::from_secs(2),
-            window: Duration::from_secs(12),
-            part_hold_back: None,
-            grace: Duration::from_secs(20),
-            grace_after_stop: Duration::from_secs(3),
-        };
+pub(crate) fn settings() -> Settings {
+    Settings {
+        part: Duration::from_millis(200),
+        segment: Duration::from_secs(1),
+        max_gop: Duration::from_secs(2),
+        window: Duration::from_secs(12),
+        part_hold_back: None,
+        grace: Duration::from_secs(20),
+        grace_after_stop: Duration::from_secs(3),
+    }
+}
+
+impl Default for Rig {
+    fn default() -> Self {
         Self {
-            stream: Stream::new(settings),
+            stream: Stream::new(settings()),
             now_ms: 0,
             sessions: 0,
             next: [0; 2],
@@ -131,10 +138,13 @@ impl Rig {
             rungs: Vec::new(),
             config: None,
             ended: BTreeSet::new(),
+            placed: Vec::new(),
         }
     }
+}
 
-    fn perform(&mut self, operation: Operation) {
+impl Rig {
+    pub(crate) fn perform(&mut self, operation: Operation) {
         let session = self.sessions;
         match operation {
             Operation::Open { epoch } => {
@@ -283,7 +293,7 @@ impl Rig {
         self.push(Input::Media { session, item });
     }
 
-    fn push(&mut self, input: Input) {
+    pub(crate) fn push(&mut self, input: Input) {
         self.stream.push(self.now(), input);
         self.drain();
     }
@@ -300,17 +310,17 @@ impl Rig {
         self.now_ms = self.now_ms.max(until.as_millis() as u64);
     }
 
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now {
             mono: Duration::from_millis(self.now_ms),
             wall: WallTime(1_767_268_800_000 + self.now_ms as i64),
         }
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(output) = self.stream.poll() {
             match output {
-                Output::Placed(_) => {}
+                Output::Placed(confirmation) => self.placed.push(confirmation),
                 Output::Feed(feeds) => feeds.into_iter().for_each(|feed| self.feed(feed)),
                 Output::Snapshot {
                     epoch, snapshot, ..

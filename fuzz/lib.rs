@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets, one function each, so that `make test` replays every corpus on stable.
 
 pub mod codec;
+pub mod cues;
 pub mod engine;
 pub mod event;
 pub mod hls;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Map;
 use vitrine_core::{
     engine::{
         saved::Saved,
@@ -13,6 +14,7 @@ use vitrine_core::{
     },
     media::{Kind, Now, WallTime},
     wire::{
+        event::Event,
         flv::{Frame, Item},
         m3u8::media::Form,
     },
@@ -104,8 +106,27 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
         }
         drain(stream);
     }
+    shop(stream, *now);
     let end = End::Lost;
     stream.push(*now, Input::Close { session, end });
+    drain(stream);
+}
+
+/// What lasts, what is for later, and what is repeated.
+fn shop(stream: &mut Stream, now: Now) {
+    let at = WallTime(now.wall.0 + 5_000);
+    for json in [
+        r#"{"id":"pin","type":"listing.pinned"}"#,
+        r#"{"id":"flash","type":"flash.started","duration_ms":60000}"#,
+        r#"{"id":"later","type":"price.changed","close":"pin"}"#,
+    ] {
+        let event = Event::parse(json.as_bytes()).expect("an event");
+        let later = event.close.is_some().then_some(at);
+        let _ = stream.place(now, Event { at: later, ..event });
+        drain(stream);
+    }
+    let state = Map::from_iter([("pinned".to_owned(), "lst_1".into())]);
+    let _ = stream.repeat(now, state, Some(1));
     drain(stream);
 }
 

@@ -70,8 +70,8 @@ fn push(address: SocketAddr, key: &'static str) -> thread::JoinHandle<u32> {
     thread::spawn(move || {
         let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
         assert_eq!(status.code, "NetStream.Publish.Start", "{status:?}");
-        let (mut from, mut words) = (0, words().into_iter().peekable());
-        while let Some((timestamp, kind, body)) = words.next() {
+        let mut from = 0;
+        for (timestamp, kind, body) in words() {
             let until = tags.partition_point(|tag| tag.timestamp < timestamp);
             publisher
                 .push(&tags[from..until], 0, Some(1.0))

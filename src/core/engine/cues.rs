@@ -297,17 +297,18 @@ impl Cues {
             repeat.due = Duration::ZERO;
         }
         for Confirmation { event, .. } in events {
-            if repeat::is_repeat(&event.event) {
+            let known = self.memory.answer(&event.event.id).cloned();
+            if known.is_none() && repeat::is_repeat(&event.event) {
                 continue;
             }
             let wanted_ms = epoch.media_time_ms(event.place.program_date_time);
             let place = epoch.locate(wanted_ms);
             let placed = Placed::new(event.event.clone(), place);
-            if let Some(known) = self.memory.answer(&placed.event.id) {
+            if let Some(known) = known {
                 let placement = Placement {
                     place,
                     part: None,
-                    ..known.clone()
+                    ..known
                 };
                 let listed = |id: &str| self.ranges.has(id);
                 { &mut self.memory }.keep(&placed.event.id, placement, listed);

@@ -207,6 +207,8 @@ impl Epoch {
         let end =
             |packager: Option<&Packager>| packager.map(|packager| packager.window().end_time());
         let segmenter = Segmenter::restore(plan.clone(), &head.cuts, end(audio))?;
+        let published = queue.waits_before(segmenter.open_part());
+        saved::hold(!published, "an event that waits for what is published")?;
         let together = |it: &Packager| it.window().end_time() == segmenter.part_start();
         saved::hold(
             { packagers.iter() }
@@ -483,6 +485,7 @@ impl Epoch {
         for packager in self.packagers() {
             packager.check_invariants();
         }
+        self.queue.check_invariants(self.segmenter.open_part());
     }
 
     /// A segment begins here: every track takes its pending configuration.

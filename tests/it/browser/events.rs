@@ -126,7 +126,7 @@ fn event(number: usize) -> Value {
     let data = json!({ "listing": product, "title": product, "count": number });
     let closes = number
         .checked_sub(PIN_EVERY)
-        .filter(|_| number % PIN_EVERY == 0);
+        .filter(|_| number.is_multiple_of(PIN_EVERY));
     match (number % PIN_EVERY, closes) {
         (0, Some(former)) => {
             json!({ "id": id, "type": "listing.pinned", "data": data, "close": format!("evt_{former}") })

@@ -127,6 +127,19 @@ impl Queue {
         })
     }
 
+    /// Asserts what must always hold, `open` being where the open part began; for tests and fuzzing.
+    pub(in crate::engine) fn check_invariants(&self, open: MediaTime) {
+        let events = self
+            .waiting
+            .values()
+            .chain(self.sealed.values().map(|it| &it.event));
+        let bytes: usize = events.map(|event| event.value().len()).sum();
+        assert_eq!(bytes, self.bytes, "the bytes that wait are counted");
+        let count = self.waiting.len() + self.sealed.len();
+        assert!(count <= limits::EVENTS_WAITING_MAX, "{count} events wait");
+        assert!(!self.waits_before(open), "what is published takes no event");
+    }
+
     /// The epoch, whose renditions `of` carry events, ends: what some have, and what none will.
     pub(in crate::engine) fn end(self, of: &[Rendition]) -> (Vec<Confirmation>, Vec<Confirmation>) {
         let sealed = self.sealed.into_values().map(Sealed::confirm);

@@ -30,6 +30,21 @@ pub(super) struct Held {
     told: bool,
 }
 
+impl Held {
+    /// Keeps an event; the oldest gives way, for a reason.
+    fn push(&mut self, event: (Now, u32, Event)) -> Option<Refusal> {
+        self.events.push_back(event);
+        let full = self.events.len() > limits::EVENTS_HELD_MAX;
+        full.then(|| {
+            self.events.pop_front();
+            Refusal::TooMany {
+                what: "events before its media is known",
+                retry_after_ms: 0,
+            }
+        })
+    }
+}
+
 impl Stream {
     /// Places `event`, which came at `now`; one that was placed before, by its id, gets the same answer again. Outputs are
     /// drained as after an input.
@@ -107,16 +122,10 @@ impl Stream {
         let refused = match (&session.phase, &mut self.epoch) {
             (Phase::Live(timeline), Some(epoch)) if grows => {
                 let wanted = wanted(epoch, timeline, now, timestamp);
-                self.cues.place_once(now, epoch, event, wanted)
+                { self.cues.place_once(now, epoch, event, wanted) }.err()
             }
-            (Phase::Live(_), _) => Err(Refusal::Starving),
-            (Phase::Probing(_), _) => {
-                session.held.events.push_back((now, timestamp, event));
-                if session.held.events.len() > limits::EVENTS_HELD_MAX {
-                    session.held.events.pop_front();
-                }
-                return;
-            }
+            (Phase::Live(_), _) => Some(Refusal::Starving),
+            (Phase::Probing(_), _) => session.held.push((now, timestamp, event)),
         };
         self.tell_refusal(refused);
     }
@@ -137,13 +146,13 @@ impl Stream {
             };
             let wanted = wanted(epoch, timeline, came, timestamp);
             let placed = self.cues.place_once(came, epoch, event, wanted);
-            self.tell_refusal(placed);
+            self.tell_refusal(placed.err());
         }
     }
 
     /// Once a session: a publisher has nobody to be answered.
-    fn tell_refusal(&mut self, placed: Result<Placement, Refusal>) {
-        if let (Err(refusal), Some(session)) = (placed, &mut self.session)
+    fn tell_refusal(&mut self, refusal: Option<Refusal>) {
+        if let (Some(refusal), Some(session)) = (refusal, &mut self.session)
             && !std::mem::replace(&mut session.held.told, true)
         {
             let notice = Notice::EventRefused(refusal);

@@ -14,6 +14,7 @@ mod rules;
 mod slate;
 mod source;
 mod twins;
+mod witness;
 
 use self::{
     rig::{EPOCH, Rig},

@@ -31,7 +31,7 @@ pub(super) enum Act {
     Restart { away_ms: u64, ms: u64 },
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (500..20_000u64, 0..80u64).prop_map(|(ms, jitter_ms)| Act::Send { ms, jitter_ms }),
         1 => (40..6_000u64).prop_map(|ms| Act::Freeze { ms }),
@@ -44,7 +44,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn source() -> impl Strategy<Value = Source> {
+pub(super) fn source() -> impl Strategy<Value = Source> {
     let rate = prop_oneof![
         Just((10, 1)),
         Just((12, 1)),
@@ -104,6 +104,8 @@ pub(super) struct Broadcast {
     own_ms: u64,
     configured: bool,
     dice: u64,
+    /// What else happens, now and then, between two items.
+    pub(super) aside: Option<fn(&mut Rig, u64)>,
 }
 
 impl Broadcast {
@@ -122,6 +124,7 @@ impl Broadcast {
             own_ms: 0,
             configured: false,
             dice: seed | 1,
+            aside: None,
         }
     }
 
@@ -180,6 +183,12 @@ impl Broadcast {
             // TCP keeps the order whatever the network does.
             last_ms = due_ms.max(last_ms);
             self.rig.advance_to(start_ms + last_ms);
+            if let Some(aside) = self.aside
+                && self.roll(16) == 0
+            {
+                let dice = self.roll(u64::MAX);
+                aside(&mut self.rig, dice);
+            }
             self.rig.item(item);
         }
         self.configured = true;
@@ -202,7 +211,7 @@ fn play(source: &Source, acts: &[Act], seed: u64) -> Rig {
 
 /// The same 96 broadcasts in every run of the tests, so that a red one is the change's own; as many new ones as
 /// `make model` asks for.
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     let asked = std::env::var("MODEL_CASES").ok();
     let (cases, rng_seed) = match asked.and_then(|cases| cases.parse().ok()) {
         Some(cases) => (cases, RngSeed::Random),

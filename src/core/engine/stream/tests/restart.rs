@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     engine::saved::{Codec, Error, Saved},
-    media::{Config, Now, opus},
-    wire::m3u8::media::Form,
+    media::{Config, Now, WallTime, opus},
+    wire::{event::Event, m3u8::media::Form},
 };
 
 const FRAME_MS: u64 = 50;
@@ -255,6 +255,11 @@ proptest! {
             [0, 30_000].map(|silent_ms| {
                 let mut rig = Rig::new(FRAME_MS);
                 rig.broadcast(&Source::usual(), 3);
+                for json in [r#"{"id":"pin","type":"listing.pinned"}"#, r#"{"id":"later","type":"price.changed"}"#] {
+                    let event = Event::parse(json.as_bytes()).expect("an event");
+                    let at = (event.id == "later").then(|| WallTime(rig.now().wall.0 + 9_000));
+                    rig.place(Event { at, ..event }).expect("live");
+                }
                 rig.push(Input::Close { session: 1, end: End::Lost });
                 rig.pass(silent_ms / 2);
                 rig.save().expect("a stream")

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{End, Input, Notice, Output, Settings, Stream, encoders::Encoders, source::Source};
+use super::{
+    End, Input, Notice, Output, Settings, Stream, encoders::Encoders, source::Source,
+    witness::Witness,
+};
 use crate::{
     engine::{
         cues::{Confirmation, Placement, Refusal},
@@ -69,6 +72,8 @@ pub(super) struct Rig {
     pub(super) encoders: Encoders,
     /// How far apart renditions may end: a second, and what encoders may owe.
     pub(super) spread_ms: i64,
+    /// What the parts' own boxes carry.
+    pub(super) witness: Witness,
     sessions: u64,
     frame_ms: u64,
 }
@@ -89,6 +94,7 @@ impl Rig {
             ladder: None,
             encoders: Encoders::new(0),
             spread_ms: 1_000,
+            witness: Witness::default(),
             sessions: 0,
             frame_ms,
         }
@@ -226,6 +232,15 @@ impl Rig {
         }
     }
 
+    /// The publisher sends `event` between its media.
+    pub(super) fn send_event(&mut self, timestamp: u32, event: Event) {
+        self.push(Input::Event {
+            session: self.sessions,
+            timestamp,
+            event,
+        });
+    }
+
     /// A backend posts `event`.
     pub(super) fn place(&mut self, event: Event) -> Result<Placement, Refusal> {
         let placed = self.stream.place(self.now(), event);
@@ -243,6 +258,13 @@ impl Rig {
             self.stream.push(self.now(), Input::Encoded(encoded));
         }
         self.stream.check_invariants();
+        for shown in self.epochs.values() {
+            let ranges: Vec<_> = shown.snapshots.values().map(|it| &it.ranges).collect();
+            assert!(
+                ranges.windows(2).all(|two| two[0] == two[1]),
+                "one set of ranges"
+            );
+        }
     }
 
     fn carry_out(&mut self, encoded: &mut VecDeque<Encoded>) {
@@ -262,8 +284,10 @@ impl Rig {
                     snapshot,
                 } => {
                     let (now_ms, watching) = (self.now_ms, self.watching);
+                    let mut witness = std::mem::take(&mut self.witness);
                     let shown = self.shown_of(epoch);
                     assert!(!shown.ended, "nothing follows the end of an epoch");
+                    witness.observe(epoch, rendition, &snapshot);
                     if watching {
                         shown.player.observe(now_ms as i64, rendition, &snapshot);
                     }
@@ -271,6 +295,7 @@ impl Rig {
                     let grown = (now_ms, snapshot.next_part, complete);
                     shown.growth.entry(rendition).or_default().push(grown);
                     shown.snapshots.insert(rendition, snapshot);
+                    self.witness = witness;
                 }
                 Output::Ended { epoch } => {
                     let shown = self.shown_of(epoch);
