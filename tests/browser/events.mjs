@@ -1,12 +1,12 @@
 // Players side by side in one page, each with examples/player/vitrine-events.js, while whoever started this posts events.
 //
-//   node events.mjs <server> <stream> <out.json> <screenshot.png>
+//   node events.mjs <server> <stream> <out.json> <screenshot.png> <player>...
 //
 // Says "playing" on standard output when all show pictures of the test card; when standard input ends, all that was placed
-// gets BEHIND_S to be shown, then the file is written: facts, no verdict. Exit: 0 the report is written; 1 a player did not
+// gets REST_MS to be shown, then the file is written: facts, no verdict. Exit: 0 the report is written; 1 a player did not
 // begin in START_LIMIT_MS; 64 wrong arguments.
 //
-// Who plays:
+// The players:
 // - page: the example player, hls.js in it. It changes the level every SWITCH_MS, and goes back ten seconds, as a viewer does.
 // - cues: hls.js again, but only its cues in the metadata track are heard, as in a native player, whose cues look the same
 //   (Chromium's own HLS makes none).
@@ -24,12 +24,12 @@ const SWITCH_MS = 3_000;
 const BACK_AFTER_MS = 9_000;
 /** A picture that stands for longer tells nothing: changing levels at once, or a busy machine, freezes it for a while. */
 const FROZEN_MS = 150;
-/** How long what was placed may take to be shown: ten seconds, what any player keeps, and a busy machine. */
-const BEHIND_S = 17;
+/** How long what was placed may take to be shown; ten seconds longer where the viewer went back. */
+const REST_MS = 6_000;
 
-const [server, stream, out, screenshot] = process.argv.slice(2);
-if (!screenshot) {
-  console.error("usage: node events.mjs <server> <stream> <out.json> <screenshot.png>");
+const [server, stream, out, screenshot, ...names] = process.argv.slice(2);
+if (!names.length) {
+  console.error("usage: node events.mjs <server> <stream> <out.json> <screenshot.png> <player>...");
   process.exit(64);
 }
 
@@ -67,13 +67,15 @@ const PAGES = {
     player.src({ src, type: "application/x-mpegURL" });
     player.play();`),
 };
-const PLAYERS = { page: `/?stream=${stream}&muted`, cues: "/cues", shaka: "/shaka", videojs: "/videojs" };
+const PATHS = { page: `/?stream=${stream}&muted`, cues: "/cues", shaka: "/shaka", videojs: "/videojs" };
+const PLAYERS = Object.fromEntries(names.map((name) => [name, PATHS[name]]));
+const goesBack = names.includes("page");
 
-const GRID = `<!doctype html><title>events</title><style>body { margin: 4px; display: grid; grid-template-columns: 640px 160px; gap: 4px }
-  iframe { width: 160px; height: 100px; border: 0 } [name=page] { width: 640px; height: 520px; grid-row: span 4 }</style>
+const GRID = `<!doctype html><title>events</title><style>body { margin: 4px }
+  iframe { width: 200px; height: 120px; border: 0 } [name=page] { width: 640px; height: 520px }</style>
   ${Object.keys(PLAYERS).map((name) => `<iframe name="${name}" allow="autoplay"></iframe>`).join("")}`;
 
-const { browser, page } = await openPage({ width: 820, height: 540 });
+const { browser, page } = await openPage(goesBack ? { width: 660, height: 540 } : { width: 660, height: 140 });
 const consoleErrors = [];
 page.on("console", (message) => message.type() === "error" && consoleErrors.push(message.text()));
 page.on("pageerror", (error) => consoleErrors.push(String(error)));
@@ -92,10 +94,13 @@ const begun = await page
 if (begun) {
   await page.waitForTimeout(SETTLE_MS);
   console.log("playing");
-  const back = page.waitForTimeout(BACK_AFTER_MS).then(() => page.evaluate(() => globalThis.goBack()));
-  await new Promise((resolve) => process.stdin.on("end", resolve).resume());
-  await back;
-  await page.waitForTimeout(BEHIND_S * 1000);
+  const ended = new Promise((resolve) => process.stdin.on("end", resolve).resume());
+  if (goesBack) {
+    await page.waitForTimeout(BACK_AFTER_MS);
+    await page.evaluate(() => globalThis.goBack());
+  }
+  await ended;
+  await page.waitForTimeout(REST_MS + (goesBack ? 10_000 : 0));
 }
 await page.screenshot({ path: screenshot });
 const report = await page.evaluate(() => records.map(({ window, ...record }) => ({ ...record, errors: window.vitrine?.errors ?? [] })));
@@ -109,7 +114,7 @@ function record({ players, switchMs, frozenMs }) {
     const iframe = document.querySelector(`[name=${name}]`);
     iframe.src = path;
     // fired: [id, media time of the event, how late, number of the frame on screen]; shown: [number of a frame, product]
-    const record = { name, window: iframe.contentWindow, frames: 0, fired: [], boxes: [], ranges: [], shown: [], levels: [], wentBack: [] };
+    const record = { name, window: iframe.contentWindow, frames: 0, fired: [], boxes: [], ranges: [], shown: [], levels: [], wentBack: [], stalls: 0 };
     const waiting = setInterval(async () => {
       const { vitrine } = record.window;
       if (!vitrine || (name === "page" && !vitrine.hls)) return;
@@ -122,6 +127,7 @@ function record({ players, switchMs, frozenMs }) {
         video.requestVideoFrameCallback(onFrame);
       };
       video.requestVideoFrameCallback(onFrame);
+      video.addEventListener("waiting", () => { record.stalls += record.frames > 0 && !video.seeking; });
       const frame = () => (record.window.performance.now() - drawnAt < frozenMs ? record.window.readCounter(video)?.frame ?? null : null);
       const onEvent = ({ id, t }, lateMs) => record.fired.push([id, t, Math.round(lateMs), frame()]);
       if (name === "page") drive(record, vitrine, frame, onEvent);

@@ -156,6 +156,7 @@ test("things end by close, by their duration, by their opposite, by the end of t
   assert.deepEqual([14, 15].map(pinned), ["jug", undefined]);
   assert.deepEqual([16, 16.9, 17, 17.5].map(pinned), ["pot", "pot", undefined, undefined]);
   assert.deepEqual([18, 19].map(pinned), ["vase", undefined]);
+  assert.deepEqual([18, 19].map((second) => "vase" in events.stateAt(T0 + second * 1000).listings), [true, false]);
 });
 
 test("every lasting type has its place, with what its event tells", () => {
@@ -176,13 +177,13 @@ test("the newest version of a price holds, in whatever order they come", () => {
   const { events, player, show } = page();
   show(0);
   const price = (second, id, amount, price_version) => at(second, id, "price.changed", { listing: "cup", price: { amount }, price_version });
-  player.parse(at(1, "p", "listing.pinned", { listing: "cup", title: "Cup", price: { amount: 100 }, price_version: 1 }));
+  player.parse(at(1, "p", "listing.pinned", { listing: "cup", id: "sku-1", title: "Cup", price: { amount: 100 }, price_version: 1 }));
   player.parse(price(5, "v3", 80, 3), price(6, "v2", 90, 2));
   const amount = (second) => events.stateAt(T0 + second * 1000).pinned.price.amount;
   assert.deepEqual([1, 5, 6].map(amount), [100, 80, 80]);
   player.parse(at(7, "s", "stock.changed", { listing: "cup", available: 3, stock_version: 9 }), at(8, "old", "stock.changed", { listing: "cup", available: 5, stock_version: 8 }));
   const { pinned, listings } = events.stateAt(T0 + 9000);
-  assert.deepEqual([pinned.title, pinned.available, listings.cup.price_version], ["Cup", 3, 3]);
+  assert.deepEqual([pinned.id, pinned.title, pinned.available, listings.cup.price_version], ["p", "Cup", 3, 3]);
 });
 
 test("a range and its copy in the stream are one event", () => {
@@ -248,6 +249,24 @@ test("the answer to a gap is what holds", async () => {
   assert.equal(events.stateAt(T0 + 10_000).pinned.listing, "told");
 });
 
+test("a repeat is no gap, and while one question is open there is no other", async () => {
+  const asked = [];
+  const { player, show } = page({ snapshot: (date) => new Promise((resolve) => asked.push([(date - T0) / 1000, resolve])) });
+  show(10);
+  player.parse(at(10, "r", "state.repeat", {}, { seq: 40 }), at(10.1, "e41", "price.changed", {}, { seq: 41 }));
+  show(11);
+  assert.equal(asked.length, 0);
+  player.parse(at(12, "e50", "price.changed", {}, { seq: 50 }), at(13, "e60", "price.changed", {}, { seq: 60 }));
+  show(12);
+  show(13);
+  assert.deepEqual(asked.map(([second]) => second), [12]);
+  asked[0][1]({ seq: 50 });
+  await new Promise(setImmediate);
+  mock.timers.tick(1000);
+  show(14);
+  assert.equal(asked.length, 2, "the other gap is asked for then");
+});
+
 test("a snapshot that fails is no end", async () => {
   let asked = 0;
   const { player, fired, show } = page({ snapshot: async () => { asked += 1; throw new Error("503"); } });
@@ -280,11 +299,21 @@ test("over a socket: now at once, media at its picture, without a date at once",
   assert.deepEqual(fired, [["now", 0], ["undated", 0], ["early", 0]]);
 });
 
+test("an event that came before its place was known stands there once that is told", () => {
+  const { events, player, show } = page();
+  show(10);
+  events.add({ id: "undated", type: "listing.pinned", data: { listing: "cup" } });
+  player.parse(pin(9.5, "p", "plate"), pin(9, "undated", "cup"));
+  const pinned = (second) => events.stateAt(T0 + second * 1000).pinned?.listing;
+  assert.deepEqual([8.9, 9, 10].map(pinned), [undefined, "cup", "plate"]);
+});
+
 test("of a long broadcast the end is kept, and the state that the rest left", () => {
   const { events, player, fired, show } = page();
   show(0);
   const range = pin(1, "long", "cup");
   player.list({ event: range });
+  player.parse(pin(1.5, "newer", "plate"));
   for (let i = 0; i < 9000; i++) {
     player.parse(at(2 + i / 50, `s${i}`, "stamp.sent"));
     if (i % 1000 === 0) {
@@ -295,8 +324,8 @@ test("of a long broadcast the end is kept, and the state that the rest left", ()
   show(200);
   player.list({ event: range });
   show(201);
-  assert.equal(fired.length, 9001);
-  assert.equal(events.stateAt(events.date).pinned.listing, "cup");
+  assert.equal(fired.length, 9002);
+  assert.equal(events.stateAt(events.date).pinned.listing, "plate");
   assert.equal(fired.filter(([id]) => id === "long").length, 1);
   assert.equal(new Set(fired.map(([id]) => id)).size, fired.length);
   player.parse(at(202, "end", "listing.unpinned"));
@@ -361,9 +390,10 @@ for (const [name, wrap] of [
     now.second = 101.5;
     mock.timers.tick(200);
     assert.deepEqual([events.date, fired], [T0 + 1500, [["p", 500]]]);
+    const pinned = (second) => events.stateAt(T0 + second * 1000).pinned?.listing;
+    assert.equal(pinned(60), "cup", "the end of the copy in the stream is not that of the range");
     range.endTime = 103;
     mock.timers.tick(200);
-    const pinned = (second) => events.stateAt(T0 + second * 1000).pinned?.listing;
     assert.deepEqual([1, 2.9, 3].map(pinned), ["cup", "cup", undefined]);
   });
 }

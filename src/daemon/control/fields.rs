@@ -318,6 +318,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn fields_of_an_object_are_named_with_it() {
+        let mut fields = of(r#"{"o":{"a":0,"b":7,"z":1},"p":[],"n":-5}"#).await;
+        let read = fields.within("o", |it| (it.number("a", 1..=9), it.number("b", 1..=9)));
+        assert_eq!(read, (None, Some(7)));
+        assert_eq!(fields.within("q", |it| it.number("a", 1..=9)), None);
+        assert_eq!(fields.within("p", |it| it.number("a", 1..=9)), None);
+        assert_eq!(fields.signed("n", -5..=5), Some(-5));
+        let Err(Error::Fields(faults)) = fields.finish() else {
+            panic!("three faults");
+        };
+        let named: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(named, ["o.a", "o.z", "p"]);
+    }
+
+    #[tokio::test]
     async fn a_query_is_text_and_json_is_not() {
         let uri: Uri = "/x?n=7&f=true&t=2026-01-01T12:00:00.5Z&n=8"
             .parse()

@@ -1,11 +1,11 @@
 //! Events in players: each fires once, on the picture where it was placed, whichever player brings it and whatever its viewer
 //! does meanwhile.
 //!
-//! Four players in one Chromium watch an encoded broadcast, each with `examples/player/vitrine-events.js`
-//! (`tests/browser/events.mjs`): the example player, whose level changes every three seconds and whose viewer goes back ten
-//! seconds; hls.js again, heard by its cues alone; Shaka Player; video.js. The clock of the test card tells which picture was
-//! on screen when an event fired. How late one is on a busy machine is not asserted, but that it is never early, and that the
-//! library knows what is on screen.
+//! Players in Chromium, each with `examples/player/vitrine-events.js` (`tests/browser/events.mjs`): the example player at a
+//! ladder, whose level changes every three seconds and whose viewer goes back ten seconds; hls.js heard by its cues alone,
+//! Shaka Player and video.js side by side. The clock of the test card tells which picture was on screen when an event fired.
+//! How late one is on a busy machine is not asserted, but that it is never early, and that the library knows what is on
+//! screen.
 
 use std::{
     collections::BTreeSet,
@@ -29,8 +29,10 @@ use crate::{
 };
 
 /// Events posted, and how often: as long as the page takes to go back, and longer.
-const EVENTS: usize = 64;
+const EVENTS: usize = 56;
 const EVERY: Duration = Duration::from_millis(250);
+/// How often players are watched until none of them was kept from playing.
+const ATTEMPTS: usize = 3;
 /// Every so many of them another product is pinned.
 const PIN_EVERY: usize = 8;
 /// Milliseconds of a frame of the test card.
@@ -45,22 +47,55 @@ const LATE_MS: f64 = 400.0;
 const BEHIND: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_player_fires_each_event_once_at_its_picture() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("events");
-    fs::create_dir_all(&folder).expect("a folder");
-    let card = levels::card(&folder);
-    let config = Config::new().key("events-key", "events").ladder();
-    let config = config.hls("window = \"30s\"").log("info");
-    let daemon = Daemon::start(&config.static_dir(root.join("examples/player")));
-    let _encoder = Encoder::ffmpeg(&card, &daemon.publish_url("events-key"));
-    Viewer::new(&daemon.url("")).multivariant("events").await;
+async fn the_page_fires_each_event_once_at_its_picture_while_levels_change_and_its_viewer_goes_back()
+ {
+    watch(&["page"], Config::new().ladder()).await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_other_player_fires_each_event_once_at_its_picture() {
+    watch(&["cues", "shaka", "videojs"], Config::new()).await;
+}
+
+/// Demands of these players what all of them owe; again, if a machine that is too busy to play did not let them.
+async fn watch(names: &[&str], config: Config) {
+    let config = config.key("events-key", "events").log("info");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = config
+        .hls("window = \"30s\"")
+        .static_dir(root.join("examples/player"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("events-{}", names[0]));
+    fs::create_dir_all(&folder).expect("a folder");
+    let card = levels::card(&folder, &[]);
+    for attempt in 1.. {
+        let (seen, placed) = play(names, &config, &card, &folder).await;
+        let broken = seen.broken(names, &placed);
+        if broken.is_empty() {
+            return;
+        }
+        let stalled = seen.players.iter().any(|player| player.stalls > 0);
+        assert!(
+            stalled && attempt < ATTEMPTS,
+            "{broken:#?}; {:?}; {}",
+            seen.console_errors,
+            folder.display()
+        );
+        println!("again: {broken:?}");
+    }
+}
+
+/// What these players told while a shop posted, and what it was answered; the page's report stays in `folder`.
+async fn play(names: &[&str], config: &Config, card: &Path, folder: &Path) -> (Seen, Vec<Placed>) {
+    let daemon = Daemon::start(config);
+    let _encoder = Encoder::ffmpeg(card, &daemon.publish_url("events-key"));
+    Viewer::new(&daemon.url("")).multivariant("events").await;
     let report = folder.join("report.json");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/events.mjs");
     let mut node = Command::new("node")
-        .arg(root.join("tests/browser/events.mjs"))
+        .arg(script)
         .args([daemon.url(""), "events".to_owned()])
         .args([&report, &folder.join("screenshot.png")])
+        .args(names)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -80,14 +115,8 @@ async fn every_player_fires_each_event_once_at_its_picture() {
     let status = spawn_blocking(move || node.wait()).await.expect("ran");
     assert!(status.expect("waited for").success(), "a player is dark");
     let text = fs::read_to_string(&report).expect("a report");
-    let seen: Seen = serde_json::from_str(&text).expect("what the page script writes");
-    let broken = seen.broken(&placed);
-    assert!(
-        broken.is_empty(),
-        "{broken:#?}; {:?}; {}",
-        seen.console_errors,
-        folder.display()
-    );
+    let seen = serde_json::from_str(&text).expect("what the page script writes");
+    (seen, placed)
 }
 
 /// What the shop posts: a product now and then, and what is a matter of a moment.
@@ -97,7 +126,7 @@ fn event(number: usize) -> Value {
     let data = json!({ "listing": product, "title": product, "count": number });
     let closes = number
         .checked_sub(PIN_EVERY)
-        .filter(|_| number % PIN_EVERY == 0);
+        .filter(|_| number.is_multiple_of(PIN_EVERY));
     match (number % PIN_EVERY, closes) {
         (0, Some(former)) => {
             json!({ "id": id, "type": "listing.pinned", "data": data, "close": format!("evt_{former}") })
@@ -154,18 +183,20 @@ struct Player {
     levels: Vec<(String, usize, u32)>,
     /// Seconds.
     went_back: Vec<f64>,
+    /// How often it had nothing to play, but for what its viewer did.
+    stalls: u64,
     errors: Vec<Value>,
 }
 
 impl Seen {
     /// The promises that were broken.
-    fn broken(&self, placed: &[Placed]) -> Vec<String> {
-        let names: Vec<_> = { self.players.iter() }
+    fn broken(&self, names: &[&str], placed: &[Placed]) -> Vec<String> {
+        let told: Vec<_> = { self.players.iter() }
             .map(|player| player.name.as_str())
             .collect();
         let mut broken = Vec::new();
-        if names != ["page", "cues", "shaka", "videojs"] {
-            broken.push(format!("four players, not {names:?}"));
+        if told != names {
+            broken.push(format!("players {names:?}, not {told:?}"));
         }
         for player in &self.players {
             let of_player = player.broken(placed).into_iter();
@@ -173,6 +204,10 @@ impl Seen {
         }
         broken
     }
+}
+
+fn missing<'a>(all: &'a BTreeSet<String>, found: &'a BTreeSet<String>) -> Vec<&'a String> {
+    all.difference(found).collect()
 }
 
 impl Player {
@@ -189,7 +224,7 @@ impl Player {
         let fired: BTreeSet<_> = self.fired.iter().map(|fired| fired.0.clone()).collect();
         demand(
             fired == all && all.len() == EVENTS,
-            format!("all fire, but not {:?}", all.difference(&fired)),
+            format!("all fire, but not {:?}", missing(&all, &fired)),
         );
         demand(
             self.fired.len() == fired.len(),
@@ -197,7 +232,10 @@ impl Player {
         );
         demand(
             self.boxes.is_superset(&all),
-            format!("its boxes are told: {:?}", all.difference(&self.boxes)),
+            format!(
+                "its boxes are told, but not {:?}",
+                missing(&all, &self.boxes)
+            ),
         );
         // The first cue of a track that hls.js makes may be lost while the browser opens the track.
         let lost = usize::from(self.name == "cues");
@@ -236,7 +274,7 @@ impl Player {
     /// What is owed to the viewer who changes levels and goes back.
     fn viewer_broken(&self, placed: &[Placed]) -> Vec<String> {
         let mut broken = Vec::new();
-        if self.levels.len() < 6 || self.levels.iter().any(|(_, levels, _)| *levels != 3) {
+        if self.levels.len() < 5 || self.levels.iter().any(|(_, levels, _)| *levels != 3) {
             broken.push(format!("levels change: {:?}", self.levels));
         }
         if !matches!(self.went_back[..], [seconds] if (9.0..11.0).contains(&seconds)) {
@@ -267,6 +305,8 @@ impl Player {
         broken
     }
 }
+
+const NAMES: [&str; 4] = ["page", "cues", "shaka", "videojs"];
 
 #[test]
 fn the_verdict_can_be_against() {
@@ -299,13 +339,14 @@ fn the_verdict_can_be_against() {
             .collect(),
         levels: vec![("nextLevel".to_owned(), 3, 360); 8],
         went_back: vec![10.0],
+        stalls: 0,
         errors: vec![],
     };
     let good = Seen {
-        players: ["page", "cues", "shaka", "videojs"].map(of).into(),
+        players: NAMES.map(of).into(),
         console_errors: vec![],
     };
-    assert_eq!(good.broken(&placed), Vec::<String>::new());
+    assert_eq!(good.broken(&NAMES, &placed), Vec::<String>::new());
     let bad: [fn(&mut Seen); 12] = [
         |seen| seen.players.truncate(3),
         |seen| seen.players[3].fired.truncate(EVENTS - 1),
@@ -335,7 +376,7 @@ fn the_verdict_can_be_against() {
         let mut seen = good.clone();
         spoil(&mut seen);
         assert!(
-            !seen.broken(&placed).is_empty(),
+            !seen.broken(&NAMES, &placed).is_empty(),
             "case {index} went unnoticed"
         );
     }

@@ -35,7 +35,8 @@ const ATTEMPTS: usize = 3;
 async fn hls_js_goes_through_all_levels_up_and_down_without_a_stall() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("levels");
     fs::create_dir_all(&folder).expect("a folder");
-    let card = card(&folder);
+    // Sound that is encoded as well.
+    let card = card(&folder, &["-c:a", "libmp3lame", "-ar", "44100"]);
     let mut broken = Vec::new();
     for _ in 0..ATTEMPTS {
         broken = watch(&folder, &card).await.broken();
@@ -52,8 +53,8 @@ async fn hls_js_goes_through_all_levels_up_and_down_without_a_stall() {
     );
 }
 
-/// Two minutes of the test card, made in `folder`, to be pushed as they are: with sound that is encoded as well.
-pub(super) fn card(folder: &Path) -> PathBuf {
+/// Two minutes of the test card, made in `folder`, to be pushed as they are; `sound` is how that is encoded.
+pub(super) fn card(folder: &Path, sound: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let card = folder.join("card.flv");
     let output = Command::new(root.join("conf/testcard.sh"))
@@ -62,7 +63,7 @@ pub(super) fn card(folder: &Path) -> PathBuf {
         .env("PRESET", "ultrafast")
         .env("PACE", "free")
         .env("SECONDS_LONG", "120")
-        .args(["-c:a", "libmp3lame", "-ar", "44100"])
+        .args(sound)
         .args(["-f", "flv", "-y"])
         .arg(&card)
         .output()

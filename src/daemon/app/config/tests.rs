@@ -34,6 +34,20 @@ fn the_sample_as_shipped_is_the_defaults() {
 }
 
 #[test]
+fn a_key_overrides_what_events_others_may_carry() {
+    let text = "[publish]\namf_events = true\nevent_offset_ms = -250\n[[publish.keys]]\nkey = \"k\"\n\
+                stream = \"a\"\namf_events = false\nevents = { per_second = 5 }";
+    let publish = load_text(text).unwrap().0.publish;
+    let wanted = Events {
+        amf: Some(false),
+        offset_ms: Some(-250),
+        per_second: Some(5),
+        bytes_per_second: Some(4096),
+    };
+    assert_eq!(publish.keys[0].events.or(publish.events), wanted);
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_the_reason() {
     let hex = "ab".repeat(32);
     for (text, expect) in [
@@ -131,6 +145,18 @@ fn what_cannot_work_is_refused_with_the_reason() {
         (
             "[[publish.keys]]\nkey_sha256 = \"abc\"\nstream = \"a\"",
             "key_sha256 = (secret): expected a SHA-256 as 64 hexadecimal digits",
+        ),
+        (
+            "publish.event_offset_ms = 30001",
+            "publish.event_offset_ms = 30001: expected milliseconds from -30000 to 30000",
+        ),
+        (
+            "publish.events = { per_second = 0 }",
+            "publish.events.per_second = 0: expected 1 to 1000",
+        ),
+        (
+            "[[publish.keys]]\nkey = \"k\"\nstream = \"a\"\nevents = { bytes_per_second = 1000 }",
+            "publish.keys[0].events.bytes_per_second = 1000: expected 1024 to 65536",
         ),
         (
             "[[publish.keys]]\nkey = \"k\"\nstream = \"a\"\nmax_kbps = 0",
