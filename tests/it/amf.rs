@@ -13,7 +13,7 @@ use crate::{
     boxes,
     daemon::{CONTROL_TOKEN, Config, Daemon},
     probe,
-    publisher::{DATA, Publisher, flv},
+    publisher::{DATA, Publisher, VIDEO, flv},
     sources,
     viewer::{Recording, Viewer, client},
 };
@@ -42,7 +42,7 @@ fn text(json: &Json) -> Value {
     object([("text", json.to_string().as_str().into())])
 }
 
-/// What the encoder says beside its media: at which timestamp, in which type of message, with which body.
+/// What the encoder says beside its media: at which milliseconds after its first picture, in which type of message, with which body.
 fn words() -> Vec<(u32, u8, Vec<u8>)> {
     let pin = object([
         ("id", "evt_pin".into()),
@@ -56,39 +56,44 @@ fn words() -> Vec<(u32, u8, Vec<u8>)> {
     let cue = [&[0], &body(&["onCuePoint".into(), nameless])[..]].concat();
     let noise = || body(&["onTextData".into(), object([("text", "not for us".into())])]);
     vec![
-        (2_000, DATA, body(&["onCuePoint".into(), pin])),
+        (2_050, DATA, body(&["onCuePoint".into(), pin])),
         (2_517, DATA, body(&[set, "onTextData".into(), text(&price)])),
         (3_000, DATA, noise()),
         (3_021, DATA_AMF3, cue),
         (3_500, DATA, noise()),
+        // Behind the last picture of a part, which is sealed by then.
+        (
+            3_590,
+            DATA,
+            body(&[
+                "onTextData".into(),
+                text(&json!({"id": "evt_next", "type": "show.ended"})),
+            ]),
+        ),
     ]
 }
 
-/// Pushes a broadcast of some seconds in real time, with [`words`] in between; gives the first timestamp of its media.
-fn push(address: SocketAddr, key: &'static str) -> thread::JoinHandle<u32> {
-    let tags = flv::read(sources::B_FRAMES.file()).expect("made just now");
+/// Pushes a broadcast of some seconds in real time, with [`words`] in between.
+fn push(address: SocketAddr, key: &'static str) -> thread::JoinHandle<()> {
+    let mut tags = flv::read(sources::LONG.file()).expect("made just now");
+    tags.retain(|tag| tag.timestamp < 6_000);
+    // A coded picture, which is shown when it is decoded: there are no B-frames.
+    let is_picture = |tag: &&flv::Tag| tag.kind == VIDEO && tag.body.get(1) == Some(&1);
+    let first = tags.iter().find(is_picture).expect("pictures").timestamp;
     thread::spawn(move || {
         let (mut publisher, status) = Publisher::publish(address, "live", key).expect("connected");
         assert_eq!(status.code, "NetStream.Publish.Start", "{status:?}");
-        let mut from = 0;
-        for (timestamp, kind, body) in words() {
-            let until = tags.partition_point(|tag| tag.timestamp < timestamp);
-            publisher
-                .push(&tags[from..until], 0, Some(1.0))
-                .expect("taken");
+        let mut rest = &tags[..];
+        for (after, kind, body) in words() {
+            let timestamp = first + after;
+            let (before, behind) =
+                rest.split_at(rest.partition_point(|tag| tag.timestamp < timestamp));
+            publisher.push(before, 0, Some(1.0)).expect("taken");
             publisher.message(kind, timestamp, &body).expect("taken");
-            from = until;
+            rest = behind;
         }
-        publisher.push(&tags[from..], 0, Some(1.0)).expect("taken");
+        publisher.push(rest, 0, Some(1.0)).expect("taken");
         publisher.stop().expect("said");
-        let frames = tags
-            .iter()
-            .filter(|tag| !tag.body.starts_with(&[0x17, 0]) && !tag.body.starts_with(&[0xaf, 0]));
-        let first = frames
-            .filter(|tag| matches!(tag.kind, 8 | 9))
-            .map(|tag| tag.timestamp)
-            .min();
-        first.expect("media")
     })
 }
 
@@ -147,8 +152,8 @@ async fn what_an_encoder_tells_stands_at_its_own_timestamp_in_every_rendition() 
         .remove("high")
         .expect("pictures");
     let recordings = viewer.record("shop").await;
-    let first = tokio::task::spawn_blocking(move || pushing.join().expect("pushed"));
-    let first = i64::from(first.await.expect("pushed"));
+    let pushed = tokio::task::spawn_blocking(move || pushing.join());
+    pushed.await.expect("joined").expect("pushed");
 
     let epoch = folder.split('/').find_map(|word| word.parse().ok());
     let renditions = boxes::read(epoch.expect("an epoch"), &recordings);
@@ -163,19 +168,15 @@ async fn what_an_encoder_tells_stands_at_its_own_timestamp_in_every_rendition() 
         .collect();
     assert!(!pictures.is_empty());
     for (name, carried) in pictures {
-        let found: BTreeMap<_, _> = carried
-            .cues
-            .iter()
-            .map(|(id, cue)| {
-                let id = if id.starts_with("ses_") { "made" } else { id };
-                (
-                    id,
-                    (cue.media_time_ms as i64 + first, cue.value["type"].clone()),
-                )
-            })
-            .collect();
+        let found = carried.cues.iter().map(|(id, cue)| {
+            let id = if id.starts_with("ses_") { "made" } else { id };
+            (id, (cue.media_time_ms, cue.value["type"].clone()))
+        });
+        let mut found: BTreeMap<_, _> = found.collect();
+        let (next, _) = found.remove("evt_next").expect("it is there");
+        assert!((3_600..=3_602).contains(&next), "{name}: {next}");
         let wanted = [
-            ("evt_pin", 2_000, "listing.pinned"),
+            ("evt_pin", 2_050, "listing.pinned"),
             ("evt_price", 2_517, "price.changed"),
             ("made", 3_021, "show.ended"),
         ];
@@ -187,7 +188,7 @@ async fn what_an_encoder_tells_stands_at_its_own_timestamp_in_every_rendition() 
             json!({"listing": "lst_1"})
         );
     }
-    assert_eq!(counted(&daemon, "taken").await, "3");
+    assert_eq!(counted(&daemon, "taken").await, "4");
     assert_eq!(counted(&daemon, "not_understood").await, "2");
     let stream = shown(&daemon, "shop").await;
     let told = notices(&stream)
@@ -231,7 +232,7 @@ async fn an_encoder_that_may_not_is_told_once_until_an_operator_lets_it() {
         (&terms["amf_events"], &terms["event_offset_ms"]),
         (&json!(true), &json!(-40))
     );
-    let pushed = tokio::task::spawn_blocking(move || pushing.join().map(|_| ()));
+    let pushed = tokio::task::spawn_blocking(move || pushing.join());
     pushed.await.expect("joined").expect("pushed");
     let stream = shown(&daemon, "shop").await;
     let told = notices(&stream)

@@ -11,7 +11,7 @@ import { Parser } from 'm3u8-parser';
 
 HLS.setOptions({ strictMode: false, silent: false });
 
-const range = (id, kind, start, event) => [id, kind, start.toISOString(), event];
+const range = (id, kind, start, event) => [id, kind, start?.toISOString() ?? null, event];
 
 function hlsParser(text) {
   const complaints = [];
