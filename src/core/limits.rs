@@ -419,9 +419,12 @@ pub const OUTBOX_PRUNE_EVENTS_MAX: i64 = 1000;
 pub const OUTBOX_GAUGE: Duration = Duration::from_secs(5);
 /// For how long volatile events that are counted are gathered into one.
 pub const OUTBOX_SUMMARY: Duration = Duration::from_secs(10);
-/// Things about which volatile events may wait, in all and for each endpoint: every stream's thumbnail, and as many
-/// addresses with a reason. Beyond, they are dropped, and counted.
-pub const OUTBOX_VOLATILE_MAX: usize = 2 * STREAMS_MAX;
+/// Things of which the latest waits to be told to an endpoint: every stream's thumbnail. Beyond, they are dropped, and
+/// counted.
+pub const OUTBOX_LATEST_MAX: usize = STREAMS_MAX;
+/// Things that are counted at once, and as many summaries that wait for each endpoint: addresses that were refused, each
+/// with a reason. Beyond, they are dropped, and counted.
+pub const OUTBOX_SUMMARIES_MAX: usize = 256;
 /// Endpoints of one daemon: each costs a task, and connections.
 pub const OUTBOX_ENDPOINTS_MAX: usize = 256;
 /// Deliveries on one page of a listing.

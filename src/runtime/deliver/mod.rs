@@ -194,7 +194,10 @@ impl Outbox {
         if let Some(desk) = &self.0
             && desk.routes.iter().any(|route| route.wants(event.kind))
         {
-            desk.gathering.tell(event);
+            match event.merge {
+                Merge::Latest => desk.hand_out(&[event]),
+                Merge::Count => desk.gathering.tell(event),
+            }
         }
     }
 
