@@ -20,7 +20,7 @@ use super::{
     Endpoint, Event,
     clock::Steady,
     courier::{Route, Settlement},
-    meters,
+    message, meters,
     store::Store,
 };
 use crate::throttle::OncePerSecond;
@@ -289,6 +289,14 @@ impl Scribe {
         batch.skip(&pile.lost, now)?;
         batch.commit()?;
         meters::recorded(written.events);
+        for stream in written.trimmed {
+            tracing::error!(
+                stream,
+                "event told without its {}: longer than {} bytes with it",
+                message::SPARE,
+                limits::OUTBOX_BODY_BYTES_MAX
+            );
+        }
         for stream in written.oversized {
             meters::lost(1);
             tracing::error!(

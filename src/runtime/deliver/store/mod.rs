@@ -115,7 +115,9 @@ pub(super) struct Left {
 pub(super) struct Written {
     /// Events.
     pub(super) events: u64,
-    /// Events longer than a body may be: told nobody.
+    /// Subjects of events longer than a body may be: told without what they can be told without.
+    pub(super) trimmed: Vec<String>,
+    /// Subjects of those that are longer even so: told nobody.
     pub(super) oversized: Vec<String>,
 }
 
@@ -194,7 +196,14 @@ impl Batch<'_> {
                 .query_row(params![event.subject, 1, now.0], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
-            let (body, data) = message::numbered(event, seq);
+            let (mut body, mut data) = message::numbered(event, seq);
+            if body.len() > limits::OUTBOX_BODY_BYTES_MAX && event.data.contains_key(message::SPARE)
+            {
+                let mut event = event.clone();
+                event.data.remove(message::SPARE);
+                (body, data) = message::numbered(&event, seq);
+                written.trimmed.push(event.subject);
+            }
             match event.life {
                 Life::Begins => live.execute(params![event.subject, data])?,
                 Life::Goes if alive => live.execute(params![event.subject, data])?,

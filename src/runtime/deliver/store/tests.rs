@@ -146,6 +146,25 @@ fn events_that_were_lost_leave_a_gap() {
 }
 
 #[test]
+fn an_event_that_its_metadata_makes_too_long_is_told_without_it() {
+    let mut rig = Rig::open(&["http://a/"]);
+    let mut long = event("s", NOW);
+    let text = "x".repeat(limits::OUTBOX_BODY_BYTES_MAX);
+    let metadata = Map::from_iter([("text".to_owned(), text.into())]);
+    long.data.insert("metadata".to_owned(), metadata.into());
+    long.data.insert("epoch".to_owned(), 7.into());
+    long.life = Life::Begins;
+    rig.record(&[long]);
+    let fresh = rig.reader().fresh(rig.endpoints[0].0, 0, 9).unwrap();
+    let body: Value = serde_json::from_slice(&fresh[0].body).unwrap();
+    assert_eq!(body["data"], serde_json::json!({"epoch": 7, "hook_seq": 1}));
+    drop(rig.store);
+    let path = rig.folder.path().join("outbox.db");
+    let (_, left) = Store::open(&path, &[], NOW, NOW).unwrap();
+    assert_eq!(Value::from(left.unfinished[0].1.clone()), body["data"]);
+}
+
+#[test]
 fn what_a_clock_that_was_ahead_put_off_is_due_at_once() {
     let mut rig = Rig::open(&["http://a/"]);
     rig.record(&[event("s", NOW), event("s", NOW)]);
