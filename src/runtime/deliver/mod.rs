@@ -329,10 +329,10 @@ impl Outbox {
     }
 
     /// Delivers again every event since `since` that is still kept, to all endpoints that want it or to one (by its name
-    /// or URL); returns how many deliveries these are.
+    /// or URL); returns how many deliveries these are. All or none: what waits beyond the bound would be given up.
     ///
     /// # Errors
-    /// [`Error::NoEndpoint`], [`Error::Disk`].
+    /// [`Error::NoEndpoint`], [`Error::TooMany`], [`Error::Disk`].
     pub async fn replay(&self, since: WallTime, endpoint: Option<&str>) -> Result<u64, Error> {
         let desk = self.0.as_ref();
         let routes = desk.map_or(&[][..], |desk| &desk.routes);
@@ -552,6 +552,15 @@ pub enum Error {
     /// No endpoint of that name or URL is configured.
     #[error("no endpoint {0:?} is configured")]
     NoEndpoint(String),
+    /// With what waits already, it would be more than may wait for one endpoint.
+    #[error(
+        "{waiting} deliveries would wait for one endpoint, and at most {} may: name a later time, or wait",
+        limits::OUTBOX_WAITING_MAX
+    )]
+    TooMany {
+        /// How many would.
+        waiting: i64,
+    },
     /// There is no such delivery, or it is not kept any more.
     #[error("no delivery {0:?} is kept")]
     Unknown(String),

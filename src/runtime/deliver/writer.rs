@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 use vitrine_core::{limits, media::WallTime};
 
 use super::{
-    Endpoint, Event,
+    Endpoint, Error, Event,
     clock::Steady,
     courier::{Route, Settlement},
     message, meters,
-    store::Store,
+    store::{Pruned, Store},
 };
 use crate::throttle::OncePerSecond;
 
@@ -71,7 +71,7 @@ pub(super) enum Wish {
         /// Numbers of the endpoints.
         endpoints: Vec<i64>,
         /// Told of the outcome.
-        done: oneshot::Sender<rusqlite::Result<u64>>,
+        done: oneshot::Sender<Result<u64, Error>>,
     },
 }
 
@@ -341,7 +341,7 @@ impl Scribe {
         Ok(known)
     }
 
-    fn replay(&mut self, since: WallTime, numbers: &[i64]) -> rusqlite::Result<u64> {
+    fn replay(&mut self, since: WallTime, numbers: &[i64]) -> Result<u64, Error> {
         let now = self.clock.now();
         let endpoints = self.endpoints();
         let batch = self.store.begin()?;
@@ -367,14 +367,30 @@ impl Scribe {
         let active: Vec<_> = self.routes.iter().map(|route| route.number).collect();
         let now = self.clock.now();
         let pruned = self.store.begin().and_then(|batch| {
-            let more = batch.prune(&active, now)?;
+            let pruned = batch.prune(&active, now)?;
             batch.commit()?;
-            Ok(more)
+            Ok(pruned)
         });
-        pruned.unwrap_or_else(|error| {
+        let pruned = pruned.unwrap_or_else(|error| {
             tracing::error!(%error, "what is kept no longer cannot be removed from the outbox");
-            false
-        })
+            Pruned::default()
+        });
+        for (number, deliveries) in pruned.given_up {
+            let route = self.routes.iter().find(|route| route.number == number);
+            // One that is not configured has no name any more.
+            let endpoint = route.map_or("", |route| &route.name);
+            if route.is_some() {
+                meters::given_up(endpoint, deliveries);
+            }
+            tracing::error!(
+                endpoint,
+                number,
+                deliveries,
+                "given up, dead letters: more than {} waited",
+                limits::OUTBOX_WAITING_MAX
+            );
+        }
+        pruned.more
     }
 
     fn endpoints(&self) -> Vec<(i64, Arc<Endpoint>)> {
