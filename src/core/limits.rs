@@ -366,6 +366,8 @@ pub const OUTBOX_RECORDS_MAX: usize = 16_384;
 pub const OUTBOX_BODY_BYTES_MAX: usize = 20 * 1024;
 /// From a write that failed to the next try: what a full disk needs is a person.
 pub const OUTBOX_WRITE_RETRY: Duration = Duration::from_secs(1);
+/// How long an operator's wish waits for the disk; then it is taken back. Commands wait longer for their answer.
+pub const OUTBOX_WISH: Duration = Duration::from_secs(10);
 /// Tries of the last write of a process that ends.
 pub const OUTBOX_LAST_WRITES_MAX: u32 = 3;
 /// From each failed attempt to the next one (contracts, section 3); after the last of them a delivery is a dead letter.

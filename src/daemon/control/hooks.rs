@@ -222,7 +222,7 @@ fn told(error: deliver::Error) -> Error {
         deliver::Error::Unknown(id) => Error::NoSuchDelivery {
             id: id.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         },
-        deliver::Error::Disk(error) => {
+        deliver::Error::Disk(_) | deliver::Error::Unanswered => {
             tracing::error!(%error, "outbox does not answer the control API");
             Error::Unavailable("the outbox cannot be read or written: the log tells why")
         }

@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Instant,
@@ -73,20 +74,46 @@ pub(super) enum Wish {
         /// Told of the outcome.
         done: oneshot::Sender<Result<u64, Error>>,
     },
+    #[cfg(test)]
+    Panic(oneshot::Sender<()>),
+}
+
+impl Wish {
+    /// Whether nobody waits for it any more: it is not granted behind the back of who was told that it failed.
+    fn is_taken_back(&self) -> bool {
+        match self {
+            Self::Flush(done) => done.is_closed(),
+            Self::Retry { done, .. } => done.is_closed(),
+            Self::Replay { done, .. } => done.is_closed(),
+            #[cfg(test)]
+            Self::Panic(done) => done.is_closed(),
+        }
+    }
 }
 
 impl Writer {
     /// Starts the thread, which rings the bells of `routes` when there is something new.
     pub(super) fn start(store: Store, routes: Vec<Route>, clock: Steady) -> io::Result<Self> {
         let inbox = Arc::<Inbox>::default();
-        let scribe = Scribe {
+        let mut scribe = Scribe {
             inbox: inbox.clone(),
             store,
             routes,
             clock,
+            writing: 0,
         };
         let thread = thread::Builder::new().name("outbox".to_owned());
-        let thread = thread.spawn(move || scribe.run())?;
+        // What was being written is lost, not what comes later; whoever waited for it is answered.
+        let thread = thread.spawn(move || {
+            while catch_unwind(AssertUnwindSafe(|| scribe.run())).is_err() {
+                let events = mem::take(&mut scribe.writing);
+                meters::lost(events);
+                tracing::error!(
+                    events,
+                    "the outbox' thread failed by a fault of ours: begun anew"
+                );
+            }
+        })?;
         Ok(Self {
             inbox,
             thread: Mutex::new(Some(thread)),
@@ -120,20 +147,25 @@ impl Writer {
 
     /// Has a settlement written, and returns when it is, or never will be.
     pub(super) async fn settle(&self, settlement: Settlement) {
-        let (done, settled) = oneshot::channel();
-        {
-            let mut pile = self.inbox.lock();
-            if pile.closing {
+        loop {
+            let (done, settled) = oneshot::channel();
+            {
+                let mut pile = self.inbox.lock();
+                if pile.closing {
+                    return;
+                }
+                pile.settlements.push((settlement.clone(), done));
+            }
+            self.inbox.something.notify_one();
+            if settled.await.is_ok() {
                 return;
             }
-            pile.settlements.push((settlement, done));
+            // The process ends, or the thread has failed and begins anew.
+            tokio::time::sleep(limits::OUTBOX_WRITE_RETRY).await;
         }
-        self.inbox.something.notify_one();
-        // Without an answer the process ends.
-        let _ = settled.await;
     }
 
-    /// Asks for something; `None` when the thread ends before there is an answer.
+    /// Asks for something; `None` when the thread ends before there is an answer. Who stops waiting takes its wish back.
     pub(super) async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Option<T> {
         let (done, answer) = oneshot::channel();
         {
@@ -141,6 +173,7 @@ impl Writer {
             if pile.closing {
                 return None;
             }
+            pile.wishes.retain(|wish| !wish.is_taken_back());
             pile.wishes.push(wish(done));
         }
         self.inbox.something.notify_one();
@@ -212,13 +245,16 @@ struct Scribe {
     store: Store,
     routes: Vec<Route>,
     clock: Steady,
+    /// Events being written.
+    writing: u64,
 }
 
 impl Scribe {
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut prune = Instant::now() + limits::OUTBOX_PRUNE;
         loop {
             let (pile, last) = self.inbox.take(prune);
+            self.writing = pile.events.len() as u64;
             if !pile.is_empty() && !self.write(pile) {
                 return;
             }
@@ -270,7 +306,9 @@ impl Scribe {
         if !pile.events.is_empty() {
             self.routes.iter().for_each(|route| route.bell.ring());
         }
-        for wish in pile.wishes {
+        self.writing = 0;
+        let wanted = pile.wishes.into_iter();
+        for wish in wanted.filter(|wish| !wish.is_taken_back()) {
             self.grant(wish);
         }
         true
@@ -309,8 +347,10 @@ impl Scribe {
     }
 
     fn grant(&mut self, wish: Wish) {
-        // Who asks may have gone.
+        // Who asks may have gone just now.
         match wish {
+            #[cfg(test)]
+            Wish::Panic(done) => panic!("asked to, by {done:?}"),
             Wish::Flush(done) => drop(done.send(())),
             Wish::Retry {
                 event,
@@ -454,5 +494,66 @@ mod tests {
         };
         assert_eq!(latest("SELECT count(*) FROM event"), most + 2);
         assert_eq!(latest("SELECT max(hook_seq) FROM event"), most + 12);
+    }
+
+    #[tokio::test]
+    async fn a_wish_whose_asker_has_gone_is_not_granted_and_keeps_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let clock = Steady::start();
+        let endpoint = Endpoint {
+            url: "http://127.0.0.1:1/".parse().unwrap(),
+            secrets: Vec::new(),
+            types: crate::deliver::Types::new(vec!["*".to_owned()]),
+        };
+        let (store, left) = Store::open(&path, &[endpoint], clock.now(), clock.now()).unwrap();
+        let number = left.numbers[0];
+        let writer = Writer::start(store, Vec::new(), clock).unwrap();
+        writer.record(event(1));
+        writer.ask(Wish::Flush).await.unwrap();
+        let other = Connection::open(&path).unwrap();
+        let dead = "INSERT INTO delivery VALUES (1, ?1, 'dead', 1, 0, 0, NULL, NULL)";
+        other.execute(dead, [number]).unwrap();
+        let id: String = { other.query_row("SELECT id FROM event", [], |row| row.get(0)) }.unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.record(event(2));
+        while !writer.inbox.lock().events.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..9 {
+            let retry = writer.ask(|done| Wish::Retry {
+                event: id.clone(),
+                endpoint: number,
+                done,
+            });
+            let waited = tokio::time::timeout(std::time::Duration::ZERO, retry).await;
+            assert!(waited.is_err(), "the disk does not answer");
+        }
+        assert_eq!(writer.inbox.lock().wishes.len(), 1, "the others are gone");
+        other.execute_batch("ROLLBACK").unwrap();
+        writer.ask(Wish::Flush).await.unwrap();
+        let state = "SELECT state FROM delivery";
+        let state: String = { other.query_row(state, [], |row| row.get(0)) }.unwrap();
+        assert_eq!(state, "dead");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_fails_keeps_nobody_waiting_and_writes_what_comes_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let clock = Steady::start();
+        let (store, _) = Store::open(&path, &[], clock.now(), clock.now()).unwrap();
+        let writer = Writer::start(store, Vec::new(), clock).unwrap();
+        writer.record(event(1));
+        assert_eq!(writer.ask(Wish::Panic).await, None);
+        writer.record(event(2));
+        let soon = std::time::Duration::from_secs(20);
+        let flushed = tokio::time::timeout(soon, writer.ask(Wish::Flush)).await;
+        assert_eq!(flushed.expect("it goes on"), Some(()));
+        writer.close();
+        let other = Connection::open(&path).unwrap();
+        let events: i64 =
+            { other.query_row("SELECT count(*) FROM event", [], |row| row.get(0)) }.unwrap();
+        assert_eq!(events, 2);
     }
 }
