@@ -531,7 +531,7 @@ mod tests {
         }
         assert_eq!(writer.inbox.lock().wishes.len(), 1, "the others are gone");
         other.execute_batch("ROLLBACK").unwrap();
-        writer.ask(Wish::Flush).await.unwrap();
+        writer.close();
         let state = "SELECT state FROM delivery";
         let state: String = { other.query_row(state, [], |row| row.get(0)) }.unwrap();
         assert_eq!(state, "dead");
