@@ -238,7 +238,7 @@ pub(super) struct Patch {
     /// Seconds after which the backend is asked again, each time; null: never.
     #[schema(minimum = 1, maximum = 31_622_400)]
     revalidate_seconds: Option<u64>,
-    /// What is told with every event of the stream, in place of what was; null: nothing.
+    /// What is told with every event of the stream, in place of what was, at most 4,096 bytes of JSON; null: nothing.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
 }
@@ -360,6 +360,15 @@ fn read_change(fields: &mut Fields) -> Change {
         true => Some(Map::new()),
         false => fields.object("metadata"),
     };
+    // It is in every event, and an event is thin.
+    let bytes = { metadata.as_ref() }.map_or(0, |it| Value::from(it.clone()).to_string().len());
+    let most = limits::VERDICT_METADATA_BYTES;
+    if bytes > most {
+        fields.refuse(
+            "metadata",
+            format_args!("{bytes} bytes, expected at most {most}"),
+        );
+    }
     Change {
         takeover: fields.flag("takeover"),
         max_kbps: max_kbps.and_then(|kbps| kbps.try_into().ok()),
