@@ -49,7 +49,7 @@ use crate::{
         admission::{Admission, Grant, Ladders, Permit, StaticKeys},
     },
     live::{
-        Encoding, Herald, Registry, Stores, StreamId,
+        Encoding, Herald, Registry, Stores, StreamId, ledger,
         states::{self, Left, StateStore},
     },
     origin::{Origin, guard::Guard},
@@ -79,6 +79,9 @@ pub enum Error {
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
+    /// What is refused or taken down is not known.
+    #[error("data_dir: {0}")]
+    Ledger(#[from] ledger::Error),
     /// A listener ended by a fault of ours.
     #[error("a listener failed")]
     Listener,
@@ -117,7 +120,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let registry = Registry::new(
         streams(&config),
         encoding(&config),
-        Stores::in_folder(&config.data_dir),
+        Stores::in_folder(&config.data_dir)?,
         Herald::new(
             outbox.clone(),
             &config.node,

@@ -14,7 +14,7 @@
 //! | `chronicle` | what backends are told of a stream's life, each thing once |
 //! | [`bans`] | stream keys that are refused for a while, on disk |
 //! | [`takedowns`] | what was taken down and is never served again, on disk |
-//! | `ledger`, [`stores`] | a small table in a file; all of them |
+//! | [`ledger`], [`stores`] | a small table in a file; all of them |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
@@ -36,7 +36,7 @@ pub mod epochs;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod id;
-mod ledger;
+pub mod ledger;
 mod meters;
 pub mod operations;
 mod orders;
