@@ -114,12 +114,15 @@ impl Task {
         Ok(terms)
     }
 
-    /// Refuses the key of the latest publish, with the words that its broadcaster was told.
+    /// Refuses the key of the latest publish, with the words that its broadcaster was told. It is written whether whoever
+    /// ordered it still waits or not.
     fn ban(&self, length: Option<Duration>, why: Fence) {
         let key = self.shared.chronicle().key();
         if let Some(key) = key {
             let bans = &self.shared.stores.bans;
             bans.impose(&key, &self.shared.id, length, &why.to_string());
+            let bans = bans.clone();
+            tokio::spawn(async move { bans.keep().await });
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use vitrine_core::{
     engine::stream::End,
     media::{self, Rendition},
@@ -20,7 +20,7 @@ use vitrine_runtime::{
 
 use super::{AWAY, HOME, claim, fixture, playlists, speak};
 use crate::live::{
-    Busy, Claim, Fence, Herald, Live, Publisher, Registry,
+    Busy, Claim, Fence, Herald, Live, Publisher, Registry, Stores,
     operations::{Change, Refused},
     states::StateStore,
     status::State,
@@ -187,6 +187,27 @@ async fn a_kicked_publisher_is_told_so_and_stays_away_as_long_as_its_ban_says() 
     assert_eq!(rig.story(), wanted);
     let reason = &rig.data("stream.ended")["reason"];
     assert_eq!(reason, "disconnected by an operator");
+}
+
+#[tokio::test]
+async fn a_ban_outlives_the_process_although_whoever_asked_for_it_has_gone() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let stores = || Stores::in_folder(folder.path()).expect("read");
+    let herald = Herald::of(|_| {}, "n1", None);
+    let clock = Clock::start();
+    let registry = Registry::new(fixture::settings(), None, stores(), herald, clock);
+    let publisher = registry.claim(claim(HOME, true)).await.expect("accepted");
+    let live = registry.lookup("demo").expect("there");
+    let hour = Some(Duration::from_secs(3600));
+    let moment = timeout(Duration::ZERO, live.disconnect("ops", hour)).await;
+    assert!(moment.is_err(), "it is not waited for");
+    assert_eq!(publisher.fenced().await, Fence::Kicked);
+    let kept = async {
+        while stores().bans.list().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), kept).await.expect("kept");
 }
 
 #[tokio::test(start_paused = true)]
