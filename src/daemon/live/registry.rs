@@ -254,10 +254,6 @@ impl Registry {
                 Err(error) => {
                     tracing::error!(stream = %live.id(), %error, "stream task failed");
                     metrics::counter!("vitrine_stream_panics_total").increment(1);
-                    let metered = live.status().input.total();
-                    let now = registry.0.clock.now().wall;
-                    let cause = Some((Cause::Crash, None));
-                    live.0.chronicle().over(now, cause, metered);
                     registry.remove(&live);
                 }
             }
@@ -275,8 +271,21 @@ impl Registry {
         self.0.streams.insert(live.id().clone(), live);
     }
 
-    /// Removes this very stream, not a successor of the same name.
+    /// Puts a stream into the map whose task has gone, and nobody has cleaned up after it yet.
+    #[cfg(test)]
+    pub(super) fn orphan(&self, stream: &StreamId) -> Live {
+        let (_, live) = self.task(stream);
+        self.insert(live.clone());
+        live
+    }
+
+    /// Removes this very stream, whose task has ended, not a successor of the same name. A life that the task could not end
+    /// any more is over before the next one of that name can begin.
     fn remove(&self, gone: &Live) {
+        let metered = gone.status().input.total();
+        let now = self.0.clock.now().wall;
+        let cause = Some((Cause::Crash, None));
+        gone.0.chronicle().over(now, cause, metered);
         self.0.streams.remove_if(gone.id(), |_, live| live.is(gone));
     }
 }

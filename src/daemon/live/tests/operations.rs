@@ -390,6 +390,17 @@ async fn a_task_that_fails_ends_its_stream_for_backends_and_the_publisher() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_life_of_a_task_that_failed_is_over_before_the_next_one_begins() {
+    let rig = Rig::new();
+    let (claim, now) = (claim(HOME, true), Clock::start().now().wall);
+    let live = rig.registry.orphan(&claim.stream);
+    live.0.chronicle().accepted(now, 1, &claim, 1, 0);
+    let _publisher = rig.registry.claim(claim).await.expect("accepted");
+    let wanted = ["stream.started", "stream.ended: crash", "stream.started"];
+    assert_eq!(rig.story(), wanted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
     let first = Rig::new();
     let _publisher = first.publish(claim(HOME, true), 200).await;
