@@ -192,6 +192,13 @@ pub struct Story {
     parting: Parting,
 }
 
+impl Story {
+    /// Renditions that have no pictures, or no sound, as it was told.
+    pub(super) fn lost(&self) -> &BTreeSet<Rendition> {
+        self.progress.lost()
+    }
+}
+
 /// A key in a file that only its owner may read.
 mod digest {
     use serde::{Deserialize as _, Deserializer, Serializer};

@@ -442,6 +442,30 @@ async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_process_left_without_media_has_recovered_when_media_is_back() {
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, mut left) = first.registry.drain().await.remove(0);
+    // As if its encoder had failed.
+    let mut story = serde_json::to_value(&left.story).expect("JSON");
+    story["progress"]["lost"] = json!(["audio"]);
+    left.story = serde_json::from_value(story).expect("a story");
+    let second = Rig::new();
+    { second.registry.resume(&stream, left).await }.expect("within grace");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(second.story(), ["stream.interrupted: lost"]);
+    let _publisher = second.publish(claim(HOME, true), 200).await;
+    let mut story = second.story();
+    story.sort();
+    let wanted = [
+        "stream.interrupted: lost",
+        "stream.recovered",
+        "stream.resumed",
+    ];
+    assert_eq!(story, wanted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_process_left_in_grace_can_be_taken_down_by_the_next_and_its_key_is_known() {
     let first = Rig::new();
     let _publisher = first.publish(claim(HOME, true), 200).await;
