@@ -35,13 +35,13 @@ type Table = BTreeMap<String, Takedown>;
 
 /// What was taken down of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Takedown {
-    epochs: BTreeSet<u64>,
+pub(super) struct Takedown {
+    pub(super) epochs: BTreeSet<u64>,
     /// Whether nothing has been published since: then its stable addresses are gone as well.
     hidden: bool,
     /// Of the latest.
-    reason: String,
-    at: WallTime,
+    pub(super) reason: String,
+    pub(super) at: WallTime,
 }
 
 impl Takedowns {
@@ -62,6 +62,13 @@ impl Takedowns {
             Some(epoch) => takedown.epochs.contains(&epoch),
             None => takedown.hidden,
         })
+    }
+
+    /// What was taken down of a stream, if this epoch was.
+    pub(super) fn find(&self, stream: &StreamId, epoch: u64) -> Option<Takedown> {
+        let streams = self.0.streams.load();
+        let takedown = streams.get(stream.as_str())?;
+        Some(takedown.clone()).filter(|it| it.epochs.contains(&epoch))
     }
 
     /// From now on nothing of these epochs is served, nor anything at the stable addresses. [`Self::keep`] follows.
