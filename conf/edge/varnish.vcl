@@ -63,6 +63,10 @@ sub vcl_recv {
     if (req.restarts == 0) {
         unset req.http.X-Wanted;
     }
+    if (req.url ~ "#") {
+        # Not part of any request: what stands behind it is seen here and by no origin.
+        return (synth(400));
+    }
     if (req.url !~ "^/live/" || req.method == "OPTIONS") {
         # Pages beside the streams, and preflights.
         return (pass);
@@ -80,6 +84,11 @@ sub vcl_recv {
     # Bodies are the same for everybody.
     unset req.http.Cookie;
     unset req.http.Authorization;
+    if (req.url ~ "^/live/(?:~[A-Za-z0-9_.*-]*/)?[A-Za-z0-9_-]+/verify/(?:enter|stay)(?:\?|$)") {
+        # What an edge behind this one asks about a viewer: in that viewer's name, and with the lifetime that is left.
+        set req.url = regsub(req.url, "^/live/(?:~([^/]*)/)?([^/]+)/verify/([a-z]+).*$", "/live/~\1/\2/verify/\3");
+        return (pass);
+    }
     if (req.restarts == 0 && req.url ~ "^/live/(?:~[A-Za-z0-9_.*-]*/)?[A-Za-z0-9_-]+/") {
         # Who may watch is asked of the origin, once a minute for each token and stream: /live/~<token>/<stream>/verify/.
         # Then the token is no part of what is asked for: the key is without it, and the origin sees the edge's own.
@@ -174,6 +183,9 @@ sub vcl_synth {
     if (resp.status == 405) {
         set resp.http.Allow = "GET, HEAD, OPTIONS";
         set resp.body = {"only GET, HEAD and OPTIONS
+"};
+    } else if (resp.status == 400) {
+        set resp.body = {"no URL has a # in it
 "};
     } else if (resp.status == 403) {
         set resp.body = {"what stands behind ~ is no viewer token

@@ -14,7 +14,7 @@ use vitrine_core::wire::sign::{self, Secret};
 
 use crate::{
     backend::{self, Asked, Backend, SECRET, answer},
-    daemon::{Config, Daemon},
+    daemon::{CONTROL_TOKEN, Config, Daemon},
     edges::free_address,
     publisher::{Publisher, Status},
     sources::{self, Encoder},
@@ -333,6 +333,47 @@ fn a_publish_ends_at_its_age_and_when_its_backend_says_so() {
     assert!(watched.closes_within(CLOSING));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_publish_may_do_is_what_was_said_last_by_backend_or_operator() {
+    let backend = Backend::start(|asked, socket| {
+        let terms = match asked.body.contains("publish.revalidated") {
+            false => r#""lifetime_seconds":600,"revalidate_seconds":1"#,
+            true => r#""lifetime_seconds":9000,"revalidate_seconds":7000"#,
+        };
+        let yes = format!(r#"{{"allow":true,"stream_id":"shop42",{terms}}}"#);
+        answer(socket, "200 OK", &yes)
+    });
+    let daemon = Daemon::start(&asking(&backend.url("/ask")));
+    let asked = async |count: usize| {
+        tokio::task::block_in_place(|| backend.wait_for(|asked| asked.len() >= count));
+    };
+    let mut publisher = tokio::task::block_in_place(|| accepted(&daemon, KEY));
+    asked(2).await;
+    let told = async |wanted: &str| {
+        for _ in 0..200 {
+            if daemon.control("/v1/streams/shop42").await.contains(wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never {wanted}");
+    };
+    told(r#""lifetime_seconds":9000,"revalidate_seconds":7000"#).await;
+    // As the verdict had it at first: said again, it holds again.
+    let change = async |body: &'static str| {
+        let url = daemon.control_url("/v1/streams/shop42");
+        let request = reqwest::Client::new().patch(url).bearer_auth(CONTROL_TOKEN);
+        let answer = request.body(body).send().await.expect("answered");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    };
+    change(r#"{"revalidate_seconds":1}"#).await;
+    asked(3).await;
+    told(r#""lifetime_seconds":9000,"revalidate_seconds":7000"#).await;
+    change(r#"{"lifetime_seconds":1}"#).await;
+    let last = tokio::task::block_in_place(|| publisher.status().expect("told"));
+    assert!(last.description.contains("is over (1 s)"), "{last:?}");
+}
+
 #[test]
 fn a_flood_of_wrong_keys_reaches_the_backend_as_a_trickle() {
     let backend = Backend::start(says("200 OK", r#"{"allow":false}"#));
@@ -404,6 +445,53 @@ async fn backends_of_srs_and_mediamtx_work_unchanged() {
     let (daemon, _live) = daemon.await.expect("as MediaMTX would");
     let streams = daemon.control("/v1/streams").await;
     assert!(streams.contains(r#""cam2""#), "{streams}");
+}
+
+#[test]
+fn in_other_servers_words_a_ban_is_of_the_stream_and_a_name_of_its_application() {
+    let backend = Backend::start(says("200 OK", "0"));
+    let config = Config::new()
+        .hooks("dialect = \"srs\"")
+        .hooks(&format!("secret = {SECRET:?}"))
+        .hooks(&format!("admission_url = {:?}", backend.url("/publish")))
+        .hooks(&format!("done_url = {:?}", backend.url("/unpublish")));
+    let daemon = Daemon::start(&config);
+    let mut first = accepted(&daemon, "cam1?token=shared");
+    let elsewhere = Publisher::publish(daemon.address("rtmp"), "other", "cam1?token=shared");
+    let (_, status) = elsewhere.expect("answered");
+    assert_eq!(
+        (&*status.code, &*status.description),
+        (
+            "NetStream.Publish.BadName",
+            "a stream of this name is live from another application"
+        )
+    );
+    let cut = daemon.control_url("/v1/streams/cam1/session?ban_seconds=600");
+    let request = reqwest::Client::new()
+        .delete(cut)
+        .bearer_auth(CONTROL_TOKEN);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let done = runtime.block_on(request.send()).expect("answered");
+    assert_eq!(done.status(), 200);
+    assert!(first.closes_within(CLOSING));
+    for name in ["cam1?token=shared", "cam1?key=stray&token=shared"] {
+        let said = refused(&daemon, name);
+        assert!(said.contains("refused until"), "{name}: {said}");
+    }
+    // Who else has the same secret is not meant.
+    let _other = accepted(&daemon, "cam2?token=shared");
+    // And what no key has is not even asked about.
+    let before = backend.asked().len();
+    for name in [
+        "cam3%00?token=shared",
+        "cam3?token=shared&x=%0a",
+        "cam\u{1}3",
+    ] {
+        assert!(refused(&daemon, name).contains("control character"));
+    }
+    let asked = backend.asked();
+    let began = |asked: &&Asked| asked.path == "/publish";
+    assert_eq!(asked[before..].iter().filter(began).count(), 0);
 }
 
 /// Debian's nginx with its RTMP module, in a folder of its own.

@@ -133,9 +133,11 @@ of_both! {
     an_old_playlist_is_never_served_as_a_new_one
     two_viewers_with_different_tokens_are_one_request_to_the_origin
     without_a_good_token_nothing_comes_out_of_the_cache
+    behind_a_shield_each_viewer_is_judged_by_their_own_token
 }
 
 use tokens::{
+    behind_a_shield_each_viewer_is_judged_by_their_own_token,
     two_viewers_with_different_tokens_are_one_request_to_the_origin,
     without_a_good_token_nothing_comes_out_of_the_cache,
 };

@@ -40,7 +40,7 @@ pub(super) struct Request {
 }
 
 /// The reasons of denials, as the counter names them.
-const REASONS: [&str; 3] = ["unauthorized", "read-only", "cross-origin"];
+const REASONS: [&str; 4] = ["unauthorized", "read-only", "cross-origin", "foreign-host"];
 
 /// Series exist from the start.
 pub(super) fn register() {
@@ -61,11 +61,8 @@ impl Request {
         }
     }
 
-    /// Writes what came of it, unless it only looked.
+    /// Writes what came of it.
     pub(super) fn done(&self, response: &Response) {
-        if self.method.is_safe() {
-            return;
-        }
         let change = response.extensions().get::<Change>();
         let Change { from, to } = change.cloned().unwrap_or_default();
         let kind = response.extensions().get::<Kind>();

@@ -26,6 +26,10 @@ pub(super) enum Error {
         "a page of another origin asks, and this door asks for no token: changes from browsers need one"
     )]
     CrossOrigin,
+    #[error(
+        "this door asks for no token and is called \"{host}\" here: call it localhost or by its address, or give it tokens"
+    )]
+    ForeignHost { host: String },
     #[error("there is no such path")]
     NoSuchPath,
     #[error("no stream \"{stream}\": it never was, or is over and gone")]
@@ -81,6 +85,7 @@ impl Error {
             Self::Bearer(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ReadOnly { .. } => (StatusCode::FORBIDDEN, "read-only"),
             Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross-origin"),
+            Self::ForeignHost { .. } => (StatusCode::FORBIDDEN, "foreign-host"),
             Self::NoSuchPath
             | Self::NoSuchStream { .. }
             | Self::NoSuchBan { .. }

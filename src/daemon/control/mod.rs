@@ -28,18 +28,19 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::header,
+    http::{header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use vitrine_core::limits;
 use vitrine_runtime::{
     bearer::{Access, Tokens},
     deliver::Outbox,
@@ -142,10 +143,20 @@ async fn guard(
         return error.into_response();
     }
     request.extensions_mut().insert(Caller(caller));
-    let response = next.run(request).await;
-    audited.done(&response);
-    response
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    // A caller that hangs up leaves nothing half done or unsaid. Whatever a change waits for has a bound.
+    let done = tokio::spawn(async move {
+        let response = next.run(request).await;
+        audited.done(&response);
+        response
+    });
+    let failed = |_| Error::Unavailable(FAILED).into_response();
+    done.await.unwrap_or_else(failed)
 }
+
+const FAILED: &str = "it failed by a fault of ours: the log tells more";
 
 /// Who asks, and whether it may.
 fn admit(control: &Control, request: &Request) -> (String, Result<(), Error>) {
@@ -156,6 +167,11 @@ fn admit(control: &Control, request: &Request) -> (String, Result<(), Error>) {
         Err(error) => return ("unknown".to_owned(), Err(error.into())),
     };
     let name = bearer.name().to_owned();
+    if control.tokens.is_empty()
+        && let Some(host) = foreign_host(request)
+    {
+        return (name, Err(Error::ForeignHost { host }));
+    }
     let changes = !request.method().is_safe();
     let admitted = match bearer.access() {
         Access::Read if changes => Err(Error::ReadOnly { name: name.clone() }),
@@ -166,6 +182,22 @@ fn admit(control: &Control, request: &Request) -> (String, Result<(), Error>) {
         _ => Ok(()),
     };
     (name, admitted)
+}
+
+/// The name by which the caller knows this door, where it is one that anybody's name server could have given it: a page in an
+/// operator's browser then asks as one of its own origin ("DNS rebinding"). Whoever sends none is no browser.
+fn foreign_host(request: &Request) -> Option<String> {
+    let named = request.headers().get_all(header::HOST).iter();
+    let named = named.map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let asked = request.uri().authority().map(|it| it.as_str().into());
+    let foreign = named.chain(asked).find(|host| {
+        let host: Option<Authority> = host.parse().ok();
+        host.is_none_or(|host| {
+            let host = host.host().trim_matches(['[', ']']);
+            host.parse::<IpAddr>().is_err() && !host.eq_ignore_ascii_case("localhost")
+        })
+    });
+    foreign.map(|host| host.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect())
 }
 
 /// Whether the process is alive

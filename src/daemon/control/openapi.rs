@@ -132,7 +132,8 @@ fn complete(operation: &mut Value) {
             ("401", "No token, or one that is not known"),
             (
                 "403",
-                "The token may only look (`read-only`), or a page of another origin asks (`cross-origin`)",
+                "The token may only look (`read-only`), or there is none and a page of another origin (`cross-origin`) or by another \
+                 name (`foreign-host`) asks",
             ),
         ] {
             responses.insert(status.to_owned(), json!({ "description": description }));

@@ -190,11 +190,8 @@ pub(super) async fn end(
     let live = control.stream(&id)?;
     let from = live.status().state.name();
     if let Some(reason) = reason {
-        let (live, by) = (live.clone(), caller.0);
-        // A caller that hangs up does not leave it half done.
-        let done = tokio::spawn(async move { live.take_down(&by, reason).await });
-        let done = done.await.map_err(|_| Error::Unavailable(FAILED))?;
-        let down = done.map_err(|refused| told(refused, &id))?;
+        let down = live.take_down(&caller.0, reason).await;
+        let down = down.map_err(|refused| told(refused, &id))?;
         let body = Ended {
             stream: id,
             takedown: true,
@@ -330,7 +327,7 @@ pub(super) async fn change(
         .status()
         .session
         .as_ref()
-        .map(|it| TermsReport::from(&it.terms));
+        .map(|it| TermsReport::from(&*it.terms.borrow()));
     let from = before.map(|terms| terms.words()).unwrap_or_default();
     let terms = live.change(&caller.0, change).await;
     let terms = TermsReport::from(&terms.map_err(|refused| told(refused, &id))?);
@@ -417,8 +414,6 @@ impl Control {
         })
     }
 }
-
-const FAILED: &str = "it failed by a fault of ours: the log tells more";
 
 fn told(refused: Refused, stream: &str) -> Error {
     let stream = stream.to_owned();

@@ -237,7 +237,7 @@ impl Stream {
                 protocol: session.protocol,
                 encoder: session.encoder.clone(),
                 since: session.since.to_string(),
-                terms: TermsReport::from(&session.terms),
+                terms: TermsReport::from(&*session.terms.borrow()),
             }),
             tracks: (status.tracks.values())
                 .map(|config| Track::of(config, &status))

@@ -1,11 +1,20 @@
 //! The control API as its callers see it.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
+use tracing::{Event, Metadata, Subscriber, span};
 use vitrine_core::{
     engine::{ladder::Failure, plan::Obstacle, stream::Source},
     limits,
@@ -168,6 +177,100 @@ async fn a_page_of_another_origin_changes_nothing_at_a_door_without_tokens() {
         let response = router.oneshot(request).await.expect("infallible");
         assert_eq!(response.status(), expect, "origin {origin}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_door_without_tokens_is_called_by_no_name_that_anybody_could_give_it() {
+    let stage = Stage::new();
+    let ask = async |host: &'static str, uri: &'static str, tokens| {
+        let request = Request::builder()
+            .uri(uri)
+            .header("authorization", "Bearer right")
+            .header("host", host);
+        let (outbox, metrics) = (Outbox::none(), telemetry::metrics());
+        let router = router(stage.registry.clone(), outbox, metrics, tokens);
+        let request = request.body(Body::empty()).expect("valid");
+        router.oneshot(request).await.expect("infallible").status()
+    };
+    for host in [
+        "127.0.0.1:8081",
+        "[::1]:8081",
+        "10.0.0.1",
+        "LocalHost",
+        "localhost:1",
+    ] {
+        assert_eq!(
+            ask(host, "/v1/streams", Tokens::default()).await,
+            200,
+            "{host}"
+        );
+    }
+    for host in [
+        "evil.example",
+        "evil.example:8081",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "",
+        "a b",
+    ] {
+        for path in ["/v1/streams", "/metrics"] {
+            assert_eq!(ask(host, path, Tokens::default()).await, 403, "{host}");
+        }
+        assert_eq!(
+            ask(host, "/v1/streams", tokens("right")).await,
+            200,
+            "{host}"
+        );
+        assert_eq!(
+            ask(host, "/healthz", Tokens::default()).await,
+            200,
+            "{host}"
+        );
+    }
+    let absolute = "http://evil.example/v1/streams";
+    assert_eq!(ask("localhost", absolute, Tokens::default()).await, 403);
+}
+
+/// Counts the lines of the audit.
+#[derive(Clone, Default)]
+struct Audited(Arc<AtomicUsize>);
+
+impl Subscriber for Audited {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "vitrine::audit"
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_caller_asked_for_is_done_and_audited_though_it_hangs_up() {
+    let audited = Audited::default();
+    let _here = tracing::subscriber::set_default(audited.clone());
+    let stage = Stage::new();
+    let request = Request::delete("/v1/streams/nobody/session");
+    let request = request.body(Body::empty()).expect("valid");
+    let (outbox, metrics) = (Outbox::none(), telemetry::metrics());
+    let router = router(stage.registry.clone(), outbox, metrics, Tokens::default());
+    let mut call = Box::pin(router.oneshot(request));
+    // It is looked at once and not again.
+    let waits =
+        std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
+    assert!(waits.await);
+    drop(call);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(audited.0.load(Ordering::Relaxed), 1);
 }
 
 fn document() -> Value {

@@ -73,7 +73,9 @@ impl Allowance {
         let Some(body) = dialect.ask_again(&self.publish, self.stream.as_str()) else {
             return Again::Unknown;
         };
-        let verdict = inner.consult(&inner.running, body).await;
+        let verdict = inner
+            .consult(&inner.running, &self.publish, body, || {})
+            .await;
         let fingerprint = Fingerprint::of(&self.publish);
         match verdict.and_then(|verdict| inner.read(&self.publish, verdict)) {
             Ok(Ok(allowed)) => {
@@ -126,8 +128,13 @@ impl Allowance {
             inner.caller.post(url, body, &[]).await
         };
         let replied = timeout(settings.deadline, call).await;
-        match replied.unwrap_or(Err(Trouble::Deadline(settings.deadline))) {
-            Ok(reply) => settings.dialect.goes_on(&reply.answer()),
+        let replied = replied.unwrap_or(Err(Trouble::Deadline(settings.deadline)));
+        match replied.and_then(|reply| Ok(settings.dialect.goes_on(&reply.answer()?))) {
+            Ok(true) => true,
+            Ok(false) => {
+                inner.forget(&Fingerprint::of(&self.publish));
+                false
+            }
             Err(trouble) => {
                 inner.tell(&trouble);
                 true
@@ -140,7 +147,7 @@ impl Drop for Allowance {
     fn drop(&mut self) {
         let inner = &*self.hooks.0;
         if let Some(body) = inner.settings.dialect.done(&self.publish) {
-            inner.ends.tell(body);
+            inner.ends.tell(body, Duration::ZERO);
         }
     }
 }

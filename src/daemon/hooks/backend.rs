@@ -89,6 +89,15 @@ impl Trouble {
         )
     }
 
+    /// Whether the backend cannot have meant yes.
+    pub(super) fn excludes_yes(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => error.is_connect(),
+            Self::Failing { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What a broadcaster is told.
     pub(super) fn reason(&self) -> &'static str {
         match self {
@@ -129,11 +138,17 @@ pub(super) struct Reply {
 
 impl Reply {
     /// For a dialect to understand.
-    pub(super) fn answer(&self) -> Answer<'_> {
-        Answer {
-            status: self.status,
-            location: self.location.as_deref(),
-            body: &self.body,
+    ///
+    /// # Errors
+    /// A server that fails says nothing, in whatever dialect: what stands in front of a backend that is down answers so.
+    pub(super) fn answer(&self) -> Result<Answer<'_>, Trouble> {
+        match self.status {
+            status @ 500.. => Err(Trouble::Failing { status }),
+            status => Ok(Answer {
+                status,
+                location: self.location.as_deref(),
+                body: &self.body,
+            }),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! The circuit breaker of a backend: after some calls in a row without an answer it is left alone for a while, then one
 //! call probes it.
 //!
-//! Closed, every call passes. Open, none does, until the pause is over; then one does, the probe, and its outcome closes the
+//! Failures of one address in a row count as one: what a single publisher sends may make a backend fail that serves all
+//! others. Closed, every call passes. Open, none does, until the pause is over; then one does, the probe, and its outcome closes the
 //! breaker or opens it again for twice as long, up to a bound. An answer to any call closes it: late ones prove as much as a
 //! probe. A call that is given up by its caller proves nothing. Each change is logged once. Time is an argument.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -15,11 +19,18 @@ use super::meters;
 
 /// One backend's breaker.
 #[derive(Debug)]
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct Breaker(Mutex<Health>);
+
+#[derive(Debug)]
+struct Health {
+    state: State,
+    /// Whose call failed last, if none was answered since.
+    culprit: Option<IpAddr>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// So many calls in a row failed.
+    /// So many calls in a row failed, no two neighbours of one address.
     Closed { failures: u32 },
     /// Nobody asks before `until`.
     Open { until: Instant, pause: Duration },
@@ -38,12 +49,12 @@ impl Breaker {
     /// A closed one.
     pub(super) fn new() -> Self {
         meters::breaker("closed");
-        Self(Mutex::new(State::Closed { failures: 0 }))
+        Self(Mutex::new(Health::good()))
     }
 
     /// Leave to call, if there is any at `now`.
     pub(super) fn enter(&self, now: Instant) -> Option<Pass<'_>> {
-        let mut state = self.state();
+        let state = &mut self.health().state;
         let probes = match *state {
             State::Closed { .. } => false,
             State::Open { until, pause } if now >= until => {
@@ -59,15 +70,24 @@ impl Breaker {
 
     /// Whether nobody may call at `now`.
     pub(super) fn rests(&self, now: Instant) -> bool {
-        match *self.state() {
+        match self.health().state {
             State::Closed { .. } => false,
             State::Open { until, .. } => now < until,
             State::HalfOpen { .. } => true,
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn health(&self) -> MutexGuard<'_, Health> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Health {
+    fn good() -> Self {
+        Self {
+            state: State::Closed { failures: 0 },
+            culprit: None,
+        }
     }
 }
 
@@ -75,19 +95,22 @@ impl Pass<'_> {
     /// The backend answered.
     pub(super) fn answered(mut self) {
         self.probes = false;
-        let mut state = self.breaker.state();
-        if !matches!(*state, State::Closed { .. }) {
+        let mut health = self.breaker.health();
+        if !matches!(health.state, State::Closed { .. }) {
             meters::breaker("closed");
             info!("the admission backend answers again");
         }
-        *state = State::Closed { failures: 0 };
+        *health = Health::good();
     }
 
-    /// It did not.
-    pub(super) fn failed(mut self, now: Instant) {
+    /// It did not, asked about a publisher at `address`.
+    pub(super) fn failed(mut self, address: IpAddr, now: Instant) {
         let probes = std::mem::take(&mut self.probes);
-        let mut state = self.breaker.state();
+        let mut health = self.breaker.health();
+        let again = health.culprit.replace(address) == Some(address);
+        let (state, mut until) = (&mut health.state, now);
         let pause = match *state {
+            State::Closed { .. } if again => return,
             State::Closed { failures } if failures + 1 < HOOK_FAILURES_MAX => {
                 let failures = failures + 1;
                 *state = State::Closed { failures };
@@ -100,11 +123,16 @@ impl Pass<'_> {
                 );
                 HOOK_PAUSE_MIN
             }
+            // The next one may probe at once: this one would fail whatever the backend does.
+            State::HalfOpen { pause, .. } if probes && again => {
+                *state = State::Open { until, pause };
+                return meters::breaker("open");
+            }
             State::HalfOpen { pause, .. } if probes => (pause * 2).min(HOOK_PAUSE_MAX),
             // Calls that were under way when it opened say nothing new.
             State::Open { .. } | State::HalfOpen { .. } => return,
         };
-        let until = now + pause;
+        until += pause;
         *state = State::Open { until, pause };
         meters::breaker("open");
     }
@@ -115,7 +143,7 @@ impl Drop for Pass<'_> {
         if !self.probes {
             return;
         }
-        let mut state = self.breaker.state();
+        let state = &mut self.breaker.health().state;
         if let State::HalfOpen { since, pause } = *state {
             let until = since;
             *state = State::Open { until, pause };
@@ -126,12 +154,23 @@ impl Drop for Pass<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// The call of another address every time.
     fn fail(breaker: &Breaker, now: Instant) {
-        breaker.enter(now).expect("may call").failed(now);
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let address = IpAddr::from(LAST.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        breaker.enter(now).expect("may call").failed(address, now);
+    }
+
+    /// The call of one and the same.
+    fn fail_again(breaker: &Breaker, now: Instant) {
+        let address = [203, 0, 113, 7].into();
+        breaker.enter(now).expect("may call").failed(address, now);
     }
 
     fn opened(now: Instant) -> Breaker {
@@ -154,6 +193,26 @@ mod tests {
         assert!(!breaker.rests(now));
         let breaker = opened(now);
         assert!(breaker.rests(now) && breaker.enter(now).is_none());
+    }
+
+    #[test]
+    fn one_address_neither_opens_it_nor_keeps_it_open() {
+        let (breaker, now) = (Breaker::new(), Instant::now());
+        for _ in 0..10 * HOOK_FAILURES_MAX {
+            fail_again(&breaker, now);
+        }
+        assert!(!breaker.rests(now));
+        let (breaker, later) = (opened(now), now + HOOK_PAUSE_MIN);
+        fail_again(&breaker, later);
+        assert!(breaker.rests(later), "as much as any other");
+        let later = later + 2 * HOOK_PAUSE_MIN;
+        for _ in 0..10 {
+            fail_again(&breaker, later);
+            assert!(!breaker.rests(later), "the next may probe");
+        }
+        fail(&breaker, later);
+        assert!(breaker.rests(later + 4 * HOOK_PAUSE_MIN - MS));
+        assert!(!breaker.rests(later + 4 * HOOK_PAUSE_MIN));
     }
 
     #[test]
@@ -205,7 +264,7 @@ mod tests {
             fail(&breaker, now);
         }
         let [failing, answering] = late;
-        failing.failed(now + HOOK_PAUSE_MIN - MS);
+        failing.failed([203, 0, 113, 7].into(), now + HOOK_PAUSE_MIN - MS);
         assert!(!breaker.rests(now + HOOK_PAUSE_MIN), "as long as before");
         answering.answered();
         assert!(!breaker.rests(now));

@@ -21,7 +21,7 @@ use vitrine_core::{
 use vitrine_runtime::{clock, network::site, throttle::OncePerSecond};
 
 use super::{
-    backend::{BackendUrl, Caller, Reply, Trouble},
+    backend::{BackendUrl, Caller, Trouble},
     breaker::Breaker,
     bulkhead::{Bulkhead, Full},
     ends::Ends,
@@ -82,6 +82,8 @@ pub enum Answer {
 pub struct Allowed {
     /// The public name of the stream.
     pub stream: StreamId,
+    /// Whether it is what the publisher made of it, the backend having given none: another application may have the same.
+    pub own_name: bool,
     /// Everything else that was said.
     pub allow: Allow,
 }
@@ -141,7 +143,10 @@ impl Hooks {
         })))
     }
 
-    /// Whether `publish` may begin. Takes no longer than the deadline.
+    /// Whether `publish` may begin. Takes no longer than the deadline. The caller of a yes tells its end ([`Allowance`]); of a
+    /// yes that comes to nobody, it is told from here.
+    ///
+    /// [`Allowance`]: super::Allowance
     pub async fn ask(&self, publish: &Publish) -> Answer {
         let inner = &*self.0;
         let fingerprint = Fingerprint::of(publish);
@@ -150,11 +155,21 @@ impl Hooks {
             meters::request("repeated");
             return Answer::Deny { reason };
         }
-        let body = inner.settings.dialect.ask(publish);
-        let verdict = inner.consult(&inner.begins, body).await;
+        let dialect = inner.settings.dialect;
+        let mut unread = inner.ends.unread();
+        let asked = || unread.asked(dialect.done(publish));
+        let verdict = inner
+            .consult(&inner.begins, publish, dialect.ask(publish), asked)
+            .await;
+        match &verdict {
+            Ok(hook::Verdict::Deny { .. }) => unread.settle(),
+            Err(trouble) if trouble.excludes_yes() => unread.settle(),
+            _ => {}
+        }
         match verdict.and_then(|verdict| inner.read(publish, verdict)) {
             Ok(Ok(allowed)) => {
                 meters::request("allowed");
+                unread.settle();
                 if let Some(known) = &inner.known {
                     known.note(fingerprint, allowed.clone(), Instant::now());
                 }
@@ -170,13 +185,21 @@ impl Hooks {
                 meters::request(trouble.label());
                 inner.tell(&trouble);
                 match inner.known(&fingerprint) {
-                    Some(allowed) => Answer::Allow(Box::new(allowed)),
+                    Some(allowed) => {
+                        unread.settle();
+                        Answer::Allow(Box::new(allowed))
+                    }
                     None => Answer::Unknown {
                         reason: trouble.reason(),
                     },
                 }
             }
         }
+    }
+
+    /// In whose words the backend is asked.
+    pub fn dialect(&self) -> Dialect {
+        self.0.settings.dialect
     }
 
     /// Signs with `secrets` from now on. Public names stay what the first secret of the settings made of them.
@@ -199,11 +222,13 @@ impl Hooks {
 }
 
 impl Inner {
-    /// Puts a question to the backend, within the deadline.
+    /// Puts a question about `publish` to the backend, within the deadline; `asked` is called when it goes out.
     pub(super) async fn consult(
         &self,
         room: &Bulkhead,
+        publish: &Publish,
         body: Body,
+        asked: impl FnOnce(),
     ) -> Result<hook::Verdict, Trouble> {
         let start = Instant::now();
         if self.breaker.rests(start) {
@@ -218,30 +243,24 @@ impl Inner {
             Err(_) => return Err(Trouble::Deadline(limit)),
         };
         // It may have begun to rest meanwhile.
-        let asked = Instant::now();
-        let pass = self.breaker.enter(asked).ok_or(Trouble::Resting)?;
+        let sent = Instant::now();
+        let pass = self.breaker.enter(sent).ok_or(Trouble::Resting)?;
+        asked();
         let url = &self.settings.admission_url;
         let headers = self.headers(&body);
         let call = self.caller.post(url, body, &headers);
         let replied = timeout_at(deadline, call).await;
-        meters::took(asked.elapsed());
+        meters::took(sent.elapsed());
         let replied = replied.unwrap_or(Err(Trouble::Deadline(limit)));
-        let verdict = replied.and_then(|reply| self.judge(&reply));
+        let verdict =
+            replied.and_then(|reply| Ok(self.settings.dialect.verdict(&reply.answer()?)?));
         match &verdict {
-            Err(trouble) if trouble.is_outage() => pass.failed(Instant::now()),
+            Err(trouble) if trouble.is_outage() => {
+                pass.failed(site(publish.peer.ip()), Instant::now())
+            }
             _ => pass.answered(),
         }
         verdict
-    }
-
-    /// What a reply says. A server that fails says nothing, in whatever dialect: what stands in front of a backend that is
-    /// down answers so.
-    fn judge(&self, reply: &Reply) -> Result<hook::Verdict, Trouble> {
-        let answer = reply.answer();
-        match answer.status {
-            status @ 500.. => Err(Trouble::Failing { status }),
-            _ => Ok(self.settings.dialect.verdict(&answer)?),
-        }
     }
 
     /// What a verdict means for `publish`: what is allowed, or why nothing is.
@@ -259,7 +278,11 @@ impl Inner {
             let secret = secrets.first().filter(|_| !self.settings.name_is_public);
             let name = hook::public_name(publish, secret).parse();
             return Ok(name
-                .map(|stream| Allowed { stream, allow })
+                .map(|stream| Allowed {
+                    stream,
+                    own_name: true,
+                    allow,
+                })
                 .map_err(|invalid| format!("the name of the stream cannot be used: {invalid}")));
         };
         let stream = name.parse().map_err(|_| Unfit::Field {
@@ -269,7 +292,11 @@ impl Inner {
             },
             expected: "1 to 64 letters, digits, _ or -",
         })?;
-        Ok(Ok(Allowed { stream, allow }))
+        Ok(Ok(Allowed {
+            stream,
+            own_name: false,
+            allow,
+        }))
     }
 
     /// The headers of a message: who sent it and when, in our own words; other servers sign nothing.

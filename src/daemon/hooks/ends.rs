@@ -1,5 +1,8 @@
 //! The news that a publish has ended, to backends of other servers' dialects: tried a few times, from memory.
 //!
+//! A backend may also have said yes to nobody: the publisher was gone, or the deadline over. It is told an end then too,
+//! after a while, lest the end overtake the yes.
+//!
 //! What waits is bounded, and so is what is told at once; beyond, news is dropped and counted. What must not be lost is the
 //! outbox's.
 
@@ -19,7 +22,7 @@ use vitrine_core::{
 use vitrine_runtime::throttle::OncePerSecond;
 
 use super::{
-    backend::{BackendUrl, Caller, Reply, Trouble},
+    backend::{BackendUrl, Caller, Trouble},
     meters,
 };
 
@@ -51,8 +54,16 @@ impl Ends {
         }
     }
 
-    /// Tells of an end, now or a little later.
-    pub(super) fn tell(&self, body: Body) {
+    /// Watches over a question until somebody knows what came of it.
+    pub(super) fn unread(&self) -> Unread<'_> {
+        Unread {
+            ends: self,
+            done: None,
+        }
+    }
+
+    /// Tells of an end, after `wait` or a little later.
+    pub(super) fn tell(&self, body: Body, wait: Duration) {
         let Some(url) = self.url.clone() else { return };
         let room = Arc::clone(&self.room).try_acquire_owned();
         // Outside of the runtime, as when it ends, there is nobody left to tell it.
@@ -69,6 +80,7 @@ impl Ends {
         let (caller, places, deadline) =
             (self.caller.clone(), Arc::clone(&self.places), self.deadline);
         let telling = async move {
+            sleep(wait).await;
             let mut waits = HOOK_DONE_RETRIES.iter();
             loop {
                 let attempt = attempt(&caller, &places, deadline, &url, body.clone()).await;
@@ -90,6 +102,33 @@ impl Ends {
     }
 }
 
+/// A question to whose answer nobody may come to listen. Dropped with an end to tell, it has it told: as long later as the
+/// backend was given for its answer, for it may still be at it.
+pub(super) struct Unread<'a> {
+    ends: &'a Ends,
+    done: Option<Body>,
+}
+
+impl Unread<'_> {
+    /// The question goes out; should its answer stay unread, `done` is the news.
+    pub(super) fn asked(&mut self, done: Option<Body>) {
+        self.done = done;
+    }
+
+    /// There is nothing to tell, or somebody else will.
+    pub(super) fn settle(&mut self) {
+        self.done = None;
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            self.ends.tell(done, self.ends.deadline);
+        }
+    }
+}
+
 /// One attempt; what the backend answers does not matter, unless that it fails.
 async fn attempt(
     caller: &Caller,
@@ -100,13 +139,6 @@ async fn attempt(
 ) -> Result<(), Trouble> {
     let _place = places.acquire().await;
     let reply = timeout(deadline, caller.post(url, body, &[])).await;
-    match reply.unwrap_or(Err(Trouble::Deadline(deadline)))? {
-        reply if reply.answer().status >= 500 => Err(failing(&reply)),
-        _ => Ok(()),
-    }
-}
-
-fn failing(reply: &Reply) -> Trouble {
-    let status = reply.answer().status;
-    Trouble::Failing { status }
+    let reply = reply.unwrap_or(Err(Trouble::Deadline(deadline)))?;
+    reply.answer().map(|_| ())
 }

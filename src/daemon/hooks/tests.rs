@@ -117,6 +117,13 @@ fn settings(address: SocketAddr) -> Settings {
     }
 }
 
+fn settings_of(address: SocketAddr, dialect: Dialect) -> Settings {
+    Settings {
+        dialect,
+        ..settings(address)
+    }
+}
+
 fn publish(key: &str) -> Publish {
     Publish {
         node: "n1".to_owned(),
@@ -279,8 +286,12 @@ async fn a_known_key_is_let_in_while_the_backend_is_down_and_no_other() {
 async fn a_dead_backend_is_left_alone_and_probed() {
     let backend = Backend::start(http("503 Later", "")).await;
     let hooks = Hooks::new(backend.settings()).expect("a client");
-    for _ in 0..20 {
-        assert!(told(hooks.ask(&publish("a")).await).is_err());
+    for n in 0..20 {
+        let asked = Publish {
+            peer: ([192, 0, 2, n], 1).into(),
+            ..publish("a")
+        };
+        assert!(told(hooks.ask(&asked).await).is_err());
     }
     let calls = backend.asked().len();
     assert_eq!(calls, HOOK_FAILURES_MAX as usize);
@@ -423,6 +434,89 @@ async fn the_end_of_a_publish_is_told_once_and_again_after_a_failure() {
             "{asked}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_yes_that_nobody_reads_is_told_as_ended_and_a_no_is_not() {
+    let backend = Backend::start(Vec::new()).await;
+    let settings = settings_of(backend.address, Dialect::Srs);
+    let hooks = Hooks::new(settings.clone()).expect("a client");
+    let wait = async |calls: usize| {
+        while backend.asked().len() < calls {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // The publisher hangs up while its backend is asked.
+    let asking = tokio::spawn({
+        let hooks = hooks.clone();
+        async move { hooks.ask(&publish("hangs up")).await }
+    });
+    wait(1).await;
+    asking.abort();
+    // It takes too long to answer.
+    assert!(told(hooks.ask(&publish("too late")).await).is_err());
+    // It says yes to what cannot be a stream.
+    backend.says(http("200 OK", "0"));
+    let public = Settings {
+        name_is_public: true,
+        ..settings.clone()
+    };
+    let public = Hooks::new(public).expect("a client");
+    assert!(told(public.ask(&publish("no/name")).await).is_err());
+    for answer in [http("200 OK", "403"), http("500 Broken", "")] {
+        backend.says(answer);
+        assert!(told(hooks.ask(&publish("denied")).await).is_err());
+    }
+    // Its end is told when it ends.
+    backend.says(http("200 OK", "0"));
+    assert!(told(hooks.ask(&publish("read")).await).is_ok());
+    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let nowhere = settings_of(nobody.local_addr().expect("bound"), Dialect::Srs);
+    drop(nobody);
+    let nowhere = Settings {
+        done_url: settings.done_url,
+        ..nowhere
+    };
+    let nowhere = Hooks::new(nowhere).expect("a client");
+    assert!(told(nowhere.ask(&publish("unreachable")).await).is_err());
+    for hooks in [hooks, public, nowhere] {
+        hooks.flush().await;
+    }
+    let asked = backend.asked();
+    let mut ended: Vec<_> = { asked.iter() }
+        .filter(|asked| asked.starts_with("POST /done "))
+        .map(|asked| asked.split(r#""stream":""#).nth(1).expect("a name"))
+        .map(|rest| rest.split('"').next().expect("closed"))
+        .collect();
+    ended.sort_unstable();
+    assert_eq!(ended, ["hangs up", "no/name", "too late"]);
+}
+
+#[tokio::test]
+async fn an_update_that_the_backend_fails_at_ends_nothing_and_a_no_is_remembered() {
+    let backend = Backend::start(http("200 OK", "")).await;
+    let settings = settings_of(backend.address, Dialect::NginxRtmp);
+    let settings = Settings {
+        on_failure: OnFailure::AllowKnown(Duration::from_secs(60)),
+        update: Some((settings.admission_url.clone(), Duration::from_secs(1))),
+        ..settings
+    };
+    let hooks = Hooks::new(settings).expect("a client");
+    let stream = told(hooks.ask(&publish("a")).await).expect("allowed");
+    let stream = stream.parse().expect("a stream id");
+    let allowance = Allowance::new(hooks.clone(), publish("a"), stream);
+    for answer in [http("503 Later", ""), http("500 Broken", ""), Vec::new()] {
+        backend.says(answer);
+        assert!(allowance.update(1).await);
+        assert!(
+            told(hooks.ask(&publish("a")).await).is_ok(),
+            "still known, its backend failing"
+        );
+    }
+    backend.says(http("404 No", ""));
+    assert!(!allowance.update(1).await);
+    backend.says(http("503 Later", ""));
+    assert!(told(hooks.ask(&publish("a")).await).is_err(), "forgotten");
 }
 
 #[tokio::test]

@@ -67,6 +67,8 @@ pub enum Verdict {
 pub struct Admitted {
     /// What it may do.
     pub grant: Grant,
+    /// What a ban of this publisher is of.
+    pub identity: Digest,
     /// What the backend keeps deciding and is told about it, if a backend decided.
     pub allowance: Option<Allowance>,
 }
@@ -76,6 +78,8 @@ pub struct Admitted {
 pub struct Grant {
     /// The public name of the stream.
     pub stream: StreamId,
+    /// Whether that is the publisher's own word, which another application may use too.
+    pub own_name: bool,
     /// Whether it may take the stream from the publisher that holds it.
     pub takeover: Option<bool>,
     /// Highest bitrate in thousand bits a second.
@@ -97,6 +101,7 @@ impl Grant {
     pub fn of(stream: StreamId) -> Self {
         Self {
             stream,
+            own_name: false,
             takeover: None,
             max_kbps: None,
             ladder: None,
@@ -163,14 +168,22 @@ impl Admission {
                 Err(reason) => return Verdict::Deny { reason },
             }
         }
-        let allowance = None;
-        Verdict::Allow(Box::new(Admitted { grant, allowance }))
+        Verdict::Allow(Box::new(Admitted {
+            grant,
+            identity: Digest::of(request.words.stream_key.as_bytes()),
+            allowance: None,
+        }))
     }
 }
 
 impl Backend {
     async fn decide(&self, request: &PublishRequest) -> Verdict {
         let words = &request.words;
+        if words.has_controls() {
+            return Verdict::Deny {
+                reason: "the stream key or the URL has a control character in it".to_owned(),
+            };
+        }
         let publish = hook::Publish {
             node: self.node.clone(),
             session: request.session.to_string(),
@@ -182,7 +195,7 @@ impl Backend {
             tc_url: words.tc_url.clone(),
             protocol: request.protocol,
             peer: request.peer,
-            encoder: words.encoder.clone(),
+            encoder: words.encoder.replace(char::is_control, ""),
         };
         let allowed = match self.hooks.ask(&publish).await {
             Answer::Allow(allowed) => *allowed,
@@ -190,10 +203,12 @@ impl Backend {
             Answer::Unknown { reason } => return Verdict::Undecided { reason },
         };
         // Whatever keeps it from beginning, the backend is told that it has ended.
+        let identity = self.identity(&publish, &allowed.stream);
         let allowance = Allowance::new(self.hooks.clone(), publish, allowed.stream.clone());
         match self.grant(allowed) {
             Some(grant) => Verdict::Allow(Box::new(Admitted {
                 grant,
+                identity,
                 allowance: Some(allowance),
             })),
             None => Verdict::Undecided {
@@ -202,9 +217,23 @@ impl Backend {
         }
     }
 
+    /// Its key; or its stream, where a backend of another server decides: what it takes for a key may be the key of many, or
+    /// nothing that it looks at.
+    fn identity(&self, publish: &hook::Publish, stream: &StreamId) -> Digest {
+        match self.hooks.dialect() {
+            hook::Dialect::Vitrine => Digest::of(publish.stream_key.as_bytes()),
+            // No key has a line break.
+            _ => Digest::of(format!("stream\n{stream}").as_bytes()),
+        }
+    }
+
     /// What was allowed, in our terms; `None` when it names what is not there, and the log tells.
     fn grant(&self, allowed: Allowed) -> Option<Grant> {
-        let Allowed { stream, allow } = allowed;
+        let Allowed {
+            stream,
+            own_name,
+            allow,
+        } = allowed;
         let ladders = self.ladders.load();
         // As of static keys: "default" is there without being written down, and means the built-in one.
         let named = allow.ladder.as_deref().unwrap_or("default");
@@ -217,6 +246,7 @@ impl Backend {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         Some(Grant {
             stream,
+            own_name,
             takeover: allow.takeover,
             max_kbps: allow.max_kbps,
             ladder,

@@ -334,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match decided {
             Ok(accepted) => {
                 Span::current().record("stream", accepted.stream.as_str());
-                let mut terms = accepted.publisher.terms();
+                let mut terms = accepted.publisher.terms().subscribe();
                 let max_kbps = terms.borrow_and_update().max_kbps;
                 self.publish = Some(Publish {
                     publisher: accepted.publisher,

@@ -151,19 +151,30 @@ impl Ingest {
             metrics::counter!("vitrine_publishes_delayed_total").increment(1);
             sleep(wait).await;
         }
+        let bans = self.registry.bans();
         let key = Digest::of(request.words.stream_key.as_bytes());
-        if let Some(ban) = self.registry.bans().find(&key) {
+        if let Some(ban) = bans.find(&key) {
             return Err(ban.into());
         }
         let decided = timeout(RTMP_VERDICT, self.admission.decide(&request)).await;
-        let Admitted { grant, allowance } = match decided.map_err(|_| Refusal::NoAnswer)? {
+        let Admitted {
+            grant,
+            identity,
+            allowance,
+        } = match decided.map_err(|_| Refusal::NoAnswer)? {
             Verdict::Allow(admitted) => *admitted,
             Verdict::Deny { reason } => {
                 self.tarpit.refused(address, Instant::now());
                 return Err(Refusal::Denied { reason });
             }
-            Verdict::Undecided { reason } => return Err(Refusal::Undecided { reason }),
+            Verdict::Undecided { reason } => {
+                self.tarpit.refused(address, Instant::now());
+                return Err(Refusal::Undecided { reason });
+            }
         };
+        if let Some(ban) = bans.find(&identity) {
+            return Err(ban.into());
+        }
         let claim = Claim {
             stream: grant.stream.clone(),
             session: request.session,
@@ -171,7 +182,8 @@ impl Ingest {
             protocol: request.protocol,
             encoder: request.words.encoder,
             app: request.words.app,
-            key,
+            identity,
+            own_name: grant.own_name,
             terms: Terms {
                 takeover: grant.takeover.unwrap_or(self.settings.takeover),
                 max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),

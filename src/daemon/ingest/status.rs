@@ -56,7 +56,7 @@ impl From<&Refusal> for Verdict {
     fn from(refusal: &Refusal) -> Self {
         let reason = refusal.to_string();
         match refusal {
-            Refusal::Busy(Busy::Live | Busy::Contested) => Self::Busy(reason),
+            Refusal::Busy(Busy::Live | Busy::OtherApp | Busy::Contested) => Self::Busy(reason),
             Refusal::Busy(
                 Busy::Banned
                 | Busy::Epoch(_)
@@ -97,6 +97,7 @@ mod tests {
             (Refusal::Undecided { reason: "later" }, false),
             (Refusal::NoAnswer, false),
             (Refusal::Busy(Busy::Live), true),
+            (Refusal::Busy(Busy::OtherApp), true),
             (Refusal::Busy(Busy::Contested), true),
             (Refusal::Busy(Unfit::Far { named: 7 }.into()), false),
             (Refusal::Busy(Busy::ShuttingDown), false),

@@ -3,7 +3,7 @@
 //!
 //! One task per publish keeps the times, so that whatever the connection does cannot put them off. A backend that says no
 //! ends the publish; one that does not answer lets it run, and is asked again soon. The age counts from the acceptance. What
-//! an operator changes while it lasts (`live::Terms`) holds from then on.
+//! holds is what stands in `live::Terms`, whoever wrote it last: an operator, or the backend, whose words are put there.
 
 use std::{
     future::pending,
@@ -60,21 +60,18 @@ pub(super) struct Tenure {
 
 impl Tenure {
     /// Of a publish that was accepted now on these terms.
-    pub(super) fn begin(terms: watch::Receiver<Terms>, allowance: Option<Allowance>) -> Self {
+    pub(super) fn begin(terms: watch::Sender<Terms>, allowance: Option<Allowance>) -> Self {
         let (verdict, over) = watch::channel(None);
         let timestamp = Arc::new(AtomicU32::new(0));
         let mut keeper = Keeper {
             since: Instant::now(),
-            lifetime: None,
             revalidate: None,
             asks: None,
             updates: None,
             terms,
-            heeded: Terms::default(),
             allowance,
             timestamp: Arc::clone(&timestamp),
         };
-        keeper.heed();
         keeper.plan_update();
         let keeper = tokio::spawn(async move {
             let over = keeper.keep().await;
@@ -114,15 +111,13 @@ impl Drop for Tenure {
 
 struct Keeper {
     since: Instant,
-    lifetime: Option<Duration>,
+    /// As it was when `asks` was planned.
     revalidate: Option<Duration>,
     /// When the backend is asked next.
     asks: Option<Instant>,
     /// When it is told next.
     updates: Option<Instant>,
-    terms: watch::Receiver<Terms>,
-    /// As they were when they were looked at last.
-    heeded: Terms,
+    terms: watch::Sender<Terms>,
     allowance: Option<Allowance>,
     timestamp: Arc<AtomicU32>,
 }
@@ -130,14 +125,16 @@ struct Keeper {
 impl Keeper {
     /// Keeps the times until one of them ends the publish.
     async fn keep(mut self) -> Over {
-        let mut terms = self.terms.clone();
+        let mut changes = self.terms.subscribe();
+        self.heed();
         loop {
-            let expires = self.lifetime.map(|lifetime| self.since + lifetime);
+            let lifetime = self.terms.borrow().lifetime;
+            let expires = lifetime.map(|lifetime| self.since + lifetime);
             // Also while the backend takes its time.
             let over = tokio::select! {
                 biased;
-                () = until(expires) => Some(Over::Expired(self.lifetime.unwrap_or_default())),
-                () = changed(&mut terms) => {
+                () = until(expires) => Some(Over::Expired(lifetime.unwrap_or_default())),
+                _ = changes.changed() => {
                     self.heed();
                     None
                 }
@@ -149,17 +146,13 @@ impl Keeper {
         }
     }
 
-    /// Takes what has changed in the terms. The rest goes on as the backend has said since.
+    /// Plans the next question anew, if the time between two has changed.
     fn heed(&mut self) {
-        let terms = self.terms.borrow_and_update().clone();
-        if self.heeded.lifetime != terms.lifetime {
-            self.lifetime = terms.lifetime;
+        let revalidate = self.terms.borrow().revalidate;
+        if self.revalidate != revalidate {
+            self.revalidate = revalidate;
+            self.asks = revalidate.map(|after| Instant::now() + after);
         }
-        if self.heeded.revalidate != terms.revalidate {
-            self.revalidate = terms.revalidate;
-            self.asks = self.revalidate.map(|after| Instant::now() + after);
-        }
-        self.heeded = terms;
     }
 
     /// Waits for what is due next with the backend, and does it. Given up, it is done anew.
@@ -185,9 +178,11 @@ impl Keeper {
                 lifetime,
                 revalidate,
             } => {
-                self.lifetime = lifetime.or(self.lifetime);
-                self.revalidate = revalidate.or(self.revalidate);
-                wait = self.revalidate.unwrap_or(wait);
+                wait = revalidate.unwrap_or(wait);
+                self.terms.send_modify(|terms| {
+                    terms.lifetime = lifetime.or(terms.lifetime);
+                    terms.revalidate = revalidate.or(terms.revalidate);
+                });
             }
             Again::Unknown => wait = wait.min(HOOK_AGAIN_RETRY),
             Again::Deny { reason } => return Some(Over::Revoked { reason }),
@@ -221,13 +216,6 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Waits for other terms; those of a publish that nobody holds any more do not change.
-async fn changed(terms: &mut watch::Receiver<Terms>) {
-    if terms.changed().await.is_err() {
-        pending().await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,14 +232,12 @@ mod tests {
     async fn a_publish_ends_at_its_age_and_one_without_goes_on() {
         let start = Instant::now();
         let seven = Duration::from_secs(7);
-        let (_held, terms) = watch::channel(of(Some(seven)));
-        let tenure = Tenure::begin(terms, None);
+        let tenure = Tenure::begin(watch::Sender::new(of(Some(seven))), None);
         assert_eq!(tenure.over().await, Over::Expired(seven));
         assert_eq!(start.elapsed(), seven);
         // As often as it is asked.
         assert_eq!(tenure.over().await, Over::Expired(seven));
-        let (_held, terms) = watch::channel(of(None));
-        let endless = Tenure::begin(terms, None);
+        let endless = Tenure::begin(watch::Sender::new(of(None)), None);
         let day = Duration::from_secs(86_400);
         tokio::time::timeout(day, endless.over())
             .await
@@ -262,11 +248,11 @@ mod tests {
     async fn other_terms_hold_from_the_acceptance_on() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let (held, terms) = watch::channel(of(Some(9 * second)));
-        let tenure = Tenure::begin(terms, None);
+        let terms = watch::Sender::new(of(Some(9 * second)));
+        let tenure = Tenure::begin(terms.clone(), None);
         for (at, lifetime) in [(2, Some(5)), (4, None), (6, Some(8))] {
             tokio::time::sleep_until(start + at * second).await;
-            held.send_replace(of(lifetime.map(|it| it * second)));
+            terms.send_replace(of(lifetime.map(|it| it * second)));
         }
         assert_eq!(tenure.over().await, Over::Expired(8 * second));
         assert_eq!(start.elapsed(), 8 * second);

@@ -1,6 +1,7 @@
 //! Stream keys that are refused although they are right: until a time, or until somebody lifts it.
 //!
-//! A key is known by its digest alone, which is shown to nobody; people know a ban by its id. One ban per key, the latest;
+//! A key, or what else tells a publisher from others ([`Claim::identity`](super::Claim)), is known by its digest alone, which is
+//! shown to nobody; people know a ban by its id. One ban per key, the latest;
 //! bounded, and kept in `data_dir` so that a restart lifts none. The door asks before it asks admission, and a stream's
 //! task once more before it accepts.
 

@@ -294,7 +294,13 @@ impl Chronicle {
         self.lifecycle.progress().is_some()
     }
 
-    /// The key of the latest publish.
+    /// Whether the life that goes on was published to another application than `app`.
+    pub(super) fn is_of_other_app(&self, app: &str) -> bool {
+        let story = self.story.as_ref().filter(|_| self.is_alive());
+        story.is_some_and(|story| story.app != clipped(app))
+    }
+
+    /// What a ban of the latest publish is of.
     pub(super) fn key(&self) -> Option<Digest> {
         self.story.as_ref()?.key
     }
@@ -319,7 +325,7 @@ impl Chronicle {
             remote_addr: claim.peer.to_string(),
             encoder: clipped(&claim.encoder),
             metadata: claim.terms.metadata.clone(),
-            key: Some(claim.key),
+            key: Some(claim.identity),
             epoch: { former.as_ref() }
                 .and_then(|former| former.epoch)
                 .or(Some(epoch)),

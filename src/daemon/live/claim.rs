@@ -25,8 +25,10 @@ pub struct Claim {
     pub encoder: String,
     /// RTMP application it was published to.
     pub app: String,
-    /// The key it came with: what is banned when it is to stay away.
-    pub key: Digest,
+    /// What is banned when it is to stay away: of the key it came with, or of what else tells it from others.
+    pub identity: Digest,
+    /// Whether `stream` is the publisher's own word, which means nothing to who publishes to another application.
+    pub own_name: bool,
     /// What it may do, as far as that can change.
     pub terms: Terms,
     /// The renditions to make of it; the built-in ladder when none.
@@ -57,6 +59,9 @@ pub enum Busy {
     /// Somebody publishes and takeover is off.
     #[error("stream is already live")]
     Live,
+    /// The name is in use by a publisher of another application, which knows nothing of this one.
+    #[error("a stream of this name is live from another application")]
+    OtherApp,
     /// Two places quarrel over the stream; the one that holds it stays for a while.
     #[error("stream is contested, try again in a minute")]
     Contested,
@@ -79,8 +84,9 @@ pub enum Busy {
 
 impl Busy {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Live,
+        Self::OtherApp,
         Self::Contested,
         Self::ShuttingDown,
         Self::Banned,
@@ -93,6 +99,7 @@ impl Busy {
     pub fn label(self) -> &'static str {
         match self {
             Self::Live => "live",
+            Self::OtherApp => "other_app",
             Self::Contested => "contested",
             Self::ShuttingDown => "shutting_down",
             Self::Banned => "banned",

@@ -97,7 +97,7 @@ pub(super) struct Held {
     pub(super) session: u64,
     /// Tells the publisher that it is not listened to.
     pub(super) fence: watch::Sender<Option<Fence>>,
-    /// Tells the publisher what it may do.
+    /// What the publisher may do; the door changes it too.
     pub(super) terms: watch::Sender<Terms>,
     /// How it ended; an error means that it was dropped.
     pub(super) ended: oneshot::Receiver<Departure>,
@@ -131,7 +131,7 @@ pub struct Publisher {
     /// Bytes that may still wait in the inbox, in KiB.
     budget: Arc<Semaphore>,
     fence: watch::Receiver<Option<Fence>>,
-    terms: watch::Receiver<Terms>,
+    terms: watch::Sender<Terms>,
     end: oneshot::Sender<Departure>,
 }
 
@@ -153,14 +153,14 @@ impl Publisher {
         budget: Arc<Semaphore>,
     ) -> (Self, Held) {
         let (fence, fenced) = watch::channel(None);
-        let (terms, read) = watch::channel(terms);
+        let terms = watch::Sender::new(terms);
         let (end, ended) = oneshot::channel();
         let publisher = Self {
             session,
             inbox,
             budget,
             fence: fenced,
-            terms: read,
+            terms: terms.clone(),
             end,
         };
         let held = Held {
@@ -214,9 +214,9 @@ impl Publisher {
         .await
     }
 
-    /// What it may do, now and whenever an operator changes it: to be enforced by the door. The watch ends with the
-    /// publish.
-    pub fn terms(&self) -> watch::Receiver<Terms> {
+    /// What it may do, as the verdict, an operator or a later verdict said last: the one truth of it, to be enforced by the
+    /// door, which also writes down what the backend changes.
+    pub fn terms(&self) -> watch::Sender<Terms> {
         self.terms.clone()
     }
 

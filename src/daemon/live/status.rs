@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use vitrine_core::{
     engine::{
         sound::Target,
@@ -47,7 +48,7 @@ impl State {
 }
 
 /// The publish that is listened to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
@@ -61,12 +62,12 @@ pub struct Session {
     pub app: String,
     /// When it was accepted.
     pub since: WallTime,
-    /// What it may do.
-    pub terms: Terms,
+    /// What it may do, at any time.
+    pub terms: watch::Receiver<Terms>,
 }
 
 impl Session {
-    pub(super) fn new(claim: Claim, since: WallTime) -> Self {
+    pub(super) fn new(claim: Claim, terms: watch::Receiver<Terms>, since: WallTime) -> Self {
         Self {
             id: claim.session,
             peer: claim.peer,
@@ -74,7 +75,7 @@ impl Session {
             encoder: claim.encoder,
             app: claim.app,
             since,
-            terms: claim.terms,
+            terms,
         }
     }
 }

@@ -314,6 +314,7 @@ impl Task {
         let session = self.session;
         let (terms, inbox) = (claim.terms.clone(), self.shared.inbox.clone());
         let (publisher, held) = Publisher::pair(session, terms, inbox, self.budget.clone());
+        let terms = held.terms.subscribe();
         self.held = Some((held, claim.peer.ip()));
         self.yields = None;
         let metered = self.metered();
@@ -323,7 +324,7 @@ impl Task {
             status.tracks.clear();
             status.sound = None;
             status.transcoding = Some(ladder.map(|_| ()));
-            status.session = Some(Session::new(claim, now.wall));
+            status.session = Some(Session::new(claim, terms, now.wall));
         }
         let takedowns = &self.shared.stores.takedowns;
         if takedowns.reopen(&self.shared.id) {
@@ -343,8 +344,12 @@ impl Task {
     }
 
     fn admit(&mut self, claim: &Claim, now: Duration) -> Result<(), Busy> {
-        if self.shared.stores.bans.find(&claim.key).is_some() {
+        if self.shared.stores.bans.find(&claim.identity).is_some() {
             return Err(Busy::Banned);
+        }
+        // Also while its publisher is away: the stream is still that one's.
+        if claim.own_name && self.shared.chronicle().is_of_other_app(&claim.app) {
+            return Err(Busy::OtherApp);
         }
         let Some((_, incumbent)) = self.held.as_ref() else {
             return Ok(());

@@ -32,7 +32,8 @@ fn claim(peer: &str, takeover: bool) -> Claim {
         protocol: "rtmp",
         encoder: "test".to_owned(),
         app: "live".to_owned(),
-        key: Digest::of(b"key"),
+        identity: Digest::of(b"key"),
+        own_name: false,
         terms: Terms {
             takeover,
             ..Terms::default()
@@ -98,6 +99,28 @@ async fn without_takeover_a_live_stream_is_busy_until_its_publisher_ends() {
         .claim(claim(AWAY, false))
         .await
         .expect("free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_of_the_publishers_own_is_one_application_s_alone() {
+    let registry = fixture::registry();
+    let of = |app: &str, own_name| Claim {
+        app: app.to_owned(),
+        own_name,
+        ..claim(AWAY, true)
+    };
+    let first = registry.claim(of("live", true)).await.expect("free");
+    let other = async || registry.claim(of("other", true)).await.err();
+    assert_eq!(other().await, Some(Busy::OtherApp));
+    let again = registry.claim(of("live", true)).await.expect("a takeover");
+    // It may be back, and finds its stream as it was.
+    drop((first, again));
+    assert_eq!(other().await, Some(Busy::OtherApp));
+    // Named by who decides: whatever it was published to.
+    let named = registry.claim(of("other", false)).await;
+    drop(named.expect("a takeover"));
+    sleep(Duration::from_secs(21)).await;
+    registry.claim(of("live", true)).await.expect("free again");
 }
 
 #[tokio::test(start_paused = true)]

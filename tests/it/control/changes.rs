@@ -58,7 +58,15 @@ async fn live(daemon: &Daemon, key: &str, stream: &str) -> Encoder {
 
 /// Lines of the audit so far that hold all of `words`; they are JSON, as for every daemon without a terminal.
 fn audited(daemon: &Daemon, words: &[&str]) -> usize {
-    let written = daemon.written();
+    // What the daemon wrote before it answered may be read a moment later.
+    let mut written = daemon.written();
+    for _ in 0..50 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let known = std::mem::replace(&mut written, daemon.written());
+        if known == written {
+            break;
+        }
+    }
     let lines = written
         .lines()
         .filter(|line| line.contains("vitrine::audit"));

@@ -14,16 +14,18 @@ struct Signed {
 }
 
 impl Signed {
+    /// A session is a second, so that a token that is over is over for everything.
     async fn start(kind: Kind) -> Self {
+        Self::with_session(kind, "1s").await
+    }
+
+    async fn with_session(kind: Kind, session: &str) -> Self {
         let key = Key::hmac("k1");
         let own = format!("~{}/", key.token("*", 3600));
         let config = Config::new().playback(&Key::signed(&[&key]));
-        let config = config.playback("max_session = \"1s\"");
-        let edits = match kind {
-            Kind::Nginx => ("default \"\";", format!("default \"{own}\";")),
-            Kind::Varnish => ("X-Own-Token = \"\"", format!("X-Own-Token = \"{own}\"")),
-        };
-        let edits = [edges::STRICT, &[(edits.0, &edits.1)]].concat();
+        let config = config.playback(&format!("max_session = \"{session}\""));
+        let edit = leave(kind, &own);
+        let edits = [edges::STRICT, &[(edit.0, &edit.1)]].concat();
         let stage = Stage::with(kind, config, &edits, &format!("{own}shop")).await;
         Self { key, own, stage }
     }
@@ -33,6 +35,14 @@ impl Signed {
         self.stage
             .high
             .replacen(&self.own, &format!("~{token}/"), 1)
+    }
+}
+
+/// What gives an edge its own leave.
+fn leave(kind: Kind, own: &str) -> (&'static str, String) {
+    match kind {
+        Kind::Nginx => ("default \"\";", format!("default \"{own}\";")),
+        Kind::Varnish => ("X-Own-Token = \"\"", format!("X-Own-Token = \"{own}\"")),
     }
 }
 
@@ -168,6 +178,71 @@ pub(super) async fn without_a_good_token_nothing_comes_out_of_the_cache(kind: Ki
     assert_eq!(stage.tap.seen().len(), fetched, "{:#?}", stage.tap.seen());
     let answer = stage.get(&format!("{good}p0.m4s")).await;
     assert_eq!(answer.field("x-cache").to_lowercase(), "hit", "{answer:?}");
+}
+
+pub(super) async fn behind_a_shield_each_viewer_is_judged_by_their_own_token(kind: Kind) {
+    let signed = Signed::with_session(kind, "10m").await;
+    let (stage, shield) = (&signed.stage, &signed.stage.edge);
+    let own = format!("~{}/", signed.key.token("*", 3599));
+    let edit = leave(kind, &own);
+    let edits = [edges::STRICT, &[(edit.0, &edit.1)]].concat();
+    let outer = Edge::start(kind, [shield.address(); 2], &edits).await;
+    let status = async |edge: &Edge, path: &str| {
+        let answer = ask(&stage.client, Method::GET, edge.url(path), &[]).await;
+        answer.status
+    };
+    let [short, good] = [15, 600].map(|seconds| signed.key.token("shop", seconds));
+    let begin = |token: &str| format!("/live/~{token}/shop/index.m3u8");
+    let go_on = |token: &str| format!("{}p0.m4s", signed.folder(token));
+    for token in [&short, &good] {
+        assert_eq!(status(&outer, &begin(token)).await, StatusCode::OK);
+        assert_eq!(status(&outer, &go_on(token)).await, StatusCode::OK);
+    }
+    // A verdict lasts no longer than the token, however often and through whatever it is asked for.
+    for edge in [shield, &outer] {
+        let mut left = u64::MAX;
+        for _ in 0..2 {
+            let path = format!("/live/~{short}/shop/verify/enter?v=1");
+            let verdict = ask(&stage.client, Method::GET, edge.url(&path), &[]).await;
+            let age = verdict.field("cache-control").replace("max-age=", "");
+            let age: u64 = age.parse().unwrap_or_else(|_| panic!("{verdict:?}"));
+            assert!(age < left.min(16), "{age} of {left}: {verdict:?}");
+            left = age;
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+    }
+    // Over to begin with, and good to go on.
+    let mut begins = StatusCode::OK;
+    for _ in 0..200 {
+        begins = status(&outer, &begin(&short)).await;
+        if begins != StatusCode::OK {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(begins, StatusCode::FORBIDDEN);
+    assert_eq!(status(&outer, &go_on(&short)).await, StatusCode::OK);
+    assert_eq!(status(&outer, &begin(&good)).await, StatusCode::OK);
+    for (token, wanted) in [(&short, 403), (&good, 204)] {
+        let path = format!("/live/~{token}/shop/verify/enter");
+        assert_eq!(status(shield, &path).await, wanted);
+        assert_eq!(status(&outer, &path).await, wanted);
+    }
+    for (path, wanted) in [
+        ("/live/shop/verify/enter".to_owned(), 401),
+        ("/live/~x/shop/verify/stay".to_owned(), 403),
+        (begin(&signed.key.token("other", 600)), 403),
+    ] {
+        assert_eq!(status(&outer, &path).await, wanted, "{path}");
+    }
+    // A `#` is no way to have one thing judged and another one fetched.
+    for tail in ["#", "?#", "?_HLS_msn=1#", "#/p0.m4s"] {
+        let path = format!("{}{tail}", begin(&short));
+        for edge in [shield, &outer] {
+            let answer = raw(edge.address(), &path).await;
+            assert!(!answer.starts_with("HTTP/1.1 2"), "{path}: {answer}");
+        }
+    }
 }
 
 /// The answer to a request whose path is sent as it is written.

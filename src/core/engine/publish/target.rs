@@ -74,6 +74,22 @@ impl Target {
     }
 }
 
+impl Request {
+    /// Whether anything of it but the encoder's name has a control character, as sent or with its `%XX` read. No key has one,
+    /// and not every program that looks keys up survives one.
+    pub fn has_controls(&self) -> bool {
+        let all = [
+            &self.app,
+            &self.name,
+            &self.stream_key,
+            &self.query,
+            &self.tc_url,
+        ];
+        all.iter()
+            .any(|text| percent_decode(text).contains(char::is_control))
+    }
+}
+
 /// Some configuration forms keep the quotes a user typed.
 fn unquote(text: &str) -> &str {
     text.trim().trim_matches(['"', '\''])

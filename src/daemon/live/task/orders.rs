@@ -107,21 +107,17 @@ impl Task {
         self.yields = change.takeover.or(self.yields);
         held.terms.send_modify(|terms| change.apply(terms));
         let terms = held.terms.borrow().clone();
-        if let Some(session) = &mut self.shared.status().session {
-            session.terms = terms.clone();
-        }
         self.shared.chronicle().annotate(terms.metadata.clone());
         Ok(terms)
     }
 
-    /// Refuses the key of the latest publish, with the words that its broadcaster was told. It is written whether whoever
-    /// ordered it still waits or not.
+    /// Refuses the key of the latest publish, with the words that its broadcaster was told.
     fn ban(&self, length: Option<Duration>, why: Fence) {
         let key = self.shared.chronicle().key();
         if let Some(key) = key {
-            let bans = &self.shared.stores.bans;
+            let bans = self.shared.stores.bans.clone();
             bans.impose(&key, &self.shared.id, length, &why.to_string());
-            let bans = bans.clone();
+            // Whoever ordered it waits for the disk too, unless it has gone away.
             tokio::spawn(async move { bans.keep().await });
         }
     }

@@ -28,6 +28,36 @@ fn s10_connect_properties_may_be_an_ecma_array_and_amf3_after_them_is_passed_ove
 }
 
 #[test]
+fn control_characters_are_found_wherever_they_hide() {
+    let of = |name: &str, app: &str| {
+        let mut client = Client::new();
+        let connect = command("connect", 1.0, &[object([("app", app.into())])]);
+        client.send(kind::COMMAND, 0, 0, &connect).publish(1, name);
+        client.request().unwrap().has_controls()
+    };
+    for name in [
+        "k1",
+        "k%20ey?a=b%2Fc",
+        "schl\u{fc}ssel",
+        "100%",
+        "%zz?token=%",
+    ] {
+        assert!(!of(name, "live"), "{name}");
+    }
+    for name in [
+        "k\0",
+        "k%00",
+        "k\n1",
+        "k?a=b%0D",
+        "k?token=a%7Fb",
+        "k%C2%85",
+    ] {
+        assert!(of(name, "live"), "{name}");
+        assert!(of("k1", &name.replacen('k', "live", 1)), "{name}");
+    }
+}
+
+#[test]
 fn s11_s13_the_key_is_found_wherever_encoders_put_it() {
     // app, tcUrl, stream name => app, key, query and tcUrl of the request.
     let cases = [
