@@ -99,7 +99,7 @@ test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and ou
 	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
 
 # What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
-encoded = bitrates carried changes leaks shapes slate sound
+encoded = bitrates carried changes leaks shapes slate sound timed
 test-ladder: # modules of the integration tests
 	@$(call need_tests,--test it ladder::shapes::)
 	cargo test --locked --test it -- $(encoded:%=ladder::%::) --test-threads=8
@@ -128,7 +128,7 @@ lint: ## Formatting, clippy and docs, warnings are errors; syntax of the scripts
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 	for script in conf/*.sh conf/deb/* tests/it/*.sh .ci/run; do bash -n "$$script"; done
-	for script in examples/player/{player,latency}.js examples/*.mjs tests/*/*.mjs; do node --check "$$script"; done
+	for script in examples/player/{player,latency,shop,vitrine-events}.js examples/*.mjs tests/*/*.mjs; do node --check "$$script"; done
 
 .PHONY: fuzz $(fuzz_targets:%=fuzz-%)
 fuzz: $(fuzz_targets:%=fuzz-%) ## Fuzz each target for TIME seconds (600), or one of them: make fuzz-<target>
@@ -202,6 +202,11 @@ proof-outbox: ## Durable callbacks a second beside synced appends; first attempt
 proof-admission: ## 200 publishers ask a backend in one second; 5,000 wrong keys beside good ones (ARGS="rush=200 flood=5000")
 	@conf/install.sh proof
 	cargo bench --locked --bench proof -- admission $(ARGS)
+
+.PHONY: proof-events
+proof-events: assets tests/browser/node_modules ## Events: once and at their pictures in hls.js, all tellings alike, answers, cost (ARGS="answers seconds=5")
+	@conf/install.sh proof
+	cargo bench --locked --bench proof -- events $(ARGS)
 
 # Rushls, a peer, is installed outside the tree unless RUSHLS names it.
 peers_dir = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vitrine/peers

@@ -88,6 +88,7 @@ fn package(items: Vec<(u32, Item)>) -> Option<Arc<Snapshot>> {
             epoch: 1,
             named: false,
             ladder: None,
+            events: vitrine_core::engine::cues::Allowance::default(),
         },
     );
     for (ms, item) in items {

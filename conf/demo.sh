@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The demo: the daemon, a test broadcast into it, and the addresses to open. Ctrl-C stops everything.
+# The demo: the daemon, a test broadcast into it, a shop that posts events, and the addresses to open. Ctrl-C stops everything.
 #
 #   conf/demo.sh target/release/vitrine
 #
-# From the environment: RTMP_PORT (1935), HTTP_PORT (8080), CONTROL_PORT (8081); BROADCAST=no leaves the stream to you.
+# From the environment: RTMP_PORT (1935), HTTP_PORT (8080), CONTROL_PORT (8081); BROADCAST=no leaves the stream to you,
+# SHOP=no its events.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,9 +20,10 @@ for pair in "RTMP_PORT $rtmp_port" "HTTP_PORT $http_port" "CONTROL_PORT $control
 done
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/vitrine-demo.XXXXXX")
-daemon='' broadcast=''
+daemon='' broadcast='' shop=''
 stop() {
     trap - EXIT INT TERM
+    [[ -z $shop ]] || kill "$shop" 2>/dev/null || true
     [[ -z $broadcast ]] || kill "$broadcast" 2>/dev/null || true
     [[ -z $daemon ]] || kill "$daemon" 2>/dev/null || true
     wait || true
@@ -48,6 +50,10 @@ cat <&3 >/dev/null &
 if [[ ${BROADCAST:-yes} == yes ]]; then
     conf/testcard.sh -f flv "rtmp://127.0.0.1:$rtmp_port/live/demo-key" &
     broadcast=$!
+fi
+if [[ ${SHOP:-yes} == yes ]]; then
+    node examples/event_backend.mjs "http://127.0.0.1:$control_port" demo &
+    shop=$!
 fi
 
 lan=$(hostname -I 2>/dev/null | awk '{print $1}') || lan=

@@ -144,6 +144,7 @@ impl Rig {
                     epoch: epoch.into(),
                     named: epoch % 2 == 1,
                     ladder: (epoch % 4 < 2).then(Ladder::default),
+                    events: vitrine_core::engine::cues::Allowance::default(),
                 });
             }
             Operation::Close { stopped, age } => self.push(Input::Close {
@@ -309,6 +310,7 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.stream.poll() {
             match output {
+                Output::Placed(_) => {}
                 Output::Feed(feeds) => feeds.into_iter().for_each(|feed| self.feed(feed)),
                 Output::Snapshot {
                     epoch, snapshot, ..

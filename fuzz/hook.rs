@@ -25,6 +25,9 @@ pub fn hook(data: &[u8]) {
         Ok(Verdict::Allow(allow)) => {
             let metadata = serde_json::Value::Object(allow.metadata).to_string();
             assert!(metadata.len() <= limits::VERDICT_METADATA_BYTES);
+            let offset_ms = allow.events.offset_ms.unwrap_or(0);
+            assert!(offset_ms.abs() <= limits::EVENT_OFFSET_MS_MAX);
+            assert!(allow.events.per_second != Some(0) && allow.events.bytes_per_second != Some(0));
             assert!(allow.lifetime_seconds != Some(0) && allow.revalidate_seconds != Some(0));
         }
         Ok(Verdict::Deny { reason }) => {

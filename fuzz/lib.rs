@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod engine;
+pub mod event;
 pub mod hls;
 pub mod hook;
 pub mod saved;

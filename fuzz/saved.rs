@@ -75,6 +75,7 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
             epoch,
             named: false,
             ladder: None,
+            events: vitrine_core::engine::cues::Allowance::default(),
         },
     );
     // AVC and AAC at 48 kHz.
@@ -111,6 +112,7 @@ fn publish(stream: &mut Stream, now: &mut Now, pictures: bool) {
 fn drain(stream: &mut Stream) {
     while let Some(output) = stream.poll() {
         match output {
+            Output::Placed(_) => {}
             // Nobody asked for a ladder.
             Output::Feed(_) => {}
             Output::Snapshot { snapshot, .. } => {

@@ -85,7 +85,7 @@ pub fn publish(data: &[u8]) {
             match output {
                 Output::Publish(_) => asked += 1,
                 Output::Stopped => stopped += 1,
-                Output::Media(_) | Output::Metadata(_) => {
+                Output::Media(_) | Output::Metadata(_) | Output::Event(_) => {
                     assert!(accepted, "media before a verdict")
                 }
                 Output::Close(_) => ended = true,

@@ -7,6 +7,9 @@ mod admission;
 #[allow(dead_code)]
 #[path = "../../tests/it/backend.rs"]
 mod backend;
+#[allow(dead_code, unused_imports)]
+#[path = "../../tests/it/boxes.rs"]
+mod boxes;
 #[allow(dead_code)]
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
@@ -17,6 +20,7 @@ mod edge_delay;
 #[allow(dead_code)]
 #[path = "../../tests/it/edges.rs"]
 mod edges;
+mod events;
 mod host;
 mod ladder;
 mod link;
@@ -28,9 +32,15 @@ mod peers;
 mod probe;
 #[path = "../../tests/it/publisher.rs"]
 mod publisher;
+#[allow(dead_code, unused_imports)]
+#[path = "../../tests/it/ranges.rs"]
+mod ranges;
 #[allow(dead_code)]
 #[path = "../../tests/it/receiver.rs"]
 mod receiver;
+#[allow(dead_code)]
+#[path = "../../tests/it/shop.rs"]
+mod shop;
 mod soak;
 #[allow(dead_code)]
 #[path = "../../tests/it/sources.rs"]
@@ -57,6 +67,7 @@ async fn main() -> io::Result<()> {
         #[cfg(feature = "transcode")]
         "decode" => decode::run(rest).await,
         "edge" => edge::run(rest).await,
+        "events" => events::run(rest).await,
         "edge_delay" => edge_delay::run(rest).await,
         "ladder" => ladder::run(rest).await,
         "outbox" => outbox::run(rest).await,
@@ -77,6 +88,7 @@ const USAGE: &str = "  \
   decode [minutes=N] [rounds=N] [seed=N]
   edge [viewers] [seconds per turn] [rounds]
   edge_delay [seconds]
+  events [player|reconnects|answers|cost]... [events=N] [rate=N] [seconds=N] [runs=N]
   ladder [cost|quality|delay]... [runs=N] [seconds=N] [sources=1080,720,720e] [presets=a,b]
   mobile [minutes] [row]
   outbox [runs=N] [seconds=N] [rate=N]

@@ -8,6 +8,7 @@
 // waiting for a broadcast gives up after WAIT_LIMIT_MS and says so.
 
 import { LatencyGoal, playbackRate } from "./latency.js";
+import { openShop } from "./shop.js";
 
 const Hls = window.Hls;
 const $ = (id) => document.getElementById(id);
@@ -31,6 +32,8 @@ const END_SLACK_S = 0.3;
 const END_STALL_MS = 1000;
 /** Farther behind the wanted position than this is not live any more, seconds. */
 const LIVE_SLACK_S = 1.5;
+/** One step back, seconds. */
+const BACK_S = 10;
 
 const player = {
   /** Leave to watch; it stands in the path of every request. */
@@ -51,9 +54,14 @@ const player = {
   goal: new LatencyGoal(),
   /** Whether parts are fetched as soon as they are there. */
   following: false,
+  /** Whether the viewer went back to see something again: then nothing hurries to the live edge. */
+  lookingBack: false,
   ended: null,
   fps: 0,
 };
+
+/** What happens in the shop; what it showed once, no reload shows again. */
+const events = openShop();
 
 // What the page says ------------------------------------------------------------------------------------------------
 
@@ -93,9 +101,10 @@ function open(url, stream) {
 
 function close() {
   clearTimeout(player.timer);
+  events.detach();
   player.hls?.destroy();
   player.hls = null;
-  Object.assign(player, { ended: null, started: false, following: false, stalledAt: 0 });
+  Object.assign(player, { ended: null, started: false, following: false, lookingBack: false, stalledAt: 0 });
   video.removeAttribute("src");
   video.load();
 }
@@ -103,6 +112,7 @@ function close() {
 function load() {
   if (Hls?.isSupported()) return loadWithHlsJs();
   if (video.canPlayType("application/vnd.apple.mpegurl")) {
+    events.attach(video);
     video.src = leave(player.url);
     return start();
   }
@@ -115,7 +125,7 @@ function keepLatency() {
   const { hls } = player;
   if (!hls || video.paused || hls.targetLatency === null) return;
   setGoal(hls);
-  const wanted = playbackRate(hls.latency - hls.targetLatency, bufferedAhead(), CATCH_UP_RATE);
+  const wanted = player.lookingBack ? 1 : playbackRate(hls.latency - hls.targetLatency, bufferedAhead(), CATCH_UP_RATE);
   if (Math.abs(video.playbackRate - wanted) > 0.005) video.playbackRate = wanted;
 }
 
@@ -164,6 +174,7 @@ function loadWithHlsJs() {
   hls.on(Hls.Events.LEVEL_SWITCHED, nameQuality);
   hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => { if (!details.live) playOut(hls, details); });
   hls.on(Hls.Events.ERROR, (_, error) => onHlsError(hls, error));
+  events.attach(hls);
   hls.loadSource(player.url);
   hls.attachMedia(video);
 }
@@ -359,6 +370,7 @@ function tick() {
   $("live").classList.toggle("on", live);
   $("golive").classList.toggle("on", live);
   $("behind").textContent = Number.isFinite(s.clockLatencyS) ? `${s.clockLatencyS.toFixed(1)} s` : "";
+  if (!$("seek").matches(":active")) Object.assign($("seek"), { min: oldest(), max: liveTarget(), value: video.currentTime });
   if (!$("stats").hidden) for (const [name, format] of Object.entries(ROWS)) cells[name].textContent = format(s);
 }
 setInterval(tick, 500);
@@ -381,8 +393,22 @@ function nameQuality() {
   $("quality").options[0].text = side ? `Auto (${side}p)` : "Auto";
 }
 
+/** The oldest picture that can be shown: in the list, or still in the buffer. */
+function oldest() {
+  const listed = player.hls ? player.hls.latestLevelDetails?.fragmentStart : video.seekable.length && video.seekable.start(0);
+  return Math.min(listed ?? Infinity, video.buffered.length ? video.buffered.start(0) : Infinity);
+}
+
+function seek(time) {
+  const [from, to] = [oldest(), liveTarget()];
+  if (!(from <= to)) return;
+  video.currentTime = Math.max(from, Math.min(time, to));
+  player.lookingBack = to - video.currentTime > LIVE_SLACK_S;
+}
+
 function goLive() {
   const target = liveTarget();
+  player.lookingBack = false;
   if (Number.isFinite(target)) video.currentTime = target;
   start();
 }
@@ -390,6 +416,7 @@ function goLive() {
 const toggle = {
   play: () => (video.paused ? goLive() : video.pause()),
   mute: () => { video.muted = !video.muted; },
+  back: () => seek(video.currentTime - BACK_S),
   stats: () => {
     $("stats").hidden = !$("stats").hidden;
     $("info").setAttribute("aria-pressed", String(!$("stats").hidden));
@@ -407,6 +434,8 @@ $("mute").onclick = toggle.mute;
 $("info").onclick = toggle.stats;
 $("full").onclick = toggle.full;
 $("golive").onclick = goLive;
+$("back").onclick = toggle.back;
+$("seek").oninput = () => seek(Number($("seek").value));
 $("sound").onclick = () => { video.muted = false; };
 $("volume").oninput = () => { video.volume = Number($("volume").value); video.muted = video.volume === 0; };
 $("quality").onchange = () => { if (player.hls) player.hls.nextLevel = Number($("quality").value); };
@@ -428,7 +457,7 @@ video.addEventListener("resize", () => {
 });
 addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const action = { m: toggle.mute, s: toggle.stats, f: toggle.full, l: goLive, " ": event.target.closest("button") ? null : toggle.play }[event.key.toLowerCase()];
+  const action = { m: toggle.mute, s: toggle.stats, f: toggle.full, l: goLive, arrowleft: toggle.back, " ": event.target.closest("button") ? null : toggle.play }[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
   action();
@@ -475,7 +504,7 @@ function renew(token) {
   player.token = token;
 }
 
-window.vitrine = { renew, get hls() { return player.hls; }, get errors() { return player.errors; }, video, stats };
+window.vitrine = { renew, events, get hls() { return player.hls; }, get errors() { return player.errors; }, video, stats };
 
 stage.toggleAttribute("data-paused", true);
 video.muted = query.has("muted");

@@ -462,3 +462,72 @@ pub const CLI_TOP_EVERY_MIN: Duration = Duration::from_millis(200);
 pub const CLI_EVENTS_MAX: usize = 16;
 /// How often the reader of keys looks whether anybody still wants them.
 pub const CLI_EVENT_POLL: Duration = Duration::from_millis(100);
+
+// events
+
+/// Bytes of an event's id.
+pub const EVENT_ID_BYTES_MAX: usize = 64;
+/// Milliseconds after which an event is too late to be placed, where its backend does not say.
+pub const EVENT_TTL_MS: u32 = 10_000;
+/// The longest that a backend may say: what is older than ten minutes belongs to no live picture.
+pub const EVENT_TTL_MS_MAX: u32 = 600_000;
+/// The longest an event may last, in milliseconds: a day, as no show is longer.
+pub const EVENT_DURATION_MS_MAX: u32 = 86_400_000;
+/// Milliseconds that a cue without a duration lasts: long enough for a player to see it between two looks at its clock.
+pub const EVENT_EDGE_MS: u32 = 1_000;
+/// Bytes of an event's JSON text in the stream: every viewer fetches it, and an `X-` attribute of a playlist line repeats it.
+pub const EVENT_VALUE_BYTES_MAX: usize = 1_024;
+/// The same of a batch of chat messages, of which there is one a second at most.
+pub const CHAT_BATCH_VALUE_BYTES_MAX: usize = 4_096;
+/// Time between two repetitions of a stream's state, for players that come late.
+pub const STATE_REPEAT: Duration = Duration::from_secs(10);
+/// Events that a stream may carry, lasting, where the verdict does not say.
+pub const EVENTS_PER_SECOND: u32 = 50;
+/// Bytes of their JSON texts that it may carry a second, lasting, where the verdict does not say.
+pub const EVENT_BYTES_PER_SECOND: u32 = 4_096;
+/// The most events a second that anybody may allow: more is no shop, and each is a box in every rendition.
+pub const EVENTS_PER_SECOND_MAX: u32 = 1_000;
+/// The least bytes a second that anybody may allow: four times this may come at once, and one batch of chat must.
+pub const EVENT_BYTES_PER_SECOND_MIN: u32 = 1_024;
+/// The most bytes of events a second that anybody may allow: half a megabit that every viewer fetches.
+pub const EVENT_BYTES_PER_SECOND_MAX: u32 = 64 << 10;
+/// Milliseconds that a publish's pictures may be said to stand behind or before its events: no encoder is slower.
+pub const EVENT_OFFSET_MS_MAX: i32 = 30_000;
+/// How long a stream's task is waited for that is to place an event or to tell its clock: it answers within milliseconds, or
+/// is busy, and whoever posts events has a deadline of its own.
+pub const EVENT_WAIT: Duration = Duration::from_secs(1);
+/// Seconds after which an event may be posted again that found nothing to be placed at, or nobody to place it.
+pub const EVENT_RETRY_SECONDS: u64 = 1;
+/// The same where the playlists list as many ranges as they may: time for some of them to end.
+pub const RANGES_RETRY_SECONDS: u64 = 5;
+/// Between two batches of `events.placed` of one stream (contracts, section 3).
+pub const PLACED_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of confirmations that wait for the next batch: ten seconds of what a stream may carry where the verdict does not
+/// say. Beyond, batches leave at once.
+pub const PLACED_WAITING_BYTES_MAX: usize = 128 << 10;
+/// Bytes of the JSON texts in the timeline of one epoch, of which there are three: a show of three hours with more than an
+/// event a second. Beyond, the oldest go, chat and counters first.
+pub const TIMELINE_BYTES_MAX: usize = 4 << 20;
+/// Between two writings of a timeline: four mebibytes to be hashed and packed are a tenth of a second of a processor.
+pub const TIMELINE_REST: Duration = Duration::from_secs(1);
+/// How far ahead an event may be wanted, in milliseconds (contracts, section 5).
+pub const EVENT_AHEAD_MS_MAX: i64 = 60_000;
+/// Longest wait told to who has posted too much, in milliseconds.
+pub const EVENT_RETRY_MS_MAX: u64 = 60_000;
+/// Events of a stream whose answers are remembered for who posts them again: three minutes at the lasting rate.
+pub const EVENTS_REMEMBERED_MAX: usize = 8_192;
+/// Events of a stream that have a place and wait for their part, or for media behind a gap: a minute at the lasting rate,
+/// and room.
+pub const EVENTS_WAITING_MAX: usize = 4_096;
+/// Bytes of their JSON texts.
+pub const EVENTS_WAITING_BYTES_MAX: usize = 1 << 20;
+/// Ranges that a playlist lists (contracts, section 5): each is a line that every reload fetches.
+pub const RANGES_MAX: usize = 32;
+/// Bytes of those lines.
+pub const RANGES_BYTES_MAX: usize = 32 * 1024;
+/// Events between the media of a session that is being probed, which wait with it; beyond, the oldest are dropped.
+pub const EVENTS_HELD_MAX: usize = 64;
+/// Bytes of the box around an event's JSON text, rounded up: `emsg`, its scheme, and the ID3 tag.
+pub const EVENT_BOX_BYTES: u64 = 112;
+/// Bytes of the shortest such text with an id as backends make them, rounded down.
+pub const EVENT_VALUE_BYTES_MIN: u64 = 128;

@@ -33,6 +33,12 @@
 //!    texts are written at most once, when first asked for. Each waiting request wakes once per version and clones
 //!    `Bytes`: no lock and no copy per viewer.
 //!
+//! # The way of an event
+//!
+//! It is posted to `control`, or sent by the encoder between its media, and enters the stream's inbox like a frame
+//! ([`live::events`]): its order against media is total. The engine binds it to a media time before the renditions part
+//! ways; where it stands then is told by `live::chronicle` and listed by [`live::timeline`].
+//!
 //! # What holds everywhere
 //!
 //! - **A URI never means two things.** Every media URI begins with the epoch, and no epoch is given twice

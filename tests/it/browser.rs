@@ -6,6 +6,8 @@
 
 mod captions;
 #[cfg(feature = "transcode")]
+mod events;
+#[cfg(feature = "transcode")]
 mod levels;
 mod outage;
 mod relay;

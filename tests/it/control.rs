@@ -84,17 +84,6 @@ async fn the_control_door_tells_what_is_live() {
         .count();
     assert!(samples > 0, "{metrics}");
 
-    for (method, path) in [
-        (Method::POST, "/v1/streams/shop/events"),
-        (Method::PUT, "/v1/streams/shop/state"),
-        (Method::GET, "/v1/streams/shop/clock"),
-    ] {
-        let refused = call(&daemon, method, path, token).await;
-        let told = problem(refused, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
-            .to_string();
-        assert!(told.contains("not-supported"), "{path}: {told}");
-    }
     problem(
         call(&daemon, Method::GET, "/v1/nothing", token).await,
         StatusCode::NOT_FOUND,

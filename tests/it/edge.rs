@@ -7,14 +7,19 @@ mod alike;
 mod browser;
 mod tokens;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use reqwest::{Client, Method, StatusCode, header, header::HeaderMap};
+use serde_json::Value;
 
 use crate::{
-    daemon::{Config, Daemon},
+    daemon::{CONTROL_TOKEN, Config, Daemon},
     edges::{self, Edge, Kind, Tap},
+    shop::{Shop, event},
     sources::{self, Encoder},
     viewer::{Viewer, client},
 };
@@ -131,6 +136,7 @@ of_both! {
     errors_pass_as_the_origin_means_them
     media_is_fetched_once_and_served_in_ranges
     an_old_playlist_is_never_served_as_a_new_one
+    a_timeline_is_one_key_and_kept_as_long_as_it_says
     two_viewers_with_different_tokens_are_one_request_to_the_origin
     without_a_good_token_nothing_comes_out_of_the_cache
     behind_a_shield_each_viewer_is_judged_by_their_own_token
@@ -410,4 +416,48 @@ async fn an_old_playlist_is_never_served_as_a_new_one(kind: Kind) {
         // It knows no Age; the date of the answer is the origin's, which says the same.
         Kind::Nginx => assert_eq!(again.field("date"), fresh.field("date")),
     }
+}
+
+async fn a_timeline_is_one_key_and_kept_as_long_as_it_says(kind: Kind) {
+    let stage = Stage::start(kind).await;
+    let shop = Shop::of(&stage.daemon, "shop");
+    let (placed, _) = shop.place(&event("evt_1", "listing.pinned")).await;
+    let own = format!("/live/shop/{}/timeline.json", placed["epoch"]);
+    let stable = "/live/shop/timeline.json";
+    let listed = |answer: &Answer| {
+        let body = match answer.field("content-encoding") {
+            "gzip" => unpacked(&answer.body),
+            _ => answer.body.to_vec(),
+        };
+        let page: Value = serde_json::from_slice(&body).expect("JSON");
+        page["events"][0]["id"] == "evt_1"
+    };
+    for path in [stable, &own] {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !listed(&stage.get(path).await) {
+            assert!(Instant::now() < end, "{path}: never listed");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let end = stage.daemon.control_url("/v1/streams/shop/end");
+    let end = stage.client.post(end).bearer_auth(CONTROL_TOKEN);
+    let ended = end.send().await.expect("answered").status();
+    assert!(ended.is_success(), "{ended}");
+    // What was kept of the live one goes in a second; then it is kept for a minute, whoever asks and however.
+    let end = Instant::now() + Duration::from_secs(30);
+    while stage.get(stable).await.field("cache-control") != "max-age=60" {
+        assert!(Instant::now() < end, "never over");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let before = stage.tap.count(stable);
+    for path in [
+        stable,
+        "/live/~t1/shop/timeline.json",
+        "/live/shop/timeline.json?x=1",
+    ] {
+        let kept = stage.get(path).await;
+        assert_eq!(kept.status, StatusCode::OK, "{path}: {kept:?}");
+        assert!(listed(&kept), "{path}");
+    }
+    assert_eq!(stage.tap.count(stable), before, "{:#?}", stage.tap.seen());
 }

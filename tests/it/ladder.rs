@@ -10,6 +10,7 @@
 //! | [`sound`] | sound that not every player takes becomes AAC, and stays with its pictures |
 //! | [`leaks`] | what begins and ends often leaves nothing behind |
 //! | [`slate`] | while nothing arrives the last picture goes on, and silence |
+//! | [`timed`] | events of the shop are at the same pictures in every rendition |
 //! | [`facts`] | the witnesses, and the rules |
 //!
 //! Encoders take CPU that others are measured by: never more than [`AT_ONCE`] broadcasts are encoded at the same time,
@@ -23,6 +24,7 @@ mod leaks;
 mod shapes;
 mod slate;
 mod sound;
+mod timed;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -23,6 +23,9 @@
 //! | [`tokens`] | who may watch: tokens by either algorithm, keys that come and go |
 //! | [`restart`] | SIGTERM saves, a start within grace goes on, a crash begins anew, grace ends lists |
 //! | [`lifecycle`] | a backend is told each thing once, whatever ends a stream; what is taken down is gone |
+//! | [`events`] | what becomes of events at the doors: answers, callbacks, commands, metrics |
+//! | [`timed`] | events of the shop land once and are told truly, whatever becomes of publishers and processes |
+//! | [`amf`] | what an encoder tells between its media stands at its own timestamp |
 //! | [`logs`] | no secret in anything that was written |
 //! | [`browser`] | half a minute of hls.js in Chromium |
 //! | [`conf`] | the configuration file |
@@ -30,13 +33,15 @@
 //! | `passthrough` | the daemon that is built without FFmpeg |
 //! | [`floors`] | the house keeps its floors |
 //!
-//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`viewer`]
-//! follows a stream as players do, [`probe`] asks independent witnesses. No test asserts how long something took.
+//! The tools: [`daemon`] runs the binary, [`sources`] makes broadcasts, [`captions`] put into some, [`publisher`] speaks RTMP in any tongue, [`splitter`] to several, [`backend`] is asked by hooks, [`edges`] runs Varnish and nginx, [`receiver`] takes callbacks, [`shop`] posts events, [`viewer`]
+//! follows a stream as players do, [`probe`] asks independent witnesses, [`boxes`] and [`ranges`] read the events. No test asserts how long something took.
 
 mod admission;
+mod amf;
 mod backend;
 mod backends;
 mod balancers;
+mod boxes;
 mod browser;
 mod captions;
 mod cli;
@@ -47,6 +52,7 @@ mod daemon;
 mod edge;
 mod edges;
 mod enhanced;
+mod events;
 mod floors;
 mod hostile;
 mod judge;
@@ -65,12 +71,15 @@ mod passthrough;
 mod probe;
 mod publish;
 mod publisher;
+mod ranges;
 mod receiver;
 mod restart;
 mod serve;
+mod shop;
 mod sources;
 mod splitter;
 #[cfg(feature = "transcode")]
 mod thumbnail;
+mod timed;
 mod tokens;
 mod viewer;

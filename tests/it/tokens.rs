@@ -140,7 +140,13 @@ async fn whoever_has_a_token_plays_and_nobody_else() {
         ),
     ] {
         let token = token.map_or(String::new(), |token| format!("~{token}/"));
-        let names = ["index.m3u8", "thumbnail.jpg", "verify/enter", "verify/stay"];
+        let names = [
+            "index.m3u8",
+            "thumbnail.jpg",
+            "timeline.json",
+            "verify/enter",
+            "verify/stay",
+        ];
         let media = ["index.m3u8", "init0.mp4", "p0.m4s", "s0.m4s"];
         let media = media.map(|name| format!("{rest}{name}"));
         for name in names.map(str::to_owned).iter().chain(&media) {

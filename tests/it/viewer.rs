@@ -16,6 +16,8 @@ use bytes::Bytes;
 use m3u8_rs::{ExtTag, MasterPlaylist};
 use reqwest::{Client, Response, StatusCode};
 
+use crate::ranges::{self, Ranges};
+
 /// How long any one thing may take before the viewer gives up.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -64,6 +66,8 @@ pub(crate) struct Playlist {
     pub(crate) hint: Option<String>,
     /// Rendition reports: URI, last media sequence number, last part.
     pub(crate) reports: Vec<(String, u64, u64)>,
+    /// Attributes of each `EXT-X-DATERANGE`, by its id.
+    pub(crate) ranges: Ranges,
     pub(crate) ended: bool,
 }
 
@@ -83,6 +87,7 @@ impl Playlist {
             segments: Vec::new(),
             hint: None,
             reports: Vec::new(),
+            ranges: ranges::read(text),
             ended: text.lines().any(|line| line == "#EXT-X-ENDLIST"),
         };
         let mut map = None;
@@ -232,6 +237,8 @@ pub(crate) struct Recording {
     pub(crate) segments: Vec<Kept>,
     /// Parts by number.
     pub(crate) parts: BTreeMap<u64, Bytes>,
+    /// Every date range that any version listed, as it was last.
+    pub(crate) ranges: Ranges,
     /// The last version seen.
     pub(crate) last: Option<Playlist>,
 }
@@ -390,6 +397,7 @@ impl Viewer {
 
     /// Downloads what is new in a version.
     async fn keep(&self, folder: &str, playlist: &Playlist, recording: &mut Recording) {
+        recording.ranges.extend(playlist.ranges.clone());
         let known = recording.segments.last().map(|kept| kept.segment.msn);
         for segment in &playlist.segments {
             for part in segment.parts.iter().filter(|part| !part.gap) {
@@ -486,6 +494,7 @@ pub(crate) fn check_succession(old: &Playlist, new: &Playlist) {
         context()
     );
     assert!(new.next() >= old.next(), "P1{}", context());
+    ranges::check_succession(old, new);
     for before in &old.segments {
         let Some(after) = new
             .segments

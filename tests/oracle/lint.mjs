@@ -11,6 +11,8 @@ import { Parser } from 'm3u8-parser';
 
 HLS.setOptions({ strictMode: false, silent: false });
 
+const range = (id, kind, start, event) => [id, kind, start.toISOString(), event];
+
 function hlsParser(text) {
   const complaints = [];
   const log = console.error;
@@ -30,6 +32,9 @@ function hlsParser(text) {
         parts: parts.filter((part) => !part.hint).map((part) => part.uri),
         hint: parts.find((part) => part.hint)?.uri ?? null,
         reports: list.renditionReports.map((report) => [report.uri, report.lastMSN, report.lastPart]),
+        // Of those in front of one segment it keeps the last.
+        ranges: list.segments.filter((segment) => segment.dateRange).map(({ dateRange }) =>
+          range(dateRange.id, dateRange.classId, dateRange.start, dateRange.attributes['X-VITRINE'])),
         ended: list.endlist,
       },
     };
@@ -61,6 +66,7 @@ function m3u8Parser(text) {
       parts: parts.map((part) => part.uri),
       hint: open?.preloadHints?.find((hint) => hint.type === 'PART')?.uri ?? null,
       reports: (list.renditionReports ?? []).map((report) => [report.uri, report.lastMsn, report.lastPart]),
+      ranges: list.dateRanges.map((it) => range(it.id, it.class, it.startDate, it.xVitrine)).sort(),
       ended: Boolean(list.endList),
     },
   };

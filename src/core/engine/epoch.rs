@@ -1,10 +1,12 @@
 //! One run of a stream: the segmenter and the packagers that share its constants, and what it promises about itself.
 
 mod outage;
+mod placing;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
+    cues::{arrival::Arrival, queue::Queue, ranges::Ranges},
     ladder::{Encoded, Rung},
     lockstep::Lockstep,
     output::{Output, Source},
@@ -13,7 +15,7 @@ use super::{
     presentation::Promises,
     rungs::Rungs,
     saved::{self, Saved},
-    segmenter::{Segmenter, Step},
+    segmenter::{Op, Segmenter, Step},
     slate::Slate,
     timeline::Timeline,
 };
@@ -54,6 +56,10 @@ pub(super) struct Epoch {
     starving_since: Option<(Duration, MediaTime)>,
     /// What is shown meanwhile, where it is more than gaps.
     slate: Option<Slate>,
+    /// Which media time arrives when.
+    arrival: Arrival,
+    /// Events that have their place.
+    queue: Queue,
     changed: bool,
     samples: Vec<(Kind, Sample)>,
     steps: Vec<Step>,
@@ -111,6 +117,8 @@ impl Epoch {
             gone: false,
             starving_since: None,
             slate: None,
+            arrival: Arrival::default(),
+            queue: Queue::default(),
             changed: false,
             samples: Vec::new(),
             steps: Vec::new(),
@@ -142,9 +150,12 @@ impl Epoch {
             named: self.named,
             anchor_ms: (self.anchor.media.ms(), self.anchor.wall.0),
             bitrates: self.promises.save(),
+            events: self.promises.events(),
             plan: self.plan.save(),
             cuts: self.segmenter.save()?,
             tracks: tracks?,
+            cues: saved::Cues::default(),
+            queue: self.queue.save(),
         };
         Some(Saved { head, media })
     }
@@ -171,9 +182,16 @@ impl Epoch {
         let plan = |video, audio| Plan::restore(&head.plan, video, audio);
         let constants = plan(None, None)?.constants;
         let mut media = media.into_iter();
-        let packagers = (head.tracks.into_iter())
+        let mut packagers = (head.tracks.into_iter())
             .map(|track| Packager::restore(track, constants, &mut media))
             .collect::<Result<Vec<_>, _>>()?;
+        let (queue, owed) = Queue::restore(head.queue, number)?;
+        for (rendition, cue) in owed {
+            let found = packagers.iter_mut().find(|it| it.rendition() == rendition);
+            if let Some(packager) = found {
+                packager.push(Op::Cue(cue), Anchor::default());
+            }
+        }
         let of = |rendition| {
             let mut found = packagers.iter().filter(|it| it.rendition() == rendition);
             (found.next(), found.next().is_none())
@@ -219,12 +237,14 @@ impl Epoch {
                 media: MediaTime::from_ms(saved::number(anchor_media_ms)?),
                 wall: WallTime(saved::number(anchor_wall_ms)?),
             },
-            promises: Promises::restore(&head.bitrates)?,
+            promises: Promises::restore(&head.bitrates, head.events)?,
             presentation: None,
             last_arrival: now.mono,
             gone: false,
             starving_since: Some((now.mono, MediaTime::from_ms(from_ms))),
             slate: None,
+            arrival: Arrival::default(),
+            queue,
             changed: true,
             samples: Vec::new(),
             steps: Vec::new(),
@@ -286,6 +306,7 @@ impl Epoch {
         }
         self.pending = plan.video.iter().chain(&plan.audio).cloned().collect();
         (self.starving_since, self.gone) = (None, false);
+        self.arrival = Arrival::default();
         let timeline = Timeline::new(
             base,
             plan.video.as_ref(),
@@ -334,11 +355,16 @@ impl Epoch {
         {
             self.stop_passing();
         }
+        let leads = frame.kind == self.leads();
         let mut samples = std::mem::take(&mut self.samples);
         timeline.place(now.mono, frame, &mut samples);
         for (kind, sample) in samples.drain(..) {
             self.segmenter.push(kind, sample, &mut self.steps);
             self.carry_out();
+        }
+        if leads {
+            let newest = self.segmenter.video_end().unwrap_or(self.end());
+            self.arrival.observe(now.mono, newest);
         }
         self.replace_late_sound(timeline, &mut samples);
         self.samples = samples;
@@ -380,6 +406,11 @@ impl Epoch {
         self.release_all_sound();
     }
 
+    /// A publish may carry `events` bits per second of those.
+    pub(super) fn promise_events(&mut self, events: u64) {
+        self.promises.allow(events);
+    }
+
     /// Takes what an encoder handed back.
     pub(super) fn encoded(&mut self, encoded: Encoded) {
         if self.rungs.encoded(encoded) {
@@ -413,24 +444,36 @@ impl Epoch {
         self.changed = true;
     }
 
-    /// Appends what changed since it was last called.
-    pub(super) fn publish(&mut self, outputs: &mut VecDeque<Output>) {
+    /// Appends what changed since it was last called, beside `ranges`.
+    pub(super) fn publish(&mut self, ranges: &mut Ranges, outputs: &mut VecDeque<Output>) {
         self.rungs.publish(outputs);
         // Renditions report on each other, so none is shown before all have something.
-        if !self.is_shown() || !std::mem::take(&mut self.changed) {
+        if !self.is_shown() {
             return;
         }
+        if std::mem::take(&mut self.changed) {
+            self.show(ranges, outputs);
+        }
+        self.confirm(outputs);
+    }
+
+    fn show(&mut self, ranges: &mut Ranges, outputs: &mut VecDeque<Output>) {
         // What is promised is the broadcast, which a slate stands in for.
         if self.slate.is_none() {
             self.promise(outputs);
         }
+        let oldest = { self.packagers() }.filter_map(|it| it.window().oldest());
+        if let Some(oldest) = oldest.min() {
+            ranges.forget(oldest);
+        }
         for packager in self.packagers() {
-            let snapshot = Arc::new(packager.snapshot(self.reports(packager.rendition())));
             let rendition = packager.rendition();
+            let mut snapshot = packager.snapshot(self.reports(rendition));
+            snapshot.ranges = Arc::clone(ranges.listed());
             outputs.push_back(Output::Snapshot {
                 epoch: self.number,
                 rendition,
-                snapshot,
+                snapshot: Arc::new(snapshot),
             });
         }
     }
@@ -545,17 +588,24 @@ impl Epoch {
     fn carry_out(&mut self) {
         let mut steps = std::mem::take(&mut self.steps);
         for Step { kind, op } in steps.drain(..) {
-            if kind == Kind::Video && !self.rungs.is_empty() {
-                self.changed |= self.rungs.take(&op, self.anchor);
+            if kind == self.leads() {
+                self.cue(&op);
             }
-            if kind == Kind::Audio {
-                self.lockstep.push(op, self.anchor);
-            } else if let Some(high) = packager_of(&mut self.packagers, kind) {
-                self.changed |= high.push(op, self.anchor);
-            }
+            self.deliver(kind, op);
         }
         self.steps = steps;
         self.release_sound();
+    }
+
+    fn deliver(&mut self, kind: Kind, op: Op) {
+        if kind == Kind::Video && !self.rungs.is_empty() {
+            self.changed |= self.rungs.take(&op, self.anchor);
+        }
+        if kind == Kind::Audio {
+            self.lockstep.push(op, self.anchor);
+        } else if let Some(high) = packager_of(&mut self.packagers, kind) {
+            self.changed |= high.push(op, self.anchor);
+        }
     }
 
     /// Publishes the sound of the time for which every rendition of pictures is published.

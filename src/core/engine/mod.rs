@@ -12,6 +12,7 @@
 //! | [`ladder`] | a source's size and rate | the targets of its encoders |
 //! | [`sound`] | the sound's configuration | what it is encoded into, where not every player takes it |
 //! | [`segmenter`] | samples | the same samples, marked where segments and parts begin and end |
+//! | [`cues`] | events of the shop | the same, each at its place |
 //! | [`packager`] | marked samples of one rendition | parts |
 //! | [`window`] | parts | immutable snapshots of a sliding list |
 //! | [`gate`] | a snapshot and a directive | serve, wait or reject |
@@ -19,6 +20,7 @@
 //!
 //! [`saved`] is a stream between two processes.
 
+pub mod cues;
 mod epoch;
 pub mod gate;
 pub mod ladder;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    cues::{Confirmation, Refusal},
     ladder::{Failure, Feed},
     plan::Obstacle,
     window::Snapshot,
@@ -52,6 +53,9 @@ pub enum Notice {
         /// What playlists grow with.
         stopgap: Stopgap,
     },
+    /// An event that the publisher sent between its media is not placed.
+    #[error("an event in the publisher's stream was not placed: {_0}")]
+    EventRefused(Refusal),
     /// A session ended before anything of it could be played.
     #[error("nothing playable was received: no key frame and no sound")]
     Nothing,
@@ -98,6 +102,8 @@ pub enum Output {
     },
     /// What the encoders of the epoch take next, in order.
     Feed(Vec<Feed>),
+    /// An event stands in every rendition that carries it.
+    Placed(Confirmation),
     /// Every playlist of the epoch has its ENDLIST; a new epoch may follow.
     Ended {
         /// The epoch.

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::{
+    cues::{Cue, queue::Landing},
     saved,
     segmenter::Op,
     window::{Snapshot, Window},
@@ -48,6 +49,10 @@ pub struct Packager {
     /// No fragment of the newest segment is written yet.
     starts_segment: bool,
     fragments: u32,
+    /// Events for the next part with media.
+    cues: Vec<Cue>,
+    /// What became of those before.
+    landings: Vec<Landing>,
 }
 
 impl Packager {
@@ -69,6 +74,8 @@ impl Packager {
             part_start: 0,
             starts_segment: false,
             fragments: 0,
+            cues: Vec::new(),
+            landings: Vec::new(),
         }
     }
 
@@ -115,6 +122,8 @@ impl Packager {
             // Media goes on with a new segment.
             starts_segment: false,
             fragments: saved.fragments,
+            cues: Vec::new(),
+            landings: Vec::new(),
             window,
         })
     }
@@ -153,9 +162,24 @@ impl Packager {
                 self.open.push(sample);
                 return false;
             }
+            Op::Cue(cue) => {
+                self.cues.push(cue);
+                return false;
+            }
             Op::Seal { until, next } => self.seal(until, next),
         }
         true
+    }
+
+    /// No media follows soon: events that wait for it are told missing.
+    pub(super) fn give_up_cues(&mut self) {
+        let missing = self.cues.drain(..).map(|cue| (cue.number, None));
+        self.landings.extend(missing);
+    }
+
+    /// What became of events since it was last asked.
+    pub(super) fn landings(&mut self) -> impl Iterator<Item = Landing> {
+        self.landings.drain(..)
     }
 
     /// `EXT-X-ENDLIST`, after the last part was sealed.
@@ -200,10 +224,15 @@ impl Packager {
         let data = (!self.open.is_empty()).then(|| {
             self.fragments = self.fragments.wrapping_add(1);
             let starts_segment = std::mem::take(&mut self.starts_segment);
+            let place = self.window.next();
+            let landings = { self.cues.iter() }.map(|cue| (cue.number, place));
+            self.landings.extend(landings);
+            let cues: Vec<_> = self.cues.drain(..).map(|cue| cue.emsg).collect();
             bmff::fragment(
                 self.kind(),
                 self.fragments,
                 starts_segment,
+                &cues,
                 &self.open,
                 next,
             )

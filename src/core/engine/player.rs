@@ -2,10 +2,11 @@
 //! HLS (draft-pantos-hls-rfc8216bis). For tests only; a broken rule is a panic that names it and shows the text.
 //!
 //! Rule ids, by group: T timing, P text and permitted changes, H hints, parts and availability, B blocking and delta
-//! updates, R renditions; P0 is plain well-formedness. Independent of the writer: it has its own parser, sees bytes
+//! updates, R renditions, D date ranges; P0 is plain well-formedness. Independent of the writer: it has its own parser, sees bytes
 //! only through URIs, and takes `now` as an argument. It does not decode media.
 
 mod playlist;
+mod ranges;
 mod rules;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 use self::{
-    playlist::Playlist,
+    playlist::{Playlist, Range},
     rules::{delta_update, header, part_lengths, permitted},
 };
 use super::{gate, window::Snapshot};
@@ -83,6 +84,8 @@ struct View {
     leaving: Vec<(String, i64)>,
     /// Number of discontinuities up to and in each listed segment, with its date-time: what renditions must share.
     alignment: BTreeMap<u64, (u64, i64)>,
+    /// Ranges that were listed and left.
+    gone: BTreeMap<String, Range>,
     /// The furthest that a report of another rendition said of this one.
     reported: Option<(u64, u64)>,
 }
@@ -174,12 +177,14 @@ impl Player {
         let new = Playlist::parse(full)?;
         header(&new)?;
         self.segments(&new)?;
+        ranges::listed(&new)?;
         let old = self.views.get(&rendition).map(|view| &view.playlist);
         if old.is_none_or(|old| old.media_sequence != new.media_sequence || new.ended) {
             new.agrees_with_m3u8_rs(full)?;
         }
-        if let Some(old) = old {
-            permitted(old, &new)?;
+        if let Some(view) = self.views.get(&rendition) {
+            permitted(&view.playlist, &new)?;
+            ranges::permitted(&view.playlist, &new, &view.gone)?;
         }
         delta_update(old, &new, full, delta)?;
         let view = self.views.entry(rendition).or_default();
@@ -321,6 +326,10 @@ impl Player {
                 )
             })?;
         }
+        let mut lists = self.views.values().map(|view| &view.playlist);
+        if let Some(first) = lists.next() {
+            lists.try_for_each(|list| ranges::shared(first, list))?;
+        }
         // Counted from the newest segment that all have: date-times jump at a discontinuity, media does not.
         let views = || self.views.values().filter(|view| !view.playlist.ended);
         let newest = |view: &View| Some(view.playlist.all().next_back()?.msn);
@@ -403,6 +412,11 @@ impl View {
     fn adopt(&mut self, now_ms: i64, new: Playlist) {
         if new.edge() != self.playlist.edge() {
             self.grew_at_ms = now_ms;
+        }
+        for range in std::mem::take(&mut self.playlist.ranges) {
+            if new.ranges.iter().all(|kept| kept.id != range.id) {
+                self.gone.insert(range.id.clone(), range);
+            }
         }
         self.alignment.clear();
         let mut discontinuities = new.discontinuity_sequence.unwrap_or(0);

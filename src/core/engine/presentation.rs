@@ -8,7 +8,11 @@ use crate::{
 
 /// What was promised of each variant.
 #[derive(Debug, Default)]
-pub(super) struct Promises(Vec<(Rendition, Bitrate)>);
+pub(super) struct Promises {
+    variants: Vec<(Rendition, Bitrate)>,
+    /// Bits per second of events, beside that.
+    events: u64,
+}
 
 impl Promises {
     /// The promises at rest.
@@ -19,14 +23,24 @@ impl Promises {
             average: rate.average,
             measured_msn: rate.measured_msn,
         };
-        self.0.iter().map(saved).collect()
+        self.variants.iter().map(saved).collect()
     }
 
-    /// The promises that [`Self::save`] left.
+    /// Bits per second promised for events.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A publish may carry `events` bits per second of those: what was promised once stays.
+    pub(super) fn allow(&mut self, events: u64) {
+        self.events = self.events.max(events);
+    }
+
+    /// The promises that [`Self::save`] left, and [`Self::events`].
     ///
     /// # Errors
-    /// A rendition that is none.
-    pub(super) fn restore(saved: &[saved::Bitrate]) -> Result<Self, saved::Error> {
+    /// A rendition that is none, or more events than may be.
+    pub(super) fn restore(saved: &[saved::Bitrate], events: u64) -> Result<Self, saved::Error> {
         let promise = |saved: &saved::Bitrate| {
             let rate = Bitrate {
                 bandwidth: saved.bandwidth,
@@ -36,11 +50,10 @@ impl Promises {
             };
             Ok((saved::rendition(saved.rendition)?, rate))
         };
-        saved
-            .iter()
-            .map(promise)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        Ok(Self {
+            variants: saved.iter().map(promise).collect::<Result<_, _>>()?,
+            events: saved::count(events)?,
+        })
     }
 
     /// The playlist of an epoch that carries `packagers`; `independent` is whether every segment begins with a sync
@@ -56,7 +69,7 @@ impl Promises {
         let mut videos: Vec<_> = packagers.filter(|it| it.kind() == Kind::Video).collect();
         videos.sort_by_key(|video| video.rendition());
         // What was promised once stays, whatever a session to come asks for.
-        let promised = { self.0.iter() }.any(|(known, _)| *known == Rendition::Audio);
+        let promised = { self.variants.iter() }.any(|(known, _)| *known == Rendition::Audio);
         let alone = promised || plan.ladder.is_some_and(|ladder| ladder.audio_only);
         let mut mains: Vec<_> = videos.iter().map(|video| (*video, audio)).collect();
         mains.extend(
@@ -80,20 +93,25 @@ impl Promises {
     fn variant(&mut self, plan: &Plan, main: &Packager, audio: Option<&Packager>) -> Variant {
         let rendition = main.rendition();
         let rung = plan.rungs.iter().find(|rung| rung.rendition == rendition);
-        let known = self.0.iter().position(|(known, _)| *known == rendition);
+        let known = self
+            .variants
+            .iter()
+            .position(|(known, _)| *known == rendition);
         let known = known.unwrap_or_else(|| {
             let sound = audio.map_or(0, |audio| rate(audio, None));
             let promise = rung.map(|rung| Bitrate::promised(rung.bitrate, sound));
-            self.0.push((rendition, promise.unwrap_or_default()));
-            self.0.len() - 1
+            self.variants.push((rendition, promise.unwrap_or_default()));
+            self.variants.len() - 1
         });
-        let rate = &mut self.0[known].1;
+        let rate = &mut self.variants[known].1;
         rate.observe(main, audio);
         let pictures = main.kind() == Kind::Video;
+        let carries = pictures || plan.video.is_none();
+        let events = if carries { self.events } else { 0 };
         let frame_rate = rung.map_or(plan.frame_rate, |rung| Some(rung.frame_rate));
         Variant {
             rendition,
-            bandwidth: rate.bandwidth,
+            bandwidth: rate.bandwidth + events,
             average_bandwidth: rate.average,
             codecs: [Some(main), audio]
                 .into_iter()

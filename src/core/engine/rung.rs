@@ -10,13 +10,14 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    cues::Cue,
     ladder::Failure,
     packager::{Anchor, Packager},
     segmenter::Op,
 };
 use crate::{
     limits,
-    media::{Config, Rendition, Sample},
+    media::{Config, MediaTime, Rendition, Sample, Timescale},
 };
 
 /// Cuts and packages one rung. Times are 90 kHz media ticks.
@@ -43,6 +44,8 @@ pub(super) struct Cutter {
     open: Open,
     /// The one picture of a slate that is over, which stands for all that did not come back.
     still: Option<Sample>,
+    /// Events whose parts are marked to be sealed.
+    cues: VecDeque<Cue>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,7 @@ impl Cutter {
             pending: None,
             open: Open::default(),
             still: None,
+            cues: VecDeque::new(),
         }
     }
 
@@ -128,7 +132,7 @@ impl Cutter {
         self.packager.as_ref()
     }
 
-    /// The same, to be ended.
+    /// The same, to be ended or asked.
     pub(super) fn packager_mut(&mut self) -> Option<&mut Packager> {
         self.packager.as_mut()
     }
@@ -193,6 +197,10 @@ impl Cutter {
             },
             Op::Seal { until, .. } => Mark::Seal { until, slate },
             Op::Sample(_) => return false,
+            Op::Cue(ref cue) => {
+                self.cues.push_back(cue.clone());
+                return false;
+            }
         };
         self.marks.push_back((now, mark));
         // What begins shows only when it is sealed whether it is a gap: a picture may bring another configuration first.
@@ -368,9 +376,24 @@ impl Cutter {
             true => self.open.next,
             false => until,
         };
+        self.package_cues(until);
         self.package(Op::Seal { until, next }, None);
+        if let Some(packager) = self.packager.as_mut().filter(|_| self.failure.is_some()) {
+            packager.give_up_cues();
+        }
         self.open.part_start = until;
         (self.open.first_part, self.open.filled) = (false, false);
+    }
+
+    /// Every event came before the mark that seals its part, and its time tells which that is.
+    fn package_cues(&mut self, until: i64) {
+        let until = Timescale::VIDEO.at(until);
+        let due = |cue: &&Cue| MediaTime::from_ms(cue.media_time_ms) < until;
+        while self.cues.front().filter(due).is_some()
+            && let Some(cue) = self.cues.pop_front()
+        {
+            self.package(Op::Cue(cue), None);
+        }
     }
 
     /// Only the beginning of a segment has a date.

@@ -119,6 +119,16 @@ impl Rungs {
         self.cutters.iter().filter_map(Cutter::packager)
     }
 
+    /// The same, to be asked.
+    pub(super) fn packagers_mut(&mut self) -> impl Iterator<Item = &mut Packager> {
+        { self.cutters.iter_mut() }.filter_map(Cutter::packager_mut)
+    }
+
+    /// Which they are, shown or not.
+    pub(super) fn renditions(&self) -> impl Iterator<Item = Rendition> {
+        self.cutters.iter().map(Cutter::rendition)
+    }
+
     /// A rendition that was passed through is one of them from now on, because of `obstacle`.
     pub(super) fn adopt(&mut self, packager: Packager, obstacle: Option<Obstacle>) {
         self.notices.extend(obstacle.map(Notice::Encoded));
@@ -166,6 +176,7 @@ impl Rungs {
                 self.feeds.push(Feed::Key { at: *at });
             }
             Op::Sample(sample) => self.feed(sample),
+            Op::Cue(_) => {}
             Op::Seal { .. } if !std::mem::take(&mut self.filled) => self.drain(),
             Op::Seal { until, .. } => self.feeds.push(Feed::Seal { until: *until }),
         }

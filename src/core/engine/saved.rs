@@ -22,7 +22,7 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"vitrine\n";
 /// Of the head: any change of a type below is a new version.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const PRELUDE_BYTES: usize = 14;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -202,9 +202,70 @@ pub(super) struct Head {
     /// Media time and wall time of the anchor.
     pub(super) anchor_ms: (i64, i64),
     pub(super) bitrates: Vec<Bitrate>,
+    /// Bits per second promised for events.
+    pub(super) events: u64,
     pub(super) plan: Plan,
     pub(super) cuts: Cuts,
     pub(super) tracks: Vec<Track>,
+    pub(super) cues: Cues,
+    pub(super) queue: Queue,
+}
+
+/// Events of the stream, whatever the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cues {
+    /// Oldest first.
+    pub(super) answers: Vec<Answer>,
+    pub(super) ranges: Vec<Range>,
+    /// A JSON object, with its number.
+    pub(super) repeat: Option<(String, Option<u64>)>,
+}
+
+/// What was answered to an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) id: String,
+    pub(super) epoch: u64,
+    pub(super) media_time_ms: i64,
+    pub(super) program_date_time_ms: i64,
+    pub(super) shifted_ms: i64,
+    pub(super) part: Option<(u64, u64)>,
+    pub(super) closed: Option<bool>,
+}
+
+/// A range that is listed; the rest is in the text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Range {
+    pub(super) start_ms: i64,
+    pub(super) end_ms: Option<i64>,
+    pub(super) value: String,
+}
+
+/// Events of the epoch that have a place and are not everywhere yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Queue {
+    /// Number of the next one.
+    pub(super) next: u32,
+    pub(super) events: Vec<Event>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Event {
+    pub(super) number: u32,
+    pub(super) media_time_ms: i64,
+    pub(super) program_date_time_ms: i64,
+    /// Its JSON text.
+    pub(super) value: String,
+    /// `None` while its part is open, or to come.
+    pub(super) sealed: Option<Sealed>,
+}
+
+/// By the [`index`] of each rendition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    pub(super) copies: Vec<(u8, u64, u64)>,
+    pub(super) missing: Vec<u8>,
+    pub(super) owed: Vec<u8>,
 }
 
 /// What was promised of a variant, in bits per second.

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{plan::Plan, saved};
+use super::{cues::Cue, plan::Plan, saved};
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Sample, Timescale},
@@ -37,6 +37,8 @@ pub enum Op {
     },
     /// An access unit of the open part.
     Sample(Sample),
+    /// An event whose time the open part holds, before that is sealed. Cuts are made here, events are bound by the epoch.
+    Cue(Cue),
     /// The open part ends; one without samples is missing media.
     Seal {
         /// Where it ends and the next begins.
@@ -310,6 +312,22 @@ impl Segmenter {
     /// Where the open part of the pictures began.
     pub(super) fn part_start(&self) -> i64 {
         self.lead.part_start
+    }
+
+    /// Where the open part began of the track that leads: nothing before is still to be sealed.
+    pub(super) fn open_part(&self) -> MediaTime {
+        match (&self.plan.video, self.sound.part_start) {
+            (None, Some(start)) => self.sound.scale.at(start),
+            _ => Timescale::VIDEO.at(self.lead.part_start),
+        }
+    }
+
+    /// Whether pictures at `at` stand in the open part, wherever it will end.
+    pub(super) fn holds(&self, at: MediaTime) -> bool {
+        let newest = self.lead.last_dts.filter(|_| self.lead.filled);
+        newest.is_some_and(|newest| {
+            (Timescale::VIDEO.at(self.lead.part_start)..Timescale::VIDEO.at(newest)).contains(&at)
+        })
     }
 
     /// End of the longest track, gaps included.

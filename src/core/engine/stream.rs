@@ -8,12 +8,15 @@
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
 
+mod events;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use super::{
+    cues::{Allowance, Confirmation, Cues},
     epoch::Epoch,
     ladder::{Encoded, Ladder},
     plan::Plan,
@@ -25,7 +28,10 @@ use super::{
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Now, Rendition},
-    wire::flv::{Frame, Item},
+    wire::{
+        event::Event,
+        flv::{Frame, Item},
+    },
 };
 
 pub use super::output::{Notice, Output, Source, Stopgap};
@@ -83,6 +89,24 @@ pub enum Input {
         named: bool,
         /// The renditions to make of it; `None` for the source alone.
         ladder: Option<Ladder>,
+        /// What events it may carry.
+        events: Allowance,
+    },
+    /// An event that the session's publisher sent between its media (`onTextData`, `onCuePoint`).
+    Event {
+        /// Number of the session.
+        session: u64,
+        /// RTMP timestamp of the message in milliseconds: where on the publisher's clock it belongs.
+        timestamp: u32,
+        /// The event.
+        event: Event,
+    },
+    /// What events the session's publish may carry from now on.
+    Allow {
+        /// Number of the session.
+        session: u64,
+        /// What it may.
+        events: Allowance,
     },
     /// `onMetaData` of the session.
     Metadata {
@@ -119,6 +143,7 @@ pub struct Stream {
     epoch: Option<Epoch>,
     last_epoch: u64,
     grace_ends: Option<Duration>,
+    cues: Cues,
     outputs: VecDeque<Output>,
 }
 
@@ -132,6 +157,8 @@ struct Session {
     video: Option<Config>,
     audio: Option<Config>,
     phase: Phase,
+    /// Events between media that is being probed.
+    held: events::Held,
 }
 
 #[derive(Debug)]
@@ -149,6 +176,7 @@ impl Stream {
             epoch: None,
             last_epoch: 0,
             grace_ends: None,
+            cues: Cues::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -159,8 +187,11 @@ impl Stream {
     /// # Errors
     /// [`saved::Error::Expired`] when the grace ran out meanwhile, or what in it cannot be.
     pub fn restore(settings: Settings, saved: Saved, now: Now) -> Result<Self, saved::Error> {
+        let mut saved = saved;
+        let cues = Cues::restore(std::mem::take(&mut saved.head.cues), now)?;
         let (epoch, grace) = Epoch::restore(saved, now)?;
         let mut stream = Self {
+            cues,
             last_epoch: epoch.number(),
             epoch: Some(epoch),
             grace_ends: Some(now.mono + grace),
@@ -181,7 +212,9 @@ impl Stream {
         }
         self.publish();
         let grace = self.grace_ends?.checked_sub(now.mono)?;
-        self.epoch.as_ref()?.save(now, grace)
+        let mut saved = self.epoch.as_ref()?.save(now, grace)?;
+        saved.head.cues = self.cues.save();
+        Some(saved)
     }
 
     /// Takes one input.
@@ -193,7 +226,25 @@ impl Stream {
                 epoch,
                 named,
                 ladder,
-            } => self.open(session, epoch, named, ladder),
+                events,
+            } => {
+                self.allow(now, events);
+                self.open(session, epoch, named, ladder);
+            }
+            Input::Event {
+                session,
+                timestamp,
+                event,
+            } => {
+                if self.is_current(session) {
+                    self.event(now, timestamp, event);
+                }
+            }
+            Input::Allow { session, events } => {
+                if self.is_current(session) {
+                    self.allow(now, events);
+                }
+            }
             Input::Metadata { session, metadata } => {
                 if let Some(current) = self
                     .session
@@ -307,6 +358,11 @@ impl Stream {
         if let Some(epoch) = &mut self.epoch {
             epoch.tick(now.mono);
         }
+        if self.grows()
+            && let Some(epoch) = &mut self.epoch
+        {
+            self.cues.tell(now, epoch);
+        }
     }
 
     fn is_current(&self, session: u64) -> bool {
@@ -330,6 +386,7 @@ impl Stream {
             video: None,
             audio: None,
             phase: Phase::Probing(probe),
+            held: events::Held::default(),
         });
     }
 
@@ -474,9 +531,10 @@ impl Stream {
 
     fn begin_epoch(&mut self, now: Now, findings: &Findings) -> Timeline {
         let targets = self.settings.targets();
+        let mut unplaced = Vec::new();
         if self.epoch.is_some() {
             self.outputs.push_back(Output::Notice(Notice::NewEpoch));
-            self.end_epoch();
+            unplaced = self.end_epoch();
         }
         let (wanted, named, ladder) = self.session.as_ref().map_or((0, false, None), |session| {
             (session.epoch, session.named, session.ladder)
@@ -487,7 +545,7 @@ impl Stream {
         let obstacle = plan.obstacle.map(Notice::Encoded).or_else(long);
         self.outputs.extend(obstacle.map(Output::Notice));
         let length = MediaTime::from_duration(self.settings.window);
-        let (epoch, timeline) = Epoch::new(
+        let (mut epoch, timeline) = Epoch::new(
             self.last_epoch,
             now.mono,
             plan,
@@ -495,46 +553,56 @@ impl Stream {
             named,
             findings.arrived,
         );
+        epoch.promise_events(self.cues.bits_per_second());
+        self.cues.place_again(&mut epoch, unplaced);
         self.epoch = Some(epoch);
         timeline
     }
 
     fn replay(&mut self, now: Now, mut timeline: Timeline, held: Vec<(Now, Frame)>) {
-        let (Some(session), Some(epoch)) = (&mut self.session, &mut self.epoch) else {
-            return;
-        };
         for (arrived, frame) in held {
-            if epoch.has(frame.kind) {
+            self.place_held(Some(arrived), &timeline);
+            if let Some(epoch) = self.epoch.as_mut().filter(|epoch| epoch.has(frame.kind)) {
                 epoch.frame(arrived, &mut timeline, frame);
             }
         }
-        epoch.touch(now);
-        session.phase = Phase::Live(timeline);
+        self.place_held(None, &timeline);
+        if let (Some(session), Some(epoch)) = (&mut self.session, &mut self.epoch) {
+            epoch.touch(now);
+            session.phase = Phase::Live(timeline);
+        }
     }
 
     /// Grace is over.
     fn leave(&mut self) {
         self.grace_ends = None;
-        self.end_epoch();
+        let unplaced = self.end_epoch();
+        self.outputs
+            .extend(unplaced.into_iter().map(Output::Placed));
         self.outputs.push_back(Output::Closed);
     }
 
-    fn end_epoch(&mut self) {
-        if let Some(mut epoch) = self.epoch.take() {
-            epoch.end_lists();
-            epoch.publish(&mut self.outputs);
-            self.outputs.push_back(Output::Ended {
-                epoch: epoch.number(),
-            });
-        }
+    /// The events that no rendition of it carries.
+    fn end_epoch(&mut self) -> Vec<Confirmation> {
+        let Some(mut epoch) = self.epoch.take() else {
+            return Vec::new();
+        };
+        epoch.end_lists();
+        epoch.publish(self.cues.ranges(), &mut self.outputs);
+        let (placed, unplaced) = epoch.end_cues();
+        self.outputs.extend(placed.into_iter().map(Output::Placed));
+        self.outputs.push_back(Output::Ended {
+            epoch: epoch.number(),
+        });
+        unplaced
     }
 
     fn publish(&mut self) {
         if let Some(epoch) = &mut self.epoch {
-            epoch.publish(&mut self.outputs);
+            epoch.publish(self.cues.ranges(), &mut self.outputs);
         }
         debug_assert!(
-            self.outputs.len() <= limits::STREAM_OUTPUTS,
+            self.outputs.len() <= limits::STREAM_OUTPUTS + limits::EVENTS_WAITING_MAX,
             "outputs are drained after every input"
         );
     }

@@ -92,6 +92,16 @@ impl Timeline {
             .and_then(|audio| audio.next.map(|next| audio.scale.at(next)))
     }
 
+    /// Where something stands that the publisher's clock, at `now` (monotonic), says `timestamp` of: as shown, not as decoded.
+    /// `None` before the first frame.
+    pub fn media_time(&self, now: Duration, timestamp: u32) -> Option<MediaTime> {
+        let video = self.video.as_ref().and_then(|video| video.wire);
+        let audio = self.audio.as_ref().and_then(|audio| audio.wire);
+        video.or(audio)?;
+        let ms = Wire::follow(video.or(audio), audio, now, timestamp);
+        Some(MediaTime::from_ms(ms))
+    }
+
     fn place_video(&mut self, now: Duration, mut frame: Frame, out: &mut Vec<(Kind, Sample)>) {
         let audio_wire = self.audio.as_ref().and_then(|audio| audio.wire);
         let Some(video) = &mut self.video else { return };

@@ -16,7 +16,10 @@ use super::saved;
 use crate::{
     limits,
     media::{MediaTime, Part, Segment, Timescale, WallTime},
-    wire::m3u8::media::{Constants, Form, Playlist, Report},
+    wire::m3u8::{
+        media::{Constants, Form, Playlist, Report},
+        range::Range,
+    },
 };
 
 /// One version of a rendition: everything a request can be answered from, immutable.
@@ -40,6 +43,8 @@ pub struct Snapshot {
     pub next_msn: u64,
     /// Initialization segments by number: those that a segment above needs, and the newest.
     pub inits: BTreeMap<u32, Bytes>,
+    /// What lasts in the shop, in the order in which it began; the same in every rendition.
+    pub ranges: Arc<[Range]>,
     /// The other renditions, as they stood when this was published.
     pub reports: Vec<Report>,
     /// Whether `EXT-X-ENDLIST` was written.
@@ -55,6 +60,7 @@ impl Snapshot {
             discontinuity_sequence: self.discontinuity_sequence,
             segments: &self.listed,
             open: self.open.as_deref(),
+            ranges: &self.ranges,
             hint: (!self.ended).then_some(self.next_part),
             reports: &self.reports,
             ended: self.ended,
@@ -401,6 +407,23 @@ impl Window {
         edge(self.newest()?)
     }
 
+    /// Numbers of the open segment and of its part to come.
+    pub(super) fn next(&self) -> Option<(u64, u64)> {
+        Some((self.open.as_ref()?.msn, self.next_part))
+    }
+
+    /// Number of the open segment and index of its part to come.
+    pub(super) fn growing(&self) -> Option<(u64, u64)> {
+        let open = self.open.as_ref()?;
+        Some((open.msn, open.parts.len() as u64))
+    }
+
+    /// Program date-time at which the list begins.
+    pub(super) fn oldest(&self) -> Option<WallTime> {
+        let first = self.listed.front().or(self.open.as_ref())?;
+        Some(first.program_date_time)
+    }
+
     /// End of the newest part, in ticks; zero before the first.
     pub fn end_time(&self) -> i64 {
         self.newest().map_or(0, |newest| newest.end())
@@ -442,6 +465,7 @@ impl Window {
             next_part: self.next_part,
             next_msn: self.next_msn - begun,
             inits: self.inits.clone(),
+            ranges: Arc::default(),
             reports,
             ended: self.ended,
         }

@@ -6,6 +6,7 @@
 //! they are read: no value of this module holds one in clear.
 
 mod endpoints;
+mod events;
 pub mod hooks;
 mod ladder;
 mod playback;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use tracing::level_filters::LevelFilter;
-use vitrine_core::engine::ladder::Ladder;
+use vitrine_core::{engine::ladder::Ladder, wire::hook::Events};
 use vitrine_runtime::{
     bearer::{Access, Digest, Token, Tokens},
     config::{Environment, Error, Reader, Report, Value, load, toml},
@@ -146,6 +147,8 @@ pub struct Publish {
     pub takeover: bool,
     /// Publishers above this bitrate are disconnected, in kb/s, measured on arrival.
     pub max_kbps: u32,
+    /// What events a publish may carry.
+    pub events: Events,
     /// How long a stream outlives a lost publisher.
     pub grace: Duration,
     /// How long a stream outlives a publisher that said goodbye.
@@ -163,6 +166,8 @@ pub struct PublishKey {
     pub takeover: Option<bool>,
     /// Overrides [`Publish::max_kbps`], in kb/s.
     pub max_kbps: Option<u32>,
+    /// Overrides [`Publish::events`].
+    pub events: Events,
     /// Who numbers the epochs.
     pub epoch: Numbering,
     /// The ladder it asks for, by name.
@@ -457,6 +462,7 @@ impl Publish {
             keys: reader.entries("publish.keys", PublishKey::read),
             takeover: reader.value("publish.takeover", true),
             max_kbps: reader.value("publish.max_kbps", 20_000),
+            events: events::read(reader),
             grace: reader.value("publish.grace", Duration::from_secs(30)),
             grace_after_stop: reader.value("publish.grace_after_stop", Duration::from_secs(3)),
         };
@@ -486,6 +492,7 @@ impl PublishKey {
         let stream = entry.required("stream");
         let takeover = entry.optional("takeover");
         let max_kbps = entry.optional("max_kbps");
+        let events = events::of_key(entry);
         let epoch = entry.value("epoch", Numbering::Daemon);
         let ladder = ladder::named(entry);
         let name = entry.optional("name");
@@ -496,6 +503,7 @@ impl PublishKey {
             stream: stream?,
             takeover,
             max_kbps,
+            events,
             epoch,
             ladder,
             name,

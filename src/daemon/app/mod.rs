@@ -387,6 +387,7 @@ fn door(config: &Config) -> ingest::Settings {
         },
         takeover: config.publish.takeover,
         max_kbps: config.publish.max_kbps,
+        events: config.publish.events,
     }
 }
 
@@ -395,6 +396,7 @@ fn permits(config: &Config) -> Vec<(Digest, Permit)> {
         grant: Grant {
             takeover: key.takeover,
             max_kbps: key.max_kbps,
+            events: key.events,
             ladder: config.ladder(key.ladder.as_deref()),
             ..Grant::of(key.stream.clone())
         },

@@ -4,7 +4,7 @@
 //! |-|-|
 //! | `client` | one call of the control API, and in words what can go wrong with it |
 //! | `view` | the answers, as far as they are shown; what is not known is passed over |
-//! | `streams`, `bans`, `hooks` | the commands |
+//! | `streams`, `events`, `bans`, `hooks` | the commands |
 //! | [`token`] | keys and tokens of viewers, made without any daemon |
 //! | `table` | columns, units, colours |
 //! | `top` | the live view |
@@ -15,6 +15,7 @@
 
 mod bans;
 mod client;
+mod events;
 mod hooks;
 mod streams;
 mod table;
@@ -99,6 +100,16 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Place an event of the shop on the timeline of a stream
+    Event(events::Event),
+    /// Tell where the clock of a stream stands
+    Clock {
+        /// Name of the stream
+        stream: String,
+        /// The API's own answer, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// The keys that are refused; lift one
     Bans {
         /// What to do
@@ -135,6 +146,8 @@ pub async fn run(command: Command, target: &Target) -> Result<(), Failure> {
         Command::Takedown { stream, reason } => {
             streams::take_down(&client, &stream, &reason, &mut paper).await
         }
+        Command::Event(event) => events::place(&client, event, &mut paper).await,
+        Command::Clock { stream, json } => events::clock(&client, &stream, json, &mut paper).await,
         Command::Bans { command } => {
             bans::run(&client, command.unwrap_or_default(), &mut paper).await
         }

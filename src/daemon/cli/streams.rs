@@ -114,6 +114,10 @@ fn one(stream: &view::Stream, now: Timestamp, paper: &mut Paper) {
     fact("inbox", Cell::of(words));
     let words = format!("{}, {} wait", count(stream.requests), count(stream.waiters));
     fact("requests", Cell::of(words));
+    if stream.events_placed > 0 {
+        let words = format!("{} placed", count(stream.events_placed));
+        fact("events", Cell::of(words));
+    }
     if let Some(transcoding) = &stream.transcoding {
         let detail = stream.transcoding_detail.as_deref();
         let words = detail.map(|detail| format!("{transcoding}: {detail}"));

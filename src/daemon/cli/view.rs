@@ -25,9 +25,33 @@ pub(super) struct Stream {
     pub(super) rates: Rates,
     pub(super) latency: Latency,
     pub(super) queues: Queues,
+    pub(super) events_placed: u64,
     pub(super) requests: u64,
     pub(super) waiters: u64,
     pub(super) notices: Vec<Notice>,
+}
+
+/// `POST /v1/streams/{id}/events`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Placed {
+    pub(super) epoch: u64,
+    pub(super) media_time_ms: i64,
+    pub(super) program_date_time: String,
+    pub(super) shifted_ms: Option<i64>,
+    pub(super) closed: Option<bool>,
+}
+
+/// `GET /v1/streams/{id}/clock`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Clock {
+    pub(super) epoch: u64,
+    pub(super) msn: u64,
+    pub(super) media_time_ms: i64,
+    pub(super) program_date_time: String,
+    pub(super) pdt_minus_wall_ms: i64,
+    pub(super) wall: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,6 +1,7 @@
 //! Who changed what: one line of the target `vitrine::audit` for every request that is not a mere look, done or refused.
 //!
-//! Written where all of them pass, so that no handler can forget it; a handler adds what it changed ([`Change`]). Callers
+//! Written where all of them pass, so that no handler can forget it; a handler adds what it changed ([`Change`]). What
+//! backends ask for many times a second is written at level `debug`. Callers
 //! without a right are counted, and heard once a second for each reason: a flood of them is no flood of lines. Queries,
 //! bodies and headers are not written, for secrets stand in them.
 
@@ -67,20 +68,39 @@ impl Request {
         let Change { from, to } = change.cloned().unwrap_or_default();
         let kind = response.extensions().get::<Kind>();
         let outcome = kind.map_or("done", |Kind(kind)| kind);
-        tracing::info!(
-            target: "vitrine::audit",
-            who = self.who,
-            peer = %self.from(),
-            method = %self.method,
-            path = self.path,
-            stream = stream(&self.path),
-            from,
-            to,
-            outcome,
-            status = response.status().as_u16(),
-            "{}",
-            if kind.is_none() { "changed" } else { "not changed" }
-        );
+        let status = response.status().as_u16();
+        let words = if kind.is_none() {
+            "changed"
+        } else {
+            "not changed"
+        };
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "vitrine::audit",
+                    who = self.who,
+                    peer = %self.from(),
+                    method = %self.method,
+                    path = self.path,
+                    stream = stream(&self.path),
+                    from,
+                    to,
+                    outcome,
+                    status,
+                    "{words}"
+                )
+            };
+        }
+        match self.is_routine() {
+            true => line!(debug),
+            false => line!(info),
+        }
+    }
+
+    /// Whether backends ask for it many times a second: events of the shop, and its state.
+    fn is_routine(&self) -> bool {
+        self.path.starts_with("/v1/streams/")
+            && (self.path.ends_with("/events") || self.path.ends_with("/state"))
     }
 
     /// Counts that it was not let in, and says so once a second for each reason.

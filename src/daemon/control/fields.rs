@@ -10,6 +10,7 @@ use axum::{
     body::{Body, to_bytes},
     http::Uri,
 };
+use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 use vitrine_core::{limits, media::WallTime};
@@ -51,29 +52,16 @@ impl Fields {
     /// # Errors
     /// The body does not come, is too large, or is no object.
     pub(super) async fn of_body(uri: &Uri, body: Body) -> Result<Self, Error> {
-        let max = limits::CONTROL_BODY_BYTES_MAX;
-        let read = timeout(limits::CONTROL_BODY, to_bytes(body, max)).await;
-        let bytes = match read {
-            Err(_) => return Err(Error::Slow),
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => {
-                let error = std::error::Error::source(&error);
-                let large = error.is_some_and(|it| it.is::<http_body_util::LengthLimitError>());
-                return Err(if large { Error::TooLarge } else { Error::Cut });
-            }
-        };
+        let bytes = read(body).await?;
         let unread = match bytes.iter().all(u8::is_ascii_whitespace) {
             true => Map::new(),
-            false => serde_json::from_slice(&bytes).map_err(|error| Error::NoObject {
-                line: error.line(),
-                column: error.column(),
-            })?,
+            false => serde_json::from_slice(&bytes).map_err(|_| Error::no_object(&bytes))?,
         };
-        let mut fields = Self::new(unread, false);
-        for name in Self::of_query(uri).given {
-            fields.refuse(&name, "expected in the body, not in the query");
-        }
-        Ok(fields)
+        let faults = misplaced(uri);
+        Ok(Self {
+            faults,
+            ..Self::new(unread, false)
+        })
     }
 
     fn new(unread: Map<String, Value>, textual: bool) -> Self {
@@ -113,6 +101,37 @@ impl Fields {
             };
             number.filter(|number| range.contains(number))
         })
+    }
+
+    /// A whole number within `range`, on either side of zero.
+    pub(super) fn signed(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.take(name, expected, |value| {
+            value.as_i64().filter(|number| range.contains(number))
+        })
+    }
+
+    /// The fields of an object, read by `read`; each is told as `name.field`.
+    pub(super) fn within<T: Default>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let Some(object) = self.object(name) else {
+            return T::default();
+        };
+        let mut inner = Self::new(object, false);
+        let value = read(&mut inner);
+        let unknown = inner
+            .unread
+            .keys()
+            .map(|name| fault(name, "not known here"));
+        inner.faults.extend(unknown);
+        self.faults.extend(inner.faults.into_iter().map(|it| Fault {
+            field: format!("{name}.{}", it.field),
+            ..it
+        }));
+        value
     }
 
     /// Text of 1 to `max` bytes, without control characters: it is read in logs and terminals.
@@ -225,6 +244,40 @@ impl Fields {
         }
         value
     }
+}
+
+/// A body that is read by others. What stands in the query instead is a fault.
+///
+/// # Errors
+/// The body does not come or is too large.
+pub(super) async fn whole(uri: &Uri, body: Body) -> Result<Bytes, Error> {
+    match misplaced(uri) {
+        faults if faults.is_empty() => read(body).await,
+        faults => Err(Error::Fields(faults)),
+    }
+}
+
+/// A body, of bounded length and in bounded time.
+async fn read(body: Body) -> Result<Bytes, Error> {
+    let max = limits::CONTROL_BODY_BYTES_MAX;
+    let read = timeout(limits::CONTROL_BODY, to_bytes(body, max)).await;
+    match read {
+        Err(_) => Err(Error::Slow),
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let error = std::error::Error::source(&error);
+            let large = error.is_some_and(|it| it.is::<http_body_util::LengthLimitError>());
+            Err(if large { Error::TooLarge } else { Error::Cut })
+        }
+    }
+}
+
+/// The fields of a query, where a body is expected.
+fn misplaced(uri: &Uri) -> Vec<Fault> {
+    let given = Fields::of_query(uri).given.into_iter();
+    given
+        .map(|name| fault(&name, "expected in the body, not in the query"))
+        .collect()
 }
 
 fn fault(field: &str, detail: impl Display) -> Fault {

@@ -31,6 +31,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Questions to the admission backend, by outcome: repeated, full and resting were not put to it",
     ),
     (
+        "vitrine_amf_events_total",
+        "Events that encoders sent, by outcome: taken is handed to the stream",
+    ),
+    (
         "vitrine_bans_total",
         "Stream keys banned by operators, those of ended and taken down streams included",
     ),
@@ -49,6 +53,14 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "vitrine_discontinuities_total",
         "Segments that begin with a discontinuity, by rendition",
+    ),
+    (
+        "vitrine_event_copies_missing_total",
+        "Events that a rendition does not carry, because it has no media where they are, by rendition",
+    ),
+    (
+        "vitrine_events_total",
+        "Events of the shop, by what became of them: placed, or why not",
     ),
     (
         "vitrine_gap_seconds_total",
@@ -163,6 +175,10 @@ const GAUGES: &[(&str, &str)] = &[
     ("vitrine_connections", "Connections open, by listener"),
     ("vitrine_draining", "1 from SIGTERM on, else 0"),
     (
+        "vitrine_event_ranges",
+        "Ranges that the playlists of a stream list, of all streams the most",
+    ),
+    (
         "vitrine_inbox_age_seconds",
         "Seconds since the oldest message that a stream has not dealt with was received, of all streams the most",
     ),
@@ -204,6 +220,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
     (
         "vitrine_admission_seconds",
         "Seconds from a question put to the admission backend to its answer, or to giving up",
+    ),
+    (
+        "vitrine_event_place_seconds",
+        "Seconds from an event that was posted and read to its answer",
     ),
     (
         "vitrine_http_answer_seconds",
@@ -281,9 +301,14 @@ pub(super) fn measure(registry: &Registry) {
     let now = registry.clock().now().mono;
     let ages = streams.iter().map(|live| live.inbox_age(now));
     gauge!("vitrine_inbox_age_seconds").set(ages.max().unwrap_or(Duration::ZERO));
-    let renditions = streams.iter().flat_map(|live| live.renditions());
-    let retained: usize = renditions
-        .map(|(_, _, version)| version.bytes_retained())
+    let renditions: Vec<_> = (streams.iter())
+        .flat_map(|live| live.renditions())
+        .map(|(_, _, version)| version)
+        .collect();
+    let ranges = { renditions.iter() }.map(|version| version.snapshot().ranges.len());
+    gauge!("vitrine_event_ranges").set(ranges.max().unwrap_or(0) as f64);
+    let retained: usize = { renditions.iter() }
+        .map(|version| version.bytes_retained())
         .sum();
     gauge!("vitrine_media_retained_bytes").set(retained as f64);
     gauge!("vitrine_bans").set(registry.bans().list().len() as f64);

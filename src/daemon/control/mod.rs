@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |-|-|
 //! | `streams` | a stream as it is told |
-//! | `operations`, `bans`, `hooks` | what is asked for, and done |
+//! | `operations`, `events`, `bans`, `hooks` | what is asked for, and done |
 //! | `fields` | queries and bodies, read field by field |
 //! | `error` | the one table of refusals (RFC 9457) |
 //! | `audit` | who changed what |
@@ -18,6 +18,7 @@
 mod audit;
 mod bans;
 mod error;
+mod events;
 mod fields;
 mod hooks;
 mod meters;
@@ -115,9 +116,9 @@ fn parts() -> (Router<Control>, Router<Control>, Bytes) {
         .routes(routes!(streams::one, operations::change))
         .routes(routes!(operations::disconnect))
         .routes(routes!(operations::end))
-        .routes(routes!(operations::place_event))
-        .routes(routes!(operations::set_state))
-        .routes(routes!(operations::clock))
+        .routes(routes!(events::place))
+        .routes(routes!(events::set_state))
+        .routes(routes!(events::clock))
         .routes(routes!(bans::list))
         .routes(routes!(bans::lift))
         .routes(routes!(hooks::list))

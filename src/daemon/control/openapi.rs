@@ -30,7 +30,7 @@ use super::Control;
         (name = "streams", description = "The live streams, and what is done to them"),
         (name = "bans", description = "Stream keys that are refused"),
         (name = "hooks", description = "What backends are told"),
-        (name = "events", description = "Events placed on the timeline: not built yet"),
+        (name = "events", description = "Events of the shop, placed on the timelines of streams"),
         (name = "process", description = "The daemon itself"),
     ),
     components(schemas(Problem, Fault)),

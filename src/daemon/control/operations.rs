@@ -1,5 +1,4 @@
-//! What is done to a live stream: its publisher cut, its end, a takedown, other terms. And what is part of the contract and
-//! cannot be done yet.
+//! What is done to a live stream: its publisher cut, its end, a takedown, other terms.
 //!
 //! The stream's task does it (`live::operations`); here a request becomes an operation and its outcome an answer. Asked
 //! again, each says what there is to say: a stream without a publisher has none to cut (409), one that is over stays over.
@@ -16,7 +15,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use vitrine_core::limits;
+use vitrine_core::{limits, wire::hook::Events};
 
 use super::{Caller, Control, audit::Change as Changed, error::Error, fields::Fields};
 use crate::live::{
@@ -235,14 +234,44 @@ pub(super) struct Patch {
     /// Seconds after which the backend is asked again, each time; null: never.
     #[schema(minimum = 1, maximum = 31_622_400)]
     revalidate_seconds: Option<u64>,
+    /// Whether the events that the encoder sends are placed.
+    amf_events: Option<bool>,
+    /// Milliseconds added to where an event without a time of its own is placed.
+    #[schema(minimum = -30_000, maximum = 30_000)]
+    event_offset_ms: Option<i32>,
+    /// What events the stream may carry.
+    events: Option<BudgetPatch>,
     /// What is told with every event of the stream, in place of what was, at most 4,096 bytes of JSON; null: nothing.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
 }
 
+/// What events a stream may carry in its media; what is left out stays as it is.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "read field by field")]
+pub(super) struct BudgetPatch {
+    /// Events a second; twice as many may come at once.
+    #[schema(minimum = 1, maximum = 1000)]
+    per_second: Option<u32>,
+    /// Bytes of their JSON texts a second; four times as many may come at once.
+    #[schema(minimum = 1024, maximum = 65_536)]
+    bytes_per_second: Option<u32>,
+}
+
+/// What events a stream may carry in its media.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+pub(super) struct Budget {
+    /// Events a second; twice as many may come at once.
+    #[schema(minimum = 1, maximum = 1000)]
+    per_second: u32,
+    /// Bytes of their JSON texts a second; four times as many may come at once.
+    #[schema(minimum = 1024, maximum = 65_536)]
+    bytes_per_second: u32,
+}
+
 /// What a publish may do.
 #[derive(Serialize, ToSchema)]
-#[schema(examples(json!({"takeover": true, "max_kbps": 6000, "lifetime_seconds": 7200, "metadata": {"show": "s1"}})))]
+#[schema(examples(json!({"takeover": true, "max_kbps": 6000, "lifetime_seconds": 7200, "amf_events": false, "event_offset_ms": 0, "events": {"per_second": 50, "bytes_per_second": 4096}, "metadata": {"show": "s1"}})))]
 pub(super) struct TermsReport {
     /// Whether another publisher may take the stream.
     takeover: bool,
@@ -254,6 +283,12 @@ pub(super) struct TermsReport {
     /// Seconds after which the backend is asked again, each time; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     revalidate_seconds: Option<u64>,
+    /// Whether the events that the encoder sends are placed.
+    amf_events: bool,
+    /// Milliseconds added to where an event without a time of its own is placed.
+    event_offset_ms: i32,
+    /// What events the stream may carry.
+    events: Budget,
     /// What is told with every event of the stream.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
@@ -267,6 +302,12 @@ impl From<&Terms> for TermsReport {
             max_kbps: terms.max_kbps,
             lifetime_seconds: terms.lifetime.map(|it| it.as_secs()),
             revalidate_seconds: terms.revalidate.map(|it| it.as_secs()),
+            amf_events: terms.amf_events,
+            event_offset_ms: terms.events.offset_ms,
+            events: Budget {
+                per_second: terms.events.per_second,
+                bytes_per_second: terms.events.bytes_per_second,
+            },
             metadata: terms.metadata.clone(),
         }
     }
@@ -278,11 +319,16 @@ impl TermsReport {
         let never =
             |seconds: Option<u64>| seconds.map_or("never".to_owned(), |it| format!("{it} s"));
         format!(
-            "takeover {}, max_kbps {}, lifetime {}, revalidate {}, {} of metadata",
+            "takeover {}, max_kbps {}, lifetime {}, revalidate {}, amf_events {}, event_offset_ms {}, events {}/s {} B/s, {} of \
+             metadata",
             self.takeover,
             self.max_kbps,
             never(self.lifetime_seconds),
             never(self.revalidate_seconds),
+            self.amf_events,
+            self.event_offset_ms,
+            self.events.per_second,
+            self.events.bytes_per_second,
             self.metadata.len(),
         )
     }
@@ -336,14 +382,7 @@ pub(super) async fn change(
 }
 
 /// What a verdict sets and nothing changes while the publish lasts.
-const FIXED: [&str; 6] = [
-    "ladder",
-    "epoch",
-    "record",
-    "event_offset_ms",
-    "amf_events",
-    "events",
-];
+const FIXED: [&str; 3] = ["ladder", "epoch", "record"];
 
 fn read_change(fields: &mut Fields) -> Change {
     let mut seconds = |name: &str| match fields.null(name) {
@@ -371,38 +410,34 @@ fn read_change(fields: &mut Fields) -> Change {
         max_kbps: max_kbps.and_then(|kbps| kbps.try_into().ok()),
         lifetime,
         revalidate,
+        events: read_events(fields),
         metadata,
     }
 }
 
-/// Places an event on the timeline (not built yet)
-#[utoipa::path(
-    post, path = "/v1/streams/{id}/events", tag = "events", operation_id = "placeEvent",
-    params(("id" = String, Path, description = "Id of the stream")),
-    responses((status = 422, description = "Not built yet (`not-supported`)"))
-)]
-pub(super) async fn place_event() -> Error {
-    Error::NotSupported { field: None }
-}
-
-/// Sets the state that is repeated for those who come late (not built yet)
-#[utoipa::path(
-    put, path = "/v1/streams/{id}/state", tag = "events", operation_id = "setState",
-    params(("id" = String, Path, description = "Id of the stream")),
-    responses((status = 422, description = "Not built yet (`not-supported`)"))
-)]
-pub(super) async fn set_state() -> Error {
-    Error::NotSupported { field: None }
-}
-
-/// Tells where the stream's clock stands (not built yet)
-#[utoipa::path(
-    get, path = "/v1/streams/{id}/clock", tag = "events", operation_id = "clock",
-    params(("id" = String, Path, description = "Id of the stream")),
-    responses((status = 422, description = "Not built yet (`not-supported`)"))
-)]
-pub(super) async fn clock() -> Error {
-    Error::NotSupported { field: None }
+fn read_events(fields: &mut Fields) -> Events {
+    let number = |fields: &mut Fields, name: &str, least: u32, most: u32| {
+        let number = fields.number(name, least.into()..=most.into())?;
+        u32::try_from(number).ok()
+    };
+    let offset = i64::from(limits::EVENT_OFFSET_MS_MAX);
+    let offset_ms = fields.signed("event_offset_ms", -offset..=offset);
+    let amf = fields.flag("amf_events");
+    let budget = fields.within("events", |fields| Events {
+        per_second: number(fields, "per_second", 1, limits::EVENTS_PER_SECOND_MAX),
+        bytes_per_second: number(
+            fields,
+            "bytes_per_second",
+            limits::EVENT_BYTES_PER_SECOND_MIN,
+            limits::EVENT_BYTES_PER_SECOND_MAX,
+        ),
+        ..Events::default()
+    });
+    Events {
+        amf,
+        offset_ms: offset_ms.and_then(|ms| ms.try_into().ok()),
+        ..budget
+    }
 }
 
 impl Control {

@@ -85,6 +85,8 @@ pub(super) struct Stream {
     rates: Rates,
     latency: Latency,
     queues: Queues,
+    /// Events of the shop that were placed, since the stream began.
+    events_placed: u64,
     /// Of playlists and media, since the stream began.
     requests: u64,
     /// Requests that wait right now.
@@ -269,6 +271,7 @@ impl Stream {
                 inbox_messages: live.inbox_depth(),
                 inbox_messages_max: limits::INBOX_MESSAGES_MAX,
             },
+            events_placed: status.events_placed,
             requests: live.requests(),
             waiters: live.waiters(),
             notices: (status.notices.iter())

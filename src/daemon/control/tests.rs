@@ -1,4 +1,6 @@
-//! The control API as its callers see it.
+//! The control API as its callers see it; events of the shop, in `events`.
+
+mod events;
 
 use std::{
     collections::BTreeSet,
@@ -86,9 +88,9 @@ async fn what_is_not_built_says_so_and_every_error_is_a_problem() {
         ("GET", "/v1/nothing", 404),
         ("POST", "/v1/streams", 405),
         ("PATCH", "/v1/streams/demo", 422),
-        ("POST", "/v1/streams/demo/events", 422),
+        ("POST", "/v1/streams/demo/events", 400),
         ("PUT", "/v1/streams/demo/state", 422),
-        ("GET", "/v1/streams/demo/clock", 422),
+        ("GET", "/v1/streams/nobody/clock", 404),
         ("DELETE", "/v1/streams/nobody/session", 404),
         ("DELETE", "/v1/streams/demo/session?ban=1", 422),
         ("POST", "/v1/streams/nobody/end", 404),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tracing::warn;
 use vitrine_core::{
     engine::{ladder::Ladder, publish},
-    wire::hook,
+    wire::hook::{self, Events},
 };
 use vitrine_runtime::{bearer::Digest, clock};
 
@@ -92,6 +92,8 @@ pub struct Grant {
     pub lifetime: Option<Duration>,
     /// How long until the backend is asked again, and so on.
     pub revalidate: Option<Duration>,
+    /// What events it may carry.
+    pub events: Events,
     /// What the backend is told with every event of the stream.
     pub metadata: Map<String, Value>,
 }
@@ -108,6 +110,7 @@ impl Grant {
             epoch: None,
             lifetime: None,
             revalidate: None,
+            events: Events::default(),
             metadata: Map::new(),
         }
     }
@@ -253,6 +256,7 @@ impl Backend {
             epoch: allow.epoch,
             lifetime: allow.lifetime_seconds.map(seconds),
             revalidate: allow.revalidate_seconds.map(seconds),
+            events: allow.events,
             metadata: allow.metadata,
         })
     }

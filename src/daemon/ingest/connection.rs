@@ -18,7 +18,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Span, debug, info};
 use vitrine_core::{
     engine::{
-        publish::{self, Output, Request, Session},
+        publish::{self, Output, Request, Session, event::Sent},
         stream::End,
     },
     limits::{RTMP_HAND_OFF, RTMP_LINGER, RTMP_READ_BYTES, RTMP_WRITE},
@@ -28,6 +28,7 @@ use vitrine_core::{
 use super::{
     Accepted, Ingest,
     admission::PublishRequest,
+    events::Told,
     handshake,
     pace::{Cap, Pace},
     status::Refusal,
@@ -147,6 +148,8 @@ struct Publish {
     /// `CODECS` of the configurations before the first frame.
     codecs: Vec<String>,
     live: bool,
+    /// What was said of the events that it sends.
+    told: Told,
 }
 
 type Deciding = Pin<Box<dyn Future<Output = Result<Accepted, Refusal>> + Send>>;
@@ -310,6 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         publish.publisher.metadata(metadata).await?;
                     }
                 }
+                Output::Event(sent) => self.event(sent).await?,
                 Output::Media(item) => self.hand_over(item, received).await?,
                 Output::Stopped => self.stopped().await,
                 Output::Close(why) => return Err(Cause::BySession(why)),
@@ -349,6 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     terms,
                     codecs: Vec::new(),
                     live: false,
+                    told: Told::default(),
                 });
                 self.session.verdict(now, publish::Verdict::Accept);
             }
@@ -382,6 +387,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Ok(handed) => Ok(handed?),
             Err(_) => Err(Cause::HandOffTimeout),
         }
+    }
+
+    /// An event that belongs between the media before and after it.
+    async fn event(&mut self, sent: Sent) -> Result<(), Cause> {
+        let Some(publish) = &mut self.publish else {
+            return Ok(());
+        };
+        let (timestamp, allowed) = (sent.timestamp, publish.terms.borrow().amf_events);
+        let handed = match publish.told.read(sent, self.id.as_str(), allowed) {
+            Ok(event) => publish.publisher.event(timestamp, event).await,
+            Err(Some(words)) => publish.publisher.notice(words).await,
+            Err(None) => Ok(()),
+        };
+        Ok(handed?)
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Cause> {

@@ -4,6 +4,7 @@
 //! |-|-|
 //! | [`admission`] | who may publish, and as what: static keys, then the backend |
 //! | `connection` | one publisher's connection: the loop around the session's state machine |
+//! | `events` | what becomes of the events that an encoder sends |
 //! | `handshake` | plain and digest handshakes |
 //! | `pace` | how fast a publisher may deliver |
 //! | `status` | the one table of what a broadcaster is told |
@@ -16,6 +17,7 @@
 
 pub mod admission;
 mod connection;
+mod events;
 mod handshake;
 mod pace;
 mod status;
@@ -31,7 +33,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, field, info, info_span};
-use vitrine_core::{engine::publish, limits::RTMP_VERDICT};
+use vitrine_core::{engine::publish, limits::RTMP_VERDICT, wire::hook::Events};
 use vitrine_runtime::{
     bearer::Digest,
     clock,
@@ -60,6 +62,8 @@ pub struct Settings {
     pub takeover: bool,
     /// Highest bitrate of a publisher in thousand bits a second, unless the verdict says otherwise.
     pub max_kbps: u32,
+    /// What events a publish may carry, unless the verdict says otherwise.
+    pub events: Events,
 }
 
 /// The RTMP door of one process, behind all its listeners.
@@ -175,6 +179,15 @@ impl Ingest {
         if let Some(ban) = bans.find(&identity) {
             return Err(ban.into());
         }
+        let mut terms = Terms {
+            takeover: grant.takeover.unwrap_or(self.settings.takeover),
+            max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
+            lifetime: grant.lifetime,
+            revalidate: grant.revalidate,
+            metadata: grant.metadata,
+            ..Terms::default()
+        };
+        terms.allow(grant.events.or(self.settings.events));
         let claim = Claim {
             stream: grant.stream.clone(),
             session: request.session,
@@ -184,13 +197,7 @@ impl Ingest {
             app: request.words.app,
             identity,
             own_name: grant.own_name,
-            terms: Terms {
-                takeover: grant.takeover.unwrap_or(self.settings.takeover),
-                max_kbps: grant.max_kbps.unwrap_or(self.settings.max_kbps),
-                lifetime: grant.lifetime,
-                revalidate: grant.revalidate,
-                metadata: grant.metadata,
-            },
+            terms,
             ladder: grant.ladder,
             epoch: grant.epoch,
         };
@@ -233,6 +240,7 @@ fn register() {
     for reason in refusals.chain(Busy::ALL.map(Busy::label)) {
         metrics::counter!("vitrine_publishes_refused_total", "reason" => reason).increment(0);
     }
+    events::register();
     for cause in connection::CAUSES {
         metrics::counter!("vitrine_sessions_ended_total", "cause" => cause).increment(0);
     }

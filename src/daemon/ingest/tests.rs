@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{net::TcpListener, task::spawn_blocking};
-use vitrine_core::engine::stream;
+use vitrine_core::{engine::stream, wire::hook::Events};
 use vitrine_runtime::{bearer::Digest, clock::Clock, deliver::Outbox};
 
 use super::{
@@ -65,6 +65,7 @@ async fn rig() -> Rig {
         session: publish::Limits::default(),
         takeover: true,
         max_kbps: 20_000,
+        events: Events::default(),
     };
     let door = Ingest::new(
         settings,

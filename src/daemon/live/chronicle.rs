@@ -5,6 +5,8 @@
 //! a crash of the process the next one does, as it does of what cannot go on. `engine::lifecycle` sees to it that each thing is said once. Nothing is
 //! waited for here: the outbox has a queue of its own. Keys are in no event; their digest is kept for bans alone.
 
+mod placed;
+
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use metrics::counter;
@@ -48,6 +50,8 @@ const COMMON: [&str; 10] = [
 #[derive(Clone)]
 pub struct Herald {
     record: Arc<dyn Fn(Event) + Send + Sync>,
+    /// Whether anybody wants to be told of where events stand.
+    wants: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     outbox: Outbox,
     node: Arc<str>,
     public_url: Option<Arc<str>>,
@@ -65,15 +69,16 @@ impl fmt::Debug for Herald {
 impl Herald {
     /// Gives events to `outbox`; `node` is this daemon, `public_url` where players find it, without a slash at its end.
     pub fn new(outbox: Outbox, node: &str, public_url: Option<&str>) -> Self {
-        let recording = outbox.clone();
+        let (recording, wanting) = (outbox.clone(), outbox.clone());
         let record = move |event| recording.record(event);
         Self {
             outbox,
+            wants: Arc::new(move |kind| wanting.wants(kind)),
             ..Self::of(record, node, public_url)
         }
     }
 
-    /// Gives events to `record`, which must not wait.
+    /// Gives events, of every type, to `record`, which must not wait.
     pub(super) fn of(
         record: impl Fn(Event) + Send + Sync + 'static,
         node: &str,
@@ -87,6 +92,7 @@ impl Herald {
         }
         Self {
             record: Arc::new(record),
+            wants: Arc::new(|_| true),
             outbox: Outbox::none(),
             node: node.into(),
             public_url: public_url.map(Into::into),
@@ -124,15 +130,21 @@ impl Herald {
         });
     }
 
+    /// Whether events of this type are told anybody: those that come every second are not written for nobody.
+    fn wants(&self, kind: &str) -> bool {
+        (self.wants)(kind)
+    }
+
     fn url(&self, path: &str) -> Option<String> {
         { self.public_url.as_ref() }.map(|url| format!("{url}{path}"))
     }
 }
 
 const TAKEN_DOWN: &str = "stream.taken_down";
+const PLACED: &str = "events.placed";
 
 /// The types of all events.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "stream.started",
     "stream.live",
     "stream.interrupted",
@@ -142,6 +154,7 @@ const KINDS: [&str; 9] = [
     "stream.recovered",
     "stream.ended",
     TAKEN_DOWN,
+    PLACED,
 ];
 
 fn ended(cause: Cause) {
@@ -238,6 +251,8 @@ pub(super) struct Chronicle {
     story: Option<Story>,
     /// What the stream's meter showed when this life, or this process's part of it, began.
     metered: u64,
+    /// Where events stand that nobody was told of yet.
+    waiting: placed::Waiting,
 }
 
 impl Chronicle {
@@ -249,6 +264,7 @@ impl Chronicle {
             lifecycle: Lifecycle::default(),
             story: None,
             metered: 0,
+            waiting: placed::Waiting::default(),
         }
     }
 
@@ -488,6 +504,7 @@ impl Chronicle {
             }
         }
         if let Fact::Ended(cause) = fact {
+            self.tell_all_placed(now);
             ended(cause);
         }
         let text = |name| data.get(name).and_then(Value::as_str);

@@ -5,7 +5,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use serde_json::{Map, Value};
-use vitrine_core::engine::ladder::Ladder;
+use vitrine_core::{
+    engine::{cues::Allowance, ladder::Ladder},
+    wire::hook::Events,
+};
 use vitrine_runtime::bearer::Digest;
 
 use super::{SessionId, StreamId, epochs::Unfit};
@@ -49,8 +52,23 @@ pub struct Terms {
     pub lifetime: Option<Duration>,
     /// How often admission is asked again; never when `None`.
     pub revalidate: Option<Duration>,
+    /// Whether the events that its encoder sends are placed.
+    pub amf_events: bool,
+    /// What events it may carry, whoever sends them.
+    pub events: Allowance,
     /// What the backend wants to be told with every event of the stream.
     pub metadata: Map<String, Value>,
+}
+
+impl Terms {
+    /// Takes over what `wanted` says of events.
+    pub fn allow(&mut self, wanted: Events) {
+        let events = &mut self.events;
+        self.amf_events = wanted.amf.unwrap_or(self.amf_events);
+        events.offset_ms = wanted.offset_ms.unwrap_or(events.offset_ms);
+        events.per_second = wanted.per_second.unwrap_or(events.per_second);
+        events.bytes_per_second = wanted.bytes_per_second.unwrap_or(events.bytes_per_second);
+    }
 }
 
 /// Why a claim is refused although the key is right (contracts, section 1: `NetStream.Publish.BadName`).

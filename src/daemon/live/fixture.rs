@@ -14,6 +14,7 @@ use vitrine_core::{
     },
     media::{Config, Kind, MediaTime, Now, Rendition, Timescale, WallTime, aac},
     wire::{
+        event::{Event, Place, Placed},
         flv::{Frame, Item},
         m3u8::{
             media::Constants,
@@ -69,6 +70,7 @@ pub(crate) fn saved_at(now: Now) -> Left {
         epoch,
         named,
         ladder: None,
+        events: vitrine_core::engine::cues::Allowance::default(),
     };
     stream.push(now, open);
     let sound = (0..140_u32).map(|n| {
@@ -88,6 +90,7 @@ pub(crate) fn saved_at(now: Now) -> Left {
     Left {
         saved: stream.save(now).expect("a stream that goes on"),
         story: None,
+        timeline: None,
     }
 }
 
@@ -220,6 +223,18 @@ impl Stage {
     /// Sets what is told about the stream.
     pub(crate) fn state(&self, state: State) {
         self.live.0.status().state = state;
+    }
+
+    /// An event of this id stands in the stream.
+    pub(crate) fn event(&self, epoch: u64, id: &str) {
+        let event = format!(r#"{{"id":"{id}","type":"price.changed"}}"#);
+        let event = Event::parse(event.as_bytes()).expect("an event");
+        let place = Place {
+            epoch,
+            media_time_ms: 0,
+            program_date_time: WallTime(1_767_268_800_000),
+        };
+        self.publication.placed(&Placed::new(event, place));
     }
 
     /// A still has been made.

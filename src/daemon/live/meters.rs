@@ -39,6 +39,7 @@ pub(super) fn register() {
         counter!("vitrine_resumes_total", "outcome" => outcome).increment(0);
     }
     register_ladder();
+    register_events();
     counter!("vitrine_ingest_media_bytes_total").increment(0);
     counter!("vitrine_starvations_total").increment(0);
     counter!("vitrine_stream_panics_total").increment(0);
@@ -46,6 +47,46 @@ pub(super) fn register() {
     counter!("vitrine_kicks_total").increment(0);
     counter!("vitrine_takedowns_total").increment(0);
     counter!("vitrine_bans_total").increment(0);
+}
+
+fn register_events() {
+    for outcome in EVENT_OUTCOMES {
+        counter!("vitrine_events_total", "outcome" => outcome).increment(0);
+    }
+    for rendition in COMMON.map(Rendition::name) {
+        counter!("vitrine_event_copies_missing_total", "rendition" => rendition).increment(0);
+    }
+    let _ = histogram!("vitrine_event_place_seconds");
+}
+
+/// What may become of an event; the last two are said by the doors.
+const EVENT_OUTCOMES: [&str; 11] = [
+    "placed",
+    "not_live",
+    "starving",
+    "stale",
+    "too_far_ahead",
+    "too_many",
+    "ranges_full",
+    "ranges_too_large",
+    "busy",
+    "invalid",
+    "too_large",
+];
+
+/// An event stands in the stream, but not in those renditions.
+pub(super) fn event_placed(missing: &[Rendition]) {
+    counter!("vitrine_events_total", "outcome" => "placed").increment(1);
+    for rendition in missing {
+        counter!("vitrine_event_copies_missing_total", "rendition" => rendition.name())
+            .increment(1);
+    }
+}
+
+/// An event was posted and has no place: why.
+pub(super) fn event_refused(outcome: &'static str) {
+    debug_assert!(EVENT_OUTCOMES.contains(&outcome), "{outcome} has a series");
+    counter!("vitrine_events_total", "outcome" => outcome).increment(1);
 }
 
 /// Those of the ladder, which exist also where it is not built.

@@ -14,6 +14,9 @@
 //! | `chronicle` | what backends are told of a stream's life, each thing once |
 //! | [`bans`] | stream keys that are refused for a while, on disk |
 //! | [`takedowns`] | what was taken down and is never served again, on disk |
+//! | [`events`] | events of the shop on their way to a live stream, and its clock |
+//! | [`timeline`] | the events of an epoch, as players get them |
+//! | `text` | bodies of answers, named after their content |
 //! | [`ledger`], [`stores`] | a small table in a file; all of them |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
@@ -33,6 +36,7 @@ mod encoders;
 #[path = "passthrough.rs"]
 mod encoders;
 pub mod epochs;
+pub mod events;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod id;
@@ -53,10 +57,13 @@ pub mod takedowns;
 mod task;
 #[cfg(test)]
 mod tests;
+mod text;
+pub mod timeline;
 
 pub use chronicle::Herald;
 pub use claim::{Busy, Claim, Terms};
 pub use encoders::Encoding;
+pub use events::Unplaced;
 pub use id::{InvalidStreamId, SessionId, StreamId};
 pub use published::Live;
 pub use publisher::{Fence, Gone, Publisher};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use vitrine_core::wire::hook::Events;
 
 use super::{SessionId, claim::Terms};
 
@@ -22,6 +23,8 @@ pub struct Change {
     pub lifetime: Option<Option<Duration>>,
     /// How often admission is asked again; `Some(None)` is never.
     pub revalidate: Option<Option<Duration>>,
+    /// What events it may carry.
+    pub events: Events,
     /// What is told with every event from now on.
     pub metadata: Option<Map<String, Value>>,
 }
@@ -38,6 +41,7 @@ impl Change {
         set(&mut terms.max_kbps, self.max_kbps);
         set(&mut terms.lifetime, self.lifetime);
         set(&mut terms.revalidate, self.revalidate);
+        terms.allow(self.events);
         set(&mut terms.metadata, self.metadata);
     }
 }

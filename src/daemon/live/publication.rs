@@ -9,12 +9,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::watch, time::Instant};
 use vitrine_core::{
-    engine::window::Snapshot, limits, media::Rendition, wire::m3u8::multivariant::Multivariant,
+    engine::window::Snapshot,
+    limits,
+    media::Rendition,
+    wire::{event::Placed, m3u8::multivariant::Multivariant},
 };
 
 use super::{
     epochs::Newest,
     published::{Body, Epoch, Master, Rendered, Shared, Text},
+    timeline::Timeline,
 };
 
 /// The sending ends of everything a stream has published.
@@ -33,6 +37,7 @@ pub(super) struct Publication {
 struct Run {
     number: u64,
     renditions: BTreeMap<Rendition, watch::Sender<Arc<Rendered>>>,
+    timeline: Arc<Timeline>,
     /// When it may be dropped, once ended.
     until: Option<Instant>,
 }
@@ -161,12 +166,33 @@ impl Publication {
         let until = now + self.retention;
         if let Some(run) = self.epochs.iter_mut().find(|run| run.number == epoch) {
             run.until = Some(until);
+            run.timeline.end();
         }
         self.pending.take_if(|pending| pending.epoch == epoch);
         if publishing {
             self.master.send_if_modified(|master| {
                 master.take_if(|master| master.epoch == epoch).is_some()
             });
+        }
+    }
+
+    /// Takes an event that stands in the stream.
+    pub(super) fn placed(&self, placed: &Placed) {
+        let epoch = placed.place.epoch;
+        if let Some(run) = self.epochs.iter().find(|run| run.number == epoch) {
+            run.timeline.add(placed);
+        }
+    }
+
+    /// The timeline of the newest epoch, for another process; `None` without events.
+    pub(super) fn leave_timeline(&self) -> Option<String> {
+        self.epochs.last()?.timeline.leave()
+    }
+
+    /// Goes on with the timeline that another process left of the newest epoch.
+    pub(super) fn resume_timeline(&self, left: &str) {
+        if let Some(run) = self.epochs.last() {
+            run.timeline.resume(left);
         }
     }
 
@@ -198,9 +224,11 @@ impl Publication {
                 if self.epochs.len() == limits::EPOCHS_KEPT_MAX {
                     self.epochs.remove(0);
                 }
+                let stream = self.shared.id.clone();
                 self.epochs.push(Run {
                     number: epoch,
                     renditions: BTreeMap::new(),
+                    timeline: Arc::new(Timeline::new(stream, epoch)),
                     until: None,
                 });
                 self.epochs.len() - 1
@@ -228,6 +256,7 @@ impl Publication {
             renditions: (run.renditions.iter())
                 .map(|(name, versions)| (*name, versions.subscribe()))
                 .collect(),
+            timeline: run.timeline.clone(),
         });
         self.shared.epochs.store(Arc::new(epochs.collect()));
     }

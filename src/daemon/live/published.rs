@@ -6,7 +6,6 @@
 
 use std::{
     fmt,
-    io::Write,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -15,79 +14,17 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
-use sha2::{Digest, Sha256};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 use vitrine_core::{engine::window::Snapshot, limits, media::Rendition, wire::m3u8::media::Form};
 
+pub use super::text::{Body, Text};
 use super::{
     Stores, StreamId, chronicle::Chronicle, orders::Order, publisher::Message, status::Status,
+    timeline::Timeline,
 };
-
-/// A body and its strong validator, which is derived from the content: two origins that answer alike agree on it.
-#[derive(Clone, Debug)]
-pub struct Body {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// `ETag`, quotes included.
-    pub etag: Bytes,
-}
-
-impl Body {
-    /// Names `bytes` after their content.
-    pub fn new(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        let mut etag = String::with_capacity(34);
-        etag.push('"');
-        for byte in &Sha256::digest(&bytes)[..16] {
-            etag.push_str(&format!("{byte:02x}"));
-        }
-        etag.push('"');
-        Self {
-            bytes,
-            etag: etag.into(),
-        }
-    }
-}
-
-/// A playlist text, compressed at most once.
-#[derive(Debug)]
-pub struct Text {
-    plain: Body,
-    gzip: OnceLock<Body>,
-}
-
-impl Text {
-    /// The text as written.
-    pub fn new(text: String) -> Self {
-        Self {
-            plain: Body::new(text),
-            gzip: OnceLock::new(),
-        }
-    }
-
-    /// As it is.
-    pub fn plain(&self) -> &Body {
-        &self.plain
-    }
-
-    /// As a gzip member (RFC 1952), without a modification time: equal texts give equal bytes.
-    pub fn gzip(&self) -> &Body {
-        self.gzip.get_or_init(|| {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            let written = encoder.write_all(&self.plain.bytes);
-            Body::new(
-                written
-                    .and_then(|()| encoder.finish())
-                    .expect("memory takes every write"),
-            )
-        })
-    }
-}
 
 /// One version of a rendition, and its playlist texts once somebody has asked for them.
 #[derive(Debug)]
@@ -154,6 +91,7 @@ pub struct Master {
 pub(super) struct Epoch {
     pub(super) number: u64,
     pub(super) renditions: Vec<(Rendition, watch::Receiver<Arc<Rendered>>)>,
+    pub(super) timeline: Arc<Timeline>,
 }
 
 /// What all handles of a stream share. Written by its task alone, except for the counters.
@@ -258,6 +196,16 @@ impl Live {
     /// The last still of the broadcast, a JPEG; `None` before the first.
     pub fn thumbnail(&self) -> Option<Arc<Body>> {
         self.0.thumbnail.load_full()
+    }
+
+    /// The events of an epoch, the newest unless one is named; `None` when it is unknown or gone.
+    pub fn timeline(&self, epoch: Option<u64>) -> Option<Arc<Timeline>> {
+        let epochs = self.0.epochs.load();
+        let epoch = match epoch {
+            Some(number) => epochs.iter().find(|known| known.number == number),
+            None => epochs.last(),
+        };
+        epoch.map(|epoch| epoch.timeline.clone())
     }
 
     /// The newest version of every rendition of every epoch that is still fetchable, oldest epoch first.

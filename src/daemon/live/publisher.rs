@@ -6,14 +6,19 @@
 
 use std::{fmt, sync::Arc};
 
+use serde_json::{Map, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 use vitrine_core::{
-    engine::{publish::Metadata, stream::End},
+    engine::{
+        cues::{Clock, Placement, Refusal},
+        publish::Metadata,
+        stream::End,
+    },
     limits,
-    wire::flv,
+    wire::{event::Event, flv},
 };
 
 use super::claim::{Busy, Claim, Terms};
@@ -82,12 +87,35 @@ pub(super) enum Message {
     },
     /// `onMetaData`.
     Metadata { session: u64, metadata: Metadata },
+    /// An event that the encoder sent, with its RTMP timestamp in milliseconds.
+    Event {
+        session: u64,
+        timestamp: u32,
+        event: Box<Event>,
+    },
+    /// What its broadcaster should know.
+    Notice { session: u64, words: String },
     /// A configuration or frame, when it was received, and its share of the byte budget.
     Media {
         session: u64,
         item: flv::Item,
         received: Instant,
         budget: OwnedSemaphorePermit,
+    },
+    /// An event of the shop is to be placed.
+    Place {
+        event: Box<Event>,
+        answer: oneshot::Sender<Result<Placement, Refusal>>,
+    },
+    /// A state is to be repeated.
+    Repeat {
+        state: Map<String, Value>,
+        seq: Option<u64>,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Somebody asks for the clock.
+    Clock {
+        answer: oneshot::Sender<Option<Clock>>,
     },
 }
 
@@ -212,6 +240,32 @@ impl Publisher {
             self.inbox.send(message).await.ok()
         })
         .await
+    }
+
+    /// Hands over an event that the encoder sent with `timestamp`, behind the media before it.
+    ///
+    /// # Errors
+    /// [`Gone`] when the publish is fenced.
+    pub async fn event(&self, timestamp: u32, event: Event) -> Result<(), Gone> {
+        let (session, event) = (self.session, Box::new(event));
+        let message = Message::Event {
+            session,
+            timestamp,
+            event,
+        };
+        self.unless_fenced(async { self.inbox.send(message).await.ok() })
+            .await
+    }
+
+    /// Tells the broadcaster something, in the notices of its stream.
+    ///
+    /// # Errors
+    /// [`Gone`] when the publish is fenced.
+    pub async fn notice(&self, words: String) -> Result<(), Gone> {
+        let session = self.session;
+        let message = Message::Notice { session, words };
+        self.unless_fenced(async { self.inbox.send(message).await.ok() })
+            .await
     }
 
     /// What it may do, as the verdict, an operator or a later verdict said last: the one truth of it, to be enforced by the

@@ -155,7 +155,7 @@ impl Registry {
     /// Why it cannot go on; nothing is there then.
     pub async fn resume(&self, stream: &StreamId, left: Left) -> Result<(), saved::Error> {
         let (mut task, live) = self.task(stream);
-        task.resume(left.saved, left.story).await?;
+        task.resume(left).await?;
         self.0.streams.insert(stream.clone(), live.clone());
         self.run(task, live);
         Ok(())

@@ -5,7 +5,7 @@
 //! it, for it holds media. It is removed before its stream lives again: whatever happens to that process later, nothing
 //! can resurrect what players have meanwhile seen go on. No fault of a file or of the disk keeps the daemon from
 //! starting. What is in the bytes is `vitrine_core::engine::saved`'s to know. Beside it lies what has been told of its
-//! life, `<stream>.life`, without which the stream goes on all the same.
+//! life, `<stream>.life`, and the events of its epoch, `<stream>.timeline`, without which the stream goes on all the same.
 
 use std::{
     ffi::OsStr,
@@ -32,6 +32,8 @@ pub struct Left {
     pub saved: Saved,
     /// What has been told of its life; nothing goes on to be told without it.
     pub story: Option<Story>,
+    /// The events of its epoch; they are listed no more without it.
+    pub timeline: Option<String>,
 }
 
 /// What a process finds of the one before.
@@ -87,19 +89,22 @@ impl StateStore {
         fs::create_dir_all(&self.folder)?;
         // No stream id contains a dot, so this is no stream's file.
         let fresh = self.folder.join(format!("{stream}.new"));
-        let life = self.folder.join(format!("{stream}.{LIFE}"));
+        let [life, timeline] = BESIDE.map(|kind| self.folder.join(format!("{stream}.{kind}")));
         let told = left.story.as_ref().map(serde_json::to_vec);
         let told = told.transpose().map_err(io::Error::from)?;
+        let placed = left.timeline.clone();
         let written = told
             .map_or(Ok(()), |told| write(&life, &[told.into()]))
+            .and_then(|()| placed.map_or(Ok(()), |placed| write(&timeline, &[placed.into()])))
             .and_then(|()| write(&fresh, &chunks))
             .and_then(|()| fs::rename(&fresh, self.folder.join(stream.as_str())))
             .and_then(|()| self.sync());
         if written.is_err() {
             // What cannot be removed either is removed by the next start.
-            let _ = fs::remove_file(&fresh);
-            let _ = fs::remove_file(self.folder.join(stream.as_str()));
-            let _ = fs::remove_file(&life);
+            let stream = self.folder.join(stream.as_str());
+            for path in [&fresh, &stream, &life, &timeline] {
+                let _ = fs::remove_file(path);
+            }
         }
         Ok(written?)
     }
@@ -121,14 +126,20 @@ impl StateStore {
         let mut taken = Taken::default();
         for path in paths {
             let id = |name: Option<&OsStr>| name?.to_str()?.parse::<StreamId>().ok();
-            let life = path.with_extension(LIFE);
+            let [life, timeline] = BESIDE.map(|kind| path.with_extension(kind));
             let story = fs::read(&life).ok();
             let story = story.and_then(|told| serde_json::from_slice(&told).ok());
-            // With its stream, whose name comes first.
-            let _ = fs::remove_file(&life);
+            let placed = fs::read_to_string(&timeline).ok();
+            // With their stream, whose name comes first.
+            for beside in [&life, &timeline] {
+                let _ = fs::remove_file(beside);
+            }
             if path == life {
-                // It was not written: the process was cut.
+                // Its stream was not written: the process was cut.
                 taken.stories.extend(id(path.file_stem()).zip(story));
+                continue;
+            }
+            if path == timeline {
                 continue;
             }
             let id = id(path.file_name());
@@ -140,7 +151,15 @@ impl StateStore {
                 continue;
             }
             match (id, read) {
-                (Some(id), Ok(saved)) => taken.streams.push((id, Left { saved, story })),
+                (Some(id), Ok(saved)) => {
+                    let timeline = placed;
+                    let left = Left {
+                        saved,
+                        story,
+                        timeline,
+                    };
+                    taken.streams.push((id, left));
+                }
                 (Some(stream), Err(error)) => {
                     refused(&stream, &error);
                     taken.stories.extend(story.map(|story| (stream, story)));
@@ -165,8 +184,8 @@ impl StateStore {
     }
 }
 
-/// Extension of the file that holds what has been told of a life.
-const LIFE: &str = "life";
+/// Extensions of the files that hold what has been told of a life, and the events of an epoch.
+const BESIDE: [&str; 2] = ["life", "timeline"];
 
 /// Tells that a saved stream does not go on.
 pub fn refused(stream: &StreamId, error: &dyn std::error::Error) {
@@ -226,10 +245,17 @@ mod tests {
         assert!(store.take().streams.is_empty(), "no folder is no fault");
         let saved = fixture::saved();
         store.save(&id(), &saved).expect("a disk");
-        let path = store.folder.join("shop42");
-        let mode = fs::metadata(&path).expect("written").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(files(&store), 1, "nothing beside it");
+        let saved = Left {
+            timeline: Some("{}".to_owned()),
+            ..saved
+        };
+        store.save(&id(), &saved).expect("a disk");
+        for name in ["shop42", "shop42.timeline"] {
+            let path = store.folder.join(name);
+            let mode = fs::metadata(&path).expect("written").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
         assert_eq!(store.take().streams, [(id(), saved)]);
         assert_eq!(files(&store), 0);
         assert!(store.take().streams.is_empty());

@@ -129,6 +129,8 @@ pub struct Status {
     pub media_lag_ms: Option<i64>,
     /// What playlists grow with because nothing arrives; `None` while something does.
     pub stopgap: Option<Stopgap>,
+    /// Events that stand in the stream, since its task began.
+    pub events_placed: u64,
     /// What somebody should read, oldest first.
     pub notices: VecDeque<(WallTime, String)>,
 }

@@ -9,6 +9,8 @@
 //! What operators order comes by a channel of its own, before everything that waits (`orders`); what backends are told is
 //! noted as it happens ([`super::chronicle`]).
 
+mod events;
+mod notes;
 mod orders;
 mod sound;
 
@@ -23,9 +25,8 @@ use vitrine_core::{
     engine::{
         ladder::Encoded,
         lifecycle::Cause,
-        saved::{self, Saved},
-        stream::{Input, Notice, Output, Settings, Source, Stream},
-        window::Snapshot,
+        saved,
+        stream::{Input, Notice, Output, Settings, Stream},
     },
     limits,
     media::{Kind, Rendition},
@@ -35,7 +36,6 @@ use vitrine_runtime::clock::Clock;
 
 use super::{
     Busy, Claim, Fence, Publisher,
-    chronicle::Story,
     contest::Contest,
     encoders::{Encoders, Encoding, Sound},
     meters,
@@ -132,19 +132,18 @@ impl Task {
     }
 
     /// Goes on with what another process left, and publishes it.
-    pub(super) async fn resume(
-        &mut self,
-        saved: Saved,
-        story: Option<Story>,
-    ) -> Result<(), saved::Error> {
+    pub(super) async fn resume(&mut self, left: Left) -> Result<(), saved::Error> {
         let now = self.clock.now();
-        self.stream = Stream::restore(self.settings.clone(), saved, now)?;
+        self.stream = Stream::restore(self.settings.clone(), left.saved, now)?;
         self.leaves = None;
-        if let Some(story) = story {
+        if let Some(story) = left.story {
             self.lost = story.lost().clone();
             self.shared.chronicle().resume(now.wall, story);
         }
         self.carry_out(None).await;
+        if let Some(timeline) = left.timeline {
+            self.publication.resume_timeline(&timeline);
+        }
         Ok(())
     }
 
@@ -204,18 +203,25 @@ impl Task {
         self.carry_out(None).await;
         let metered = self.metered();
         let mut chronicle = self.shared.chronicle();
+        chronicle.tell_all_placed(now.wall);
         let Some(saved) = saved else {
             let why = Fence::ShuttingDown.to_string();
             chronicle.over(now.wall, Some((Cause::Ended, Some(why))), metered);
             return None;
         };
         let story = chronicle.rest(metered);
-        Some(Left { saved, story })
+        let timeline = self.publication.leave_timeline();
+        Some(Left {
+            saved,
+            story,
+            timeline,
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
         let engine = self.stream.deadline().map(|mono| self.clock.instant(mono));
-        [engine, self.publication.deadline(), self.leaves]
+        let placed = self.shared.chronicle().placed_due();
+        [engine, placed, self.publication.deadline(), self.leaves]
             .into_iter()
             .flatten()
             .min()
@@ -226,6 +232,7 @@ impl Task {
         // Media time is finer than the clock: a deadline rounded down is not due yet, and must not spin until it is.
         self.rests = now + limits::TIMER_REST;
         self.publication.expire(now);
+        self.tell_placed();
         if self
             .stream
             .deadline()
@@ -240,7 +247,7 @@ impl Task {
     fn received(&self, message: &Message) -> Duration {
         let waited = match message {
             Message::Media { received, .. } => received.elapsed(),
-            Message::Claim { .. } | Message::Metadata { .. } => Duration::ZERO,
+            _ => Duration::ZERO,
         };
         self.clock.now().mono.saturating_sub(waited)
     }
@@ -251,17 +258,30 @@ impl Task {
             Message::Metadata { session, metadata } => {
                 self.push(Input::Metadata { session, metadata }, None).await;
             }
+            Message::Event {
+                session,
+                timestamp,
+                event,
+            } => {
+                let event = Input::Event {
+                    session,
+                    timestamp,
+                    event: *event,
+                };
+                self.push(event, None).await;
+            }
+            Message::Notice { session, words } => {
+                if self.holds(session) {
+                    self.say(&words);
+                }
+            }
             Message::Media {
                 session,
                 item,
                 received,
                 budget,
             } => {
-                if self
-                    .held
-                    .as_ref()
-                    .is_some_and(|(held, _)| held.session == session)
-                {
+                if self.holds(session) {
                     self.count(&item);
                     self.glance(&item);
                     if let Some(item) = self.divert(item).await {
@@ -271,7 +291,26 @@ impl Task {
                 }
                 drop(budget);
             }
+            Message::Place { event, answer } => {
+                // Whoever posted it may have gone away meanwhile; so below.
+                let _ = answer.send(self.place(*event));
+                self.carry_out(None).await;
+            }
+            Message::Repeat { state, seq, answer } => {
+                let now = self.clock.now();
+                let _ = answer.send(self.stream.repeat(now, state, seq));
+                self.carry_out(None).await;
+            }
+            Message::Clock { answer } => {
+                let _ = answer.send(self.stream.clock(self.clock.now()));
+            }
         }
+    }
+
+    /// Whether publish number `session` is the one that is listened to.
+    fn holds(&self, session: u64) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|(held, _)| held.session == session)
     }
 
     async fn claim(&mut self, claim: Claim, answer: oneshot::Sender<Result<Publisher, Busy>>) {
@@ -309,6 +348,7 @@ impl Task {
             self.say(full);
         }
         self.encodes = ladder.is_ok();
+        let events = claim.terms.events;
         self.session += 1;
         meters::accepted(claim.protocol);
         let session = self.session;
@@ -337,6 +377,7 @@ impl Task {
             epoch,
             named,
             ladder: ladder.ok(),
+            events,
         };
         self.push(open, None).await;
         // A claimant that has gone away drops the publisher, which is then seen as lost.
@@ -474,7 +515,8 @@ impl Task {
                     if new > 0 {
                         parts = true;
                         // Nor is what it made back: it may have been lost after.
-                        if !counted && self.lost.contains(&rendition) && has_media(&snapshot) {
+                        if !counted && self.lost.contains(&rendition) && notes::has_media(&snapshot)
+                        {
                             back.insert(rendition);
                         }
                         if !counted {
@@ -492,6 +534,7 @@ impl Task {
                     sources = true;
                     self.refused.extend(self.encoders.feed(feeds));
                 }
+                Output::Placed(confirmation) => self.confirm(&confirmation),
                 Output::Ended { epoch } => {
                     self.publication
                         .ended(epoch, Instant::now(), self.held.is_some());
@@ -535,44 +578,7 @@ impl Task {
             }
         }
         self.note(sources || !back.is_empty(), &back);
-    }
-
-    /// Notes for backends what has become of the publish and, where that may have changed, of its renditions; those in
-    /// `back` have media again.
-    fn note(&mut self, changed: bool, back: &BTreeSet<Rendition>) {
-        let now = self.clock.now().wall;
-        if let Some((held, _)) = &self.held {
-            let session = held.session;
-            let plays = self.publication.ready() && self.stream.flows();
-            let silent = self.stream.stopgap().is_some();
-            let noted = Some((session, plays));
-            if (plays || silent) && self.noted != noted {
-                self.noted = noted;
-                let mut chronicle = self.shared.chronicle();
-                match plays {
-                    true => chronicle.playable(now, session, &self.publication.renditions()),
-                    false => chronicle.silent(now, session),
-                }
-            }
-        }
-        if changed {
-            let sources = self.stream.sources().map(|(_, sources)| sources);
-            let sources = sources.unwrap_or_default();
-            self.lost
-                .retain(|lost| sources.contains_key(lost) && !back.contains(lost));
-            let failed = |source: &Source| matches!(source, Source::Encoded { lost: Some(_), .. });
-            let failed = sources.iter().filter(|(_, source)| failed(source));
-            self.lost.extend(failed.map(|(rendition, _)| *rendition));
-            self.tell_losses();
-        }
-    }
-
-    fn tell_losses(&self) {
-        let sound = matches!(self.shared.status().sound, Some((_, true)));
-        let mut lost = self.lost.clone();
-        lost.extend(sound.then_some(Rendition::Audio));
-        let now = self.clock.now().wall;
-        self.shared.chronicle().lost(now, &lost);
+        self.tell_placed();
     }
 
     fn state(&self) -> State {
@@ -597,11 +603,4 @@ impl Task {
             }
         }
     }
-}
-
-/// Whether the newest part of a version is no gap.
-fn has_media(snapshot: &Snapshot) -> bool {
-    let newest = snapshot.open.as_ref().or(snapshot.listed.last());
-    let part = newest.and_then(|segment| segment.parts.last());
-    part.is_some_and(|part| part.data.is_some())
 }

@@ -1,7 +1,8 @@
 //! Who publishes: claims, takeovers, fences, ends. What is published: readiness, epochs, retention. What operators do to
-//! it, and what backends are told of it all, is in `operations`.
+//! it, and what backends are told of it all, is in `operations`; where events stand, in `placed`.
 
 mod operations;
+mod placed;
 
 use std::time::Duration;
 

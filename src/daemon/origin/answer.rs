@@ -136,6 +136,11 @@ impl Cache {
     /// Of the last still: as long as there is no other.
     pub const THUMBNAIL: Self = Self::Seconds(5);
 
+    /// Of the events of an epoch.
+    pub fn timeline(ended: bool) -> Self {
+        Self::Seconds(if ended { 60 } else { 1 })
+    }
+
     /// Of what was asked for wrongly (400, 416).
     pub const BAD_REQUEST: Self = Self::Seconds(1);
 
@@ -175,6 +180,8 @@ mod tests {
             (Cache::playlist(2, false, true), "max-age=60"),
             (Cache::playlist(2, true, true), "max-age=60"),
             (Cache::THUMBNAIL, "max-age=5"),
+            (Cache::timeline(false), "max-age=1"),
+            (Cache::timeline(true), "max-age=60"),
             (Cache::Immutable, "max-age=31536000, immutable"),
             (Cache::Never, "no-store"),
         ] {

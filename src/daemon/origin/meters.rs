@@ -16,6 +16,7 @@ use super::{answer::Error, body::Body};
 pub(super) enum Kind {
     Multivariant,
     Thumbnail,
+    Timeline,
     Playlist,
     Init,
     Segment,
@@ -30,9 +31,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Multivariant,
         Self::Thumbnail,
+        Self::Timeline,
         Self::Playlist,
         Self::Init,
         Self::Segment,
@@ -48,6 +50,7 @@ impl Kind {
         match self {
             Self::Multivariant => "multivariant",
             Self::Thumbnail => "thumbnail",
+            Self::Timeline => "timeline",
             Self::Playlist => "playlist",
             Self::Init => "init",
             Self::Segment => "segment",

@@ -22,6 +22,7 @@ use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 use hyper::{Method, Request, Response, header::HeaderValue};
 use tokio::{
     sync::watch,
+    task::spawn_blocking,
     time::{Instant, timeout_at},
 };
 use tower_http::services::ServeDir;
@@ -188,6 +189,7 @@ impl Origin {
         match route.resource {
             Resource::Multivariant => multivariant(asked, &live, due).await,
             Resource::Thumbnail => thumbnail(&live),
+            Resource::Timeline(epoch) => timeline(asked, &live, epoch).await,
             Resource::Verdict(_) => Err(Error::NotFound),
             Resource::Media {
                 epoch,
@@ -208,6 +210,7 @@ impl Origin {
     fn is_taken_down(&self, route: Route<'_>) -> bool {
         let epoch = match route.resource {
             Resource::Media { epoch, .. } => Some(epoch),
+            Resource::Timeline(epoch) => epoch,
             Resource::Multivariant | Resource::Thumbnail | Resource::Verdict(_) => None,
         };
         self.registry.takedowns().cover(route.stream, epoch)
@@ -237,6 +240,7 @@ impl Resource {
         match self {
             Self::Multivariant => Kind::Multivariant,
             Self::Thumbnail => Kind::Thumbnail,
+            Self::Timeline(_) => Kind::Timeline,
             Self::Verdict(_) => Kind::Verdict,
             Self::Media {
                 item: Item::Playlist,
@@ -276,7 +280,7 @@ async fn multivariant(asked: Asked<'_>, live: &Live, due: &mut Due) -> Result<Fo
             }
         }
     };
-    Ok(text(asked, &ready.text, Cache::MULTIVARIANT))
+    Ok(text(asked, PLAYLIST, &ready.text, Cache::MULTIVARIANT))
 }
 
 fn thumbnail(live: &Live) -> Result<Found, Error> {
@@ -288,6 +292,22 @@ fn thumbnail(live: &Live) -> Result<Found, Error> {
         coding: Coding::Ranges,
         content: Content::Whole(still.bytes.clone()),
     })
+}
+
+async fn timeline(asked: Asked<'_>, live: &Live, epoch: Option<u64>) -> Result<Found, Error> {
+    let timeline = live.timeline(epoch).ok_or(Error::NotFound)?;
+    let page = match timeline.page() {
+        Some(page) => page,
+        // A long one takes longer than other requests should wait for.
+        None => {
+            let written = spawn_blocking(move || timeline.write());
+            written.await.map_err(|_| Error::Unavailable)?
+        }
+    };
+    // At the stable address another epoch may follow at once, until the stream is over.
+    let over = page.ended && (epoch.is_some() || live.status().state == State::Ended);
+    let cache = Cache::timeline(over);
+    Ok(text(asked, "application/json", &page.text, cache))
 }
 
 async fn playlist(
@@ -310,7 +330,7 @@ async fn playlist(
         directive.at_least.is_some(),
         snapshot.ended,
     );
-    Ok(text(asked, version.playlist(form), cache))
+    Ok(text(asked, PLAYLIST, version.playlist(form), cache))
 }
 
 async fn media(
@@ -391,13 +411,16 @@ async fn hold<T>(
     }
 }
 
-fn text(asked: Asked<'_>, text: &Text, cache: Cache) -> Found {
+/// Media type of playlists.
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+
+fn text(asked: Asked<'_>, media_type: &'static str, text: &Text, cache: Cache) -> Found {
     let (coding, body) = match asked.gzip() {
         true => (Coding::Gzip, text.gzip()),
         false => (Coding::Plain, text.plain()),
     };
     Found {
-        media_type: "application/vnd.apple.mpegurl",
+        media_type,
         etag: tag(body),
         cache,
         coding,

@@ -25,6 +25,8 @@ pub enum Resource {
     Multivariant,
     /// `thumbnail.jpg`: the last still.
     Thumbnail,
+    /// `timeline.json`, `<epoch>/timeline.json`: the events of an epoch, the newest where none is named.
+    Timeline(Option<u64>),
     /// `verify/<need>`: whether a token opens the stream, asked by an edge.
     Verdict(Need),
     /// `<epoch>/<rendition>/...`
@@ -53,7 +55,7 @@ impl Resource {
         match self {
             Self::Multivariant => Need::Enter,
             Self::Verdict(need) => need,
-            Self::Thumbnail | Self::Media { .. } => Need::Stay,
+            Self::Thumbnail | Self::Timeline(_) | Self::Media { .. } => Need::Stay,
         }
     }
 }
@@ -86,10 +88,12 @@ impl<'a> Route<'a> {
             None => match rest {
                 "index.m3u8" => Resource::Multivariant,
                 "thumbnail.jpg" => Resource::Thumbnail,
+                "timeline.json" => Resource::Timeline(None),
                 _ => return None,
             },
             Some(("verify", "enter")) => Resource::Verdict(Need::Enter),
             Some(("verify", "stay")) => Resource::Verdict(Need::Stay),
+            Some((epoch, "timeline.json")) => Resource::Timeline(Some(number(epoch)?)),
             Some((epoch, rest)) => {
                 let (rendition, name) = rest.split_once('/')?;
                 Resource::Media {
@@ -180,7 +184,13 @@ mod tests {
             ("demo/thumbnail.jpg", Some(Resource::Thumbnail)),
             ("demo/1767268800/thumbnail.jpg", None),
             ("demo/thumbnail.jpeg", None),
-            ("demo/timeline.json", None),
+            ("demo/timeline.json", Some(Resource::Timeline(None))),
+            (
+                "demo/1767268800/timeline.json",
+                Some(Resource::Timeline(Some(1_767_268_800))),
+            ),
+            ("demo/01/timeline.json", None),
+            ("demo/1767268800/high/timeline.json", None),
             ("demo/verify/enter", Some(Resource::Verdict(Need::Enter))),
             ("demo/verify/stay", Some(Resource::Verdict(Need::Stay))),
             ("demo/verify/", None),

@@ -1,6 +1,7 @@
 //! The HTTP contract of the origin, on a stream whose parts are placed by hand and a clock that stands still.
 
 mod takedown;
+mod timeline;
 
 use std::time::Duration;
 
@@ -168,7 +169,8 @@ async fn w5_w8_errors_have_their_lifetime_and_can_be_read_by_pages() {
         ("/live/demo/7/high/p99.m4s", 404, "max-age=1"),
         ("/live/demo/7/high/p6.m4s", 404, "max-age=1"),
         ("/live/demo/thumbnail.jpg", 404, "max-age=1"),
-        ("/live/demo/timeline.json", 404, "max-age=1"),
+        ("/live/nobody/timeline.json", 404, "max-age=1"),
+        ("/live/demo/8/timeline.json", 404, "max-age=1"),
         ("/elsewhere", 404, "max-age=1"),
         ("/live/demo/7/high/index.m3u8?_HLS_part=0", 400, "max-age=1"),
         ("/live/demo/7/high/index.m3u8?_HLS_msn=x", 400, "max-age=1"),

@@ -192,13 +192,19 @@ impl Outbox {
     /// Tells `event`, or a later one like it. Never waits, keeps nothing.
     pub fn tell(&self, event: Volatile) {
         if let Some(desk) = &self.0
-            && desk.routes.iter().any(|route| route.wants(event.kind))
+            && self.wants(event.kind)
         {
             match event.merge {
                 Merge::Latest => desk.hand_out(&[event]),
                 Merge::Count => desk.gathering.tell(event),
             }
         }
+    }
+
+    /// Whether any endpoint is to be told of events of this type.
+    pub fn wants(&self, kind: &str) -> bool {
+        let routes = self.0.as_ref().map_or(&[][..], |desk| &desk.routes);
+        routes.iter().any(|route| route.wants(kind))
     }
 
     /// The subjects whose lives had begun and not ended when the outbox was opened, by name, each with the data of its

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -33,23 +33,9 @@ const ATTEMPTS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hls_js_goes_through_all_levels_up_and_down_without_a_stall() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("levels");
     fs::create_dir_all(&folder).expect("a folder");
-    let card = folder.join("card.flv");
-    let output = Command::new(root.join("conf/testcard.sh"))
-        .env("SIZE", "640x360")
-        .env("BITRATE", "800k")
-        .env("PRESET", "ultrafast")
-        .env("PACE", "free")
-        .env("SECONDS_LONG", "120")
-        // Sound that is encoded as well.
-        .args(["-c:a", "libmp3lame", "-ar", "44100"])
-        .args(["-f", "flv", "-y"])
-        .arg(&card)
-        .output()
-        .expect("the test card runs");
-    assert!(output.status.success(), "{output:?}");
+    let card = card(&folder);
     let mut broken = Vec::new();
     for _ in 0..ATTEMPTS {
         broken = watch(&folder, &card).await.broken();
@@ -64,6 +50,25 @@ async fn hls_js_goes_through_all_levels_up_and_down_without_a_stall() {
         broken.join(", "),
         folder.display()
     );
+}
+
+/// Two minutes of the test card, made in `folder`, to be pushed as they are: with sound that is encoded as well.
+pub(super) fn card(folder: &Path) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let card = folder.join("card.flv");
+    let output = Command::new(root.join("conf/testcard.sh"))
+        .env("SIZE", "640x360")
+        .env("BITRATE", "800k")
+        .env("PRESET", "ultrafast")
+        .env("PACE", "free")
+        .env("SECONDS_LONG", "120")
+        .args(["-c:a", "libmp3lame", "-ar", "44100"])
+        .args(["-f", "flv", "-y"])
+        .arg(&card)
+        .output()
+        .expect("the test card runs");
+    assert!(output.status.success(), "{output:?}");
+    card
 }
 
 /// What a player showed on its way through the levels of a broadcast of `card`; the page's report stays in `folder`.

@@ -33,6 +33,42 @@ async fn the_document_is_valid_and_true_of_every_answer() {
     }
     let mut answers = Vec::new();
     let full = Some(CONTROL_TOKEN);
+    for (verb, template, body) in [
+        (
+            Method::POST,
+            "/v1/streams/{id}/events",
+            json!({"id": "e", "type": "listing.pinned", "close": "d"}),
+        ),
+        (
+            Method::POST,
+            "/v1/streams/{id}/events",
+            json!({"id": "f", "type": "price.changed", "at": "2026-01-01T12:00:00Z"}),
+        ),
+        (
+            Method::PUT,
+            "/v1/streams/{id}/state",
+            json!({"seq": 1, "data": {"listing": "l"}}),
+        ),
+    ] {
+        let path = daemon.control_url(&template.replace("{id}", "shop"));
+        let request = client()
+            .build()
+            .expect("a client")
+            .request(verb.clone(), path);
+        let request = request.bearer_auth(CONTROL_TOKEN).body(body.to_string());
+        let response = request.send().await.expect("answered");
+        let status = response.status().as_u16();
+        let media_type = response.headers()["content-type"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
+        let body = response.text().await.expect("a body");
+        answers.push(json!({
+            "method": verb.as_str(), "path": template, "status": status, "media_type": media_type, "body": body
+        }));
+    }
+    let placed: Vec<_> = answers.iter().map(|answer| &answer["status"]).collect();
+    assert_eq!(placed, [202, 410, 200], "{answers:?}");
     for (method, template, path, token) in [
         ("GET", "/healthz", "/healthz", None),
         ("GET", "/readyz", "/readyz", None),
@@ -50,9 +86,27 @@ async fn the_document_is_valid_and_true_of_every_answer() {
             Some(READ_TOKEN),
         ),
         (
+            "POST",
+            "/v1/streams/{id}/events",
+            "/v1/streams/shop/events",
+            full,
+        ),
+        (
             "PUT",
             "/v1/streams/{id}/state",
             "/v1/streams/shop/state",
+            full,
+        ),
+        (
+            "GET",
+            "/v1/streams/{id}/clock",
+            "/v1/streams/shop/clock",
+            full,
+        ),
+        (
+            "GET",
+            "/v1/streams/{id}/clock",
+            "/v1/streams/nobody/clock",
             full,
         ),
         (
@@ -156,7 +210,8 @@ async fn the_document_is_valid_and_true_of_every_answer() {
         !complaints(&wrong, &[]).is_empty(),
         "the document is judged"
     );
-    let mut wrong = answers[4].clone();
+    let streams = |answer: &&Value| answer["path"] == "/v1/streams";
+    let mut wrong = answers.iter().find(streams).expect("asked").clone();
     wrong["body"] = json!(r#"{"streams":[{"id":7}]}"#);
     assert!(
         !complaints(&document, &[wrong]).is_empty(),

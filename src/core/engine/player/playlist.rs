@@ -3,6 +3,8 @@
 //! Line by line, because the order of tags is part of what is judged; what `m3u8-rs` can read too is compared with its
 //! reading by [`Playlist::agrees_with_m3u8_rs`]. Lengths are whole microseconds. Strict: an unknown tag is an error.
 
+use std::collections::BTreeMap;
+
 use super::{Checked, Violation, ensure};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,16 @@ pub(super) struct Report {
     pub(super) edge: (u64, u64),
 }
 
+/// A date range, as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) id: String,
+    /// Every attribute, quotes and all.
+    pub(super) attributes: BTreeMap<String, String>,
+    /// When it ends in milliseconds, as far as it tells.
+    pub(super) ends_ms: Option<i64>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Playlist {
     pub(super) version: u64,
@@ -54,6 +66,7 @@ pub(super) struct Playlist {
     pub(super) media_sequence: u64,
     pub(super) discontinuity_sequence: Option<u64>,
     pub(super) skipped: u64,
+    pub(super) ranges: Vec<Range>,
     pub(super) segments: Vec<Segment>,
     pub(super) open: Option<Segment>,
     pub(super) hints: Vec<String>,
@@ -145,6 +158,7 @@ impl Playlist {
             "#EXT-X-MEDIA-SEQUENCE" => self.media_sequence = number(value)?,
             "#EXT-X-DISCONTINUITY-SEQUENCE" => self.discontinuity_sequence = Some(number(value)?),
             "#EXT-X-SKIP" => self.skipped = number(required(value, "SKIPPED-SEGMENTS")?)?,
+            "#EXT-X-DATERANGE" => self.ranges.push(range(value)?),
             "#EXT-X-PRELOAD-HINT" => {
                 ensure(attribute(value, "TYPE") == Some("PART"), "H1", || {
                     value.to_owned()
@@ -232,6 +246,19 @@ impl Playlist {
         if header != ours {
             return Err(differ("header"));
         }
+        // It keeps the last of those in front of a segment.
+        let range = theirs
+            .segments
+            .first()
+            .and_then(|first| first.daterange.as_ref());
+        let range = range.map(|range| (range.id.clone(), range.start_date.timestamp_millis()));
+        let last = self.ranges.last().map(|last| {
+            let start = date_time(last.attributes.get("START-DATE")?.trim_matches('"'));
+            Some((last.id.clone(), start.ok()?))
+        });
+        if range != last.flatten() {
+            return Err(differ("range"));
+        }
         let mut map = None;
         for (theirs, ours) in theirs.segments.iter().zip(self.all()) {
             map = theirs.map.as_ref().map(|map| map.uri.clone()).or(map);
@@ -286,15 +313,43 @@ fn part(value: &str) -> Checked<Part> {
     })
 }
 
+/// A range, its dates in order (D1).
+fn range(value: &str) -> Checked<Range> {
+    let dated = |name| match attribute(value, name) {
+        Some(_) => date_time(&quoted(value, name)?).map(Some),
+        None => Ok(None),
+    };
+    let start = dated("START-DATE")?;
+    ensure(start.is_some(), "D1", || {
+        format!("no START-DATE in {value}")
+    })?;
+    let start = start.unwrap_or_default();
+    let lasts = attribute(value, "DURATION").map(micros).transpose()?;
+    let (end, by_length) = (dated("END-DATE")?, lasts.map(|lasts| start + lasts / 1000));
+    let agree = end.is_none_or(|end| end >= start && by_length.is_none_or(|at| at == end));
+    ensure(agree, "D1", || format!("the dates of {value} disagree"))?;
+    Ok(Range {
+        id: quoted(value, "ID")?,
+        attributes: attributes(value)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        ends_ms: end.or(by_length),
+    })
+}
+
 /// The value of an attribute, quotes and all.
 fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
+    attributes(list).find_map(|(known, value)| (known == name).then_some(value))
+}
+
+/// Every attribute, in order.
+fn attributes(list: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut inside = false;
-    list.split(|char| {
+    list.split(move |char| {
         inside ^= char == '"';
         char == ',' && !inside
     })
     .filter_map(|pair| pair.split_once('='))
-    .find_map(|(known, value)| (known == name).then_some(value))
 }
 
 fn required<'a>(list: &'a str, name: &str) -> Checked<&'a str> {

@@ -6,6 +6,7 @@
 use super::{
     Checked, ROUNDING_MICROS, ensure,
     playlist::{Part, Playlist, Segment},
+    ranges,
 };
 
 /// T7, T8, T9, P2, P5, P6, H1, H5: what each version of a list must hold above and below its segments.
@@ -180,6 +181,7 @@ pub(super) fn delta_update(
     }
     ensure(!new.ended, "B8", || "skips after the end".to_owned())?;
     let update = Playlist::parse(delta)?;
+    ranges::in_a_delta(new, &update)?;
     let skipped = usize::try_from(update.skipped).expect("a 64-bit machine runs the tests");
     ensure(update.version == 9, "P6", || {
         format!("version {} of a delta update", update.version)

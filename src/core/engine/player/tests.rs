@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
 use super::*;
 
 const HEADER: &str = "#EXTM3U
@@ -11,6 +13,24 @@ const HEADER: &str = "#EXTM3U
 #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.800,CAN-SKIP-UNTIL=6.000
 #EXT-X-PART-INF:PART-TARGET=0.580
 ";
+
+/// The line of a range that starts at `second` of the minute, `rest` behind its start.
+fn range(id: &str, second: &str, rest: &str) -> String {
+    let start = format!("2026-01-01T12:00:{second}Z");
+    let event = format!(r#"{{"id":"{id}","pdt":"{start}","type":"slide.changed"}}"#);
+    let value = BASE64_URL_SAFE_NO_PAD.encode(event);
+    format!(
+        r#"#EXT-X-DATERANGE:ID="{id}",CLASS="vitrine.slide.changed",START-DATE="{start}"{rest},X-VITRINE="{value}""#
+    ) + "\n"
+}
+
+/// One that is over when segment 0 leaves, one whose end is known, one that lasts.
+fn ranges(first: u64) -> String {
+    let over = range("over", "00.500", ",DURATION=0.400");
+    let left = if first > 0 { "" } else { &over };
+    let long = range("long", "02.500", ",DURATION=30.000");
+    format!("{left}{long}{}", range("open", "03.500", ""))
+}
 
 /// A list of one-second segments `first..=last` of two parts each, and `open` parts of the next; segment 2 begins with
 /// a discontinuity, segment 4 is missing. `skipped` of them are.
@@ -26,6 +46,7 @@ fn text(first: u64, last: u64, open: u64, skipped: u64) -> String {
     if skipped > 0 {
         text += &format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n");
     }
+    text += &ranges(first);
     for msn in first + skipped..=last + 1 {
         let parts = if msn > last { open } else { 2 };
         if parts == 0 {
@@ -205,6 +226,45 @@ fn every_changed_text_is_caught_by_its_rule() {
 }
 
 #[test]
+fn ranges_that_are_not_what_they_were_are_caught() {
+    let rule = |from: &str, to: &str| {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        let found = play(move |full, delta| {
+            for text in [full, delta] {
+                assert!(text.contains(&from), "no {from:?} to change in {text}");
+                *text = text.replace(&from, &to);
+            }
+        });
+        found.map_err(|found| found.rule)
+    };
+    let [long, open] = [("02.500", ",DURATION=30.000"), ("03.500", "")];
+    let long = range("long", long.0, long.1);
+    let open = range("open", open.0, open.1);
+    let start = "START-DATE=\"2026-01-01T12:00:03.500Z\"";
+    let end = |second: &str| format!("{start},END-DATE=\"2026-01-01T12:00:{second}Z\"");
+    assert_eq!(rule(start, &end("09.000")), Ok(()), "it was closed");
+    assert_eq!(rule(start, &end("03.000")), Err("D1"), "before it began");
+    assert_eq!(rule(&format!(",{start}"), ""), Err("D1"));
+    assert_eq!(rule(&long, ""), Err("D2"));
+    assert_eq!(rule(&open, ""), Err("D2"));
+    assert_eq!(rule(start, &format!("{start},X-MORE=\"1\"")), Err("D3"));
+    assert_eq!(rule("DURATION=30.000", "DURATION=31.000"), Err("D3"));
+    assert_eq!(rule(&open, &open.repeat(2)), Err("D3"));
+    let over = range("over", "00.500", ",DURATION=0.400");
+    let back = format!("{open}{over}");
+    assert_eq!(rule(&open, &back), Err("D3"), "it came back");
+    assert_eq!(
+        rule("DURATION=30.000", "DURATION=30.000,END-ON-NEXT=YES"),
+        Err("D5")
+    );
+    assert_eq!(rule(start, &format!("{start},COLOUR=\"red\"")), Err("D8"));
+    let other = range("open2", "03.500", "").replace("open2", "open");
+    assert_eq!(rule(&open, &other), Err("D8"), "the event of another");
+    let hidden = play(|_, delta| *delta = delta.replace(&open, ""));
+    assert_eq!(hidden.map_err(|found| found.rule), Err("D7"));
+}
+
+#[test]
 fn parts_before_their_tags_or_far_from_the_end_are_caught() {
     let date = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:10.000Z\n";
     let part = "#EXT-X-PART:DURATION=0.500,URI=\"p20.m4s\",INDEPENDENT=YES\n";
@@ -313,6 +373,8 @@ fn renditions_that_disagree_are_caught() {
         "a report of what never was"
     );
     assert_eq!(rule(&report.repeat(2), "", ""), "R1", "two reports");
+    let open = range("open", "03.500", "");
+    assert_eq!(rule(report, &open, ""), "D4", "a range of one alone");
     assert_eq!(rule(report, "SEQUENCE:1", "SEQUENCE:2"), "R2");
     assert_eq!(rule(report, "BACK=1.800", "BACK=1.900"), "P11");
     assert_eq!(rule(report, ".000Z", ".036Z"), "R3");

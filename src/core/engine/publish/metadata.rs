@@ -7,7 +7,7 @@
 use super::Metadata;
 use crate::wire::amf0::{Error, Value};
 
-/// The metadata in the values of a data message; `None` when it is another one, such as onTextData or onCuePoint.
+/// The metadata in the values of a data message; `None` when it is another one.
 pub(super) fn parse(values: impl Iterator<Item = Result<Value, Error>>) -> Option<Metadata> {
     let mut values = values.map_while(Result::ok).peekable();
     values.next_if(|value| value.as_str() == Some("@setDataFrame"));

@@ -6,9 +6,11 @@
 //! track's configuration are kept; [`Output::Stopped`] comes once per publish; a key is in no reply, error or `Debug`.
 //!
 //! The handshake, the deadline of the verdict and the pace of the media are the door's; what a media message holds is
-//! [`flv`]'s. `command` answers calls, `target` finds the key in what encoders send, `reply` writes.
+//! [`flv`]'s. `command` answers calls, `target` finds the key in what encoders send, `reply` writes. [`event`] is what they
+//! tell between their media: before the verdict there is no picture for it, and it is dropped.
 
 mod command;
+pub mod event;
 mod metadata;
 mod reply;
 mod target;
@@ -19,7 +21,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use bytes::Bytes;
 
-use self::{reply::Outbox, target::Target};
+use self::{event::Sent, reply::Outbox, target::Target};
 use crate::{
     limits,
     media::{self, Config, Kind},
@@ -82,6 +84,8 @@ pub enum Output {
     Publish(Request),
     /// `onMetaData`, numbers and strings by name; a hint only.
     Metadata(Metadata),
+    /// An event for the pictures around it, only after an accepting verdict; whether it may is the door's to know.
+    Event(Sent),
     /// A configuration or a frame, only after an accepting verdict.
     Media(flv::Item),
     /// The publisher ended its publish deliberately (FCUnpublish, deleteStream, closeStream), or withdrew a request
@@ -173,6 +177,8 @@ pub struct Session {
     fc_publish: bool,
     /// Message stream ids in use, ascending.
     streams: Vec<u32>,
+    /// Events sent so far, whatever became of them.
+    told: u32,
     demuxer: flv::Demuxer,
     items: Vec<flv::Item>,
     /// Bytes after which the peer wants an acknowledgement.
@@ -230,6 +236,7 @@ impl Session {
             reconnects: false,
             fc_publish: false,
             streams: Vec::new(),
+            told: 0,
             demuxer: flv::Demuxer::default(),
             items: Vec::new(),
             window: u64::from(reply::WINDOW_BYTES),
@@ -349,8 +356,8 @@ impl Session {
         match message.type_id {
             kind::AUDIO | kind::VIDEO => self.media(now, &message)?,
             kind::AGGREGATE => self.aggregate(now, &message)?,
-            kind::DATA => self.data(body),
-            kind::DATA_AMF3 => self.data(amf0_in_amf3(body)),
+            kind::DATA => self.data(message.timestamp, body),
+            kind::DATA_AMF3 => self.data(message.timestamp, amf0_in_amf3(body)),
             kind::COMMAND => self.command(now, message.stream_id, body),
             kind::COMMAND_AMF3 => self.command(now, message.stream_id, amf0_in_amf3(body)),
             kind::USER_CONTROL => {
@@ -466,15 +473,19 @@ impl Session {
         Ok(())
     }
 
-    /// A data message: metadata is taken, anything else (onTextData, onCuePoint...) passed over.
-    fn data(&mut self, body: &[u8]) {
-        let Some(metadata) = metadata::parse(amf0::parse(body)) else {
-            return;
-        };
-        match &mut self.state {
-            State::Asked { held, .. } => held.metadata = Some(metadata),
-            State::Live { .. } => self.outbox.push(Output::Metadata(metadata)),
-            State::Connecting | State::Connected | State::Closed => {}
+    /// A data message: metadata and events are taken, anything else passed over.
+    fn data(&mut self, timestamp: u32, body: &[u8]) {
+        if let Some(metadata) = metadata::parse(amf0::parse(body)) {
+            match &mut self.state {
+                State::Asked { held, .. } => held.metadata = Some(metadata),
+                State::Live { .. } => self.outbox.push(Output::Metadata(metadata)),
+                State::Connecting | State::Connected | State::Closed => {}
+            }
+        } else if let State::Live { .. } = self.state
+            && let Some(sent) = event::parse(timestamp, self.told, amf0::parse(body))
+        {
+            self.told = self.told.wrapping_add(1);
+            self.outbox.push(Output::Event(sent));
         }
     }
 

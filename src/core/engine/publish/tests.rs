@@ -227,6 +227,7 @@ fn words(outputs: &[Output]) -> Vec<&'static str> {
         Output::Media(flv::Item::Frame(frame)) if frame.kind == Kind::Video => "video",
         Output::Media(flv::Item::Frame(_)) => "audio",
         Output::Stopped => "stopped",
+        Output::Event(_) => "event",
         Output::Close(_) => "close",
     };
     outputs.iter().map(word).collect()

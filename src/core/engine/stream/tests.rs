@@ -3,9 +3,11 @@
 
 mod day;
 mod encoders;
+mod events;
 mod golden;
 mod ladder;
 mod model;
+mod ranges;
 mod restart;
 mod rig;
 mod rules;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! styp  cmfs; msdh cmfs              first part of a segment only
+//! emsg  events placed in it, if any  written by `emsg`
 //! moof
 //!   mfhd  sequence number
 //!   traf
@@ -36,14 +37,15 @@ const HEADER_BYTES: usize = 8;
 const FULL_HEADER_BYTES: usize = 12;
 const STYP_BYTES: usize = HEADER_BYTES + 16;
 
-/// One CMAF chunk: (`styp`) `moof` + `mdat`. `starts_segment` writes the `styp` (segments are the concatenation of
-/// their parts). `end` is the decode time at which the next sample is due; sample durations are the differences of
+/// One CMAF chunk: (`styp`) (`emsg`...) `moof` + `mdat`. `starts_segment` writes the `styp` (segments are the concatenation
+/// of their parts); `cues` are whole `emsg` boxes, in the order in which players are to see them. `end` is the decode time at which the next sample is due; sample durations are the differences of
 /// decode times, so they add up to what the playlist says. Decode times are expected to be 0 or later and to rise; a
 /// fall is written as a duration of 0.
 pub fn fragment(
     kind: Kind,
     sequence: u32,
     starts_segment: bool,
+    cues: &[Bytes],
     samples: &[Sample],
     end: i64,
 ) -> Bytes {
@@ -51,12 +53,16 @@ pub fn fragment(
     let moof_bytes = run.moof_bytes();
     let media_bytes: usize = samples.iter().map(|sample| sample.data.len()).sum();
     let styp_bytes = if starts_segment { STYP_BYTES } else { 0 };
-    let size = styp_bytes + moof_bytes + HEADER_BYTES + media_bytes;
+    let cue_bytes: usize = cues.iter().map(Bytes::len).sum();
+    let size = styp_bytes + cue_bytes + moof_bytes + HEADER_BYTES + media_bytes;
     let mut out = Vec::with_capacity(size);
     if starts_segment {
         write_box(&mut out, b"styp", |out| {
             out.extend_from_slice(b"cmfs\0\0\0\0msdhcmfs");
         });
+    }
+    for cue in cues {
+        out.extend_from_slice(cue);
     }
     write_box(&mut out, b"moof", |out| {
         write_full_box(out, b"mfhd", 0, 0, |out| out.put_u32(sequence));

@@ -1,7 +1,7 @@
 //! Initialization segments: the `CMAF header` of ISO/IEC 23000-19, 7.3.1.
 //!
 //! ```text
-//! ftyp  cmfc; iso6 cmfc cmf2 (av01)          mp4 crate
+//! ftyp  cmfc; iso6 cmfc cmf2 aid3 (av01)     mp4 crate
 //! moov
 //!   mvhd                                     mp4 crate
 //!   trak
@@ -24,7 +24,8 @@
 //!     trex  zeros: fragments say everything themselves, as cmf2 asks
 //! ```
 //!
-//! There is no edit list: composition offsets are signed (`trun` version 1), which is what `cmf2` stands for.
+//! There is no edit list: composition offsets are signed (`trun` version 1), which is what `cmf2` stands for. `aid3` says that
+//! events may come along (AOM "Carriage of ID3 Timed Metadata in CMAF").
 
 use bytes::{BufMut, Bytes};
 use mp4::{FixedPointU8, FixedPointU16, FourCC, FtypBox, MoovBox, WriteBox};
@@ -38,7 +39,7 @@ const WRITES_TO_MEMORY: &str =
 /// The initialization segment of one track: `ftyp` + `moov` with a single `trak` of id 1.
 pub fn init(config: &Config) -> Bytes {
     let mut out = Vec::with_capacity(1024);
-    let mut brands = vec!["iso6", "cmfc", "cmf2"];
+    let mut brands = vec!["iso6", "cmfc", "cmf2", "aid3"];
     if let Config::Av1(_) = config {
         brands.push("av01");
     }

@@ -4,11 +4,13 @@
 //! whole fragment are ours, for it cannot write fragments. Output depends on the input alone: there is no creation
 //! time, no encoder's name, no counter kept here.
 
+mod emsg;
 mod fragment;
 mod init;
 #[cfg(test)]
 mod tests;
 
+pub use emsg::{Cue, emsg};
 pub use fragment::fragment;
 pub use init::init;
 

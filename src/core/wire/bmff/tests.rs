@@ -123,7 +123,7 @@ fn atoms(bytes: &[u8]) -> Vec<Any> {
 #[test]
 fn the_tree_of_an_h264_initialization_segment() {
     let expected = "\
-ftyp 28 636d66630000000069736f36636d6663636d6632
+ftyp 32 636d66630000000069736f36636d6663636d663261696433
 moov 639
   mvhd 108
   trak 483
@@ -186,7 +186,7 @@ fn esds_holds_the_whole_configuration() {
 fn the_mp4_crate_reads_what_we_write() {
     let read = |config: &Config| {
         let samples = [sample(0, 0, true, &[1]), sample(3000, 0, false, &[2, 3])];
-        let part = fragment(config.kind(), 1, true, &samples, 6000);
+        let part = fragment(config.kind(), 1, true, &[], &samples, 6000);
         let file = [init(config), part].concat();
         let size = file.len() as u64;
         Mp4Reader::read_header(Cursor::new(file), size).expect("a file")
@@ -242,7 +242,7 @@ fn the_tree_of_a_video_fragment_with_b_frames() {
         sample(93_000, 3000, false, &[4]),
         sample(96_000, -3000, false, &[5, 6]),
     ];
-    let found = tree(&fragment(Kind::Video, 7, true, &samples, 99_000));
+    let found = tree(&fragment(Kind::Video, 7, true, &[], &samples, 99_000));
     let expected = "\
 styp 24 636d6673000000006d736468636d6673
 moof 128
@@ -260,7 +260,7 @@ mdat 14
 #[test]
 fn the_tree_of_an_audio_fragment() {
     let samples = [sample(0, 0, true, &[1]), sample(1024, 0, true, &[2, 3])];
-    let found = tree(&fragment(Kind::Audio, 1, false, &samples, 2048));
+    let found = tree(&fragment(Kind::Audio, 1, false, &[], &samples, 2048));
     let expected = "\
 moof 104
   mfhd 16 0000000000000001
@@ -277,8 +277,8 @@ mdat 11
 fn equal_input_gives_equal_bytes() {
     assert_eq!(init(&h264()), init(&h264()));
     let samples = [sample(0, 0, true, &[1])];
-    let once = fragment(Kind::Video, 1, true, &samples, 3000);
-    assert_eq!(once, fragment(Kind::Video, 1, true, &samples, 3000));
+    let once = fragment(Kind::Video, 1, true, &[], &samples, 3000);
+    assert_eq!(once, fragment(Kind::Video, 1, true, &[], &samples, 3000));
 }
 
 proptest! {
@@ -304,7 +304,7 @@ proptest! {
             });
             end += i64::from(*duration);
         }
-        let bytes = fragment(kind, sequence, starts_segment, &samples, end);
+        let bytes = fragment(kind, sequence, starts_segment, &[], &samples, end);
         let atoms = atoms(&bytes);
         prop_assert_eq!(matches!(atoms[0], Any::Styp(_)), starts_segment);
         let [.., Any::Moof(moof), Any::Mdat(mdat)] = &atoms[..] else {

@@ -213,8 +213,37 @@ pub struct Allow {
     pub lifetime_seconds: Option<u32>,
     /// Seconds after which the backend is asked again.
     pub revalidate_seconds: Option<u32>,
+    /// What events it may carry.
+    pub events: Events,
     /// What the backend wants to be told with every event of the stream.
     pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What events a publish may carry; what is `None` is for somebody else to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// `amf_events`: whether those that its encoder sends are placed.
+    pub amf: Option<bool>,
+    /// `event_offset_ms`: added to where an event without a timestamp of its own is placed; within
+    /// [`limits::EVENT_OFFSET_MS_MAX`] either way.
+    pub offset_ms: Option<i32>,
+    /// Events a second, 1 to [`limits::EVENTS_PER_SECOND_MAX`].
+    pub per_second: Option<u32>,
+    /// Bytes of their JSON texts a second, [`limits::EVENT_BYTES_PER_SECOND_MIN`] to
+    /// [`limits::EVENT_BYTES_PER_SECOND_MAX`].
+    pub bytes_per_second: Option<u32>,
+}
+
+impl Events {
+    /// These, and of `others` what these leave open.
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            amf: self.amf.or(others.amf),
+            offset_ms: self.offset_ms.or(others.offset_ms),
+            per_second: self.per_second.or(others.per_second),
+            bytes_per_second: self.bytes_per_second.or(others.bytes_per_second),
+        }
+    }
 }
 
 /// Why an answer cannot be understood; it denies.

@@ -55,7 +55,8 @@ fn ours_asks_as_the_contract_has_it() {
 #[test]
 fn ours_reads_every_field_and_ignores_what_it_does_not_know() {
     let text = r#"{"allow":true,"stream_id":"shop42","ladder":"phones","takeover":false,"max_kbps":6000,
-        "epoch":1767268800,"lifetime_seconds":60,"revalidate_seconds":10,"metadata":{"seller":7},"record":false,"new":1}"#;
+        "epoch":1767268800,"lifetime_seconds":60,"revalidate_seconds":10,"metadata":{"seller":7},"record":false,"new":1,
+        "event_offset_ms":-250,"amf_events":true,"events":{"per_second":5,"bytes_per_second":2048,"later":1}}"#;
     let wanted = Allow {
         stream_id: Some("shop42".to_owned()),
         ladder: Some("phones".to_owned()),
@@ -64,6 +65,12 @@ fn ours_reads_every_field_and_ignores_what_it_does_not_know() {
         epoch: Some(1_767_268_800),
         lifetime_seconds: Some(60),
         revalidate_seconds: Some(10),
+        events: Events {
+            amf: Some(true),
+            offset_ms: Some(-250),
+            per_second: Some(5),
+            bytes_per_second: Some(2048),
+        },
         metadata: serde_json::json!({"seller": 7})
             .as_object()
             .cloned()
@@ -137,6 +144,31 @@ fn ours_denies_with_the_backends_words_and_whatever_cannot_be_understood() {
             200,
             r#"{"allow":true,"stream_id":"a","max_kbps":-1}"#,
             "max_kbps in the backend's answer: expected a whole number from 1 to 4294967295",
+        ),
+        (
+            200,
+            r#"{"allow":true,"stream_id":"a","event_offset_ms":30001}"#,
+            "event_offset_ms in the backend's answer: expected milliseconds, -30000 to 30000",
+        ),
+        (
+            200,
+            r#"{"allow":true,"stream_id":"a","amf_events":1}"#,
+            "amf_events in the backend's answer: expected true or false",
+        ),
+        (
+            200,
+            r#"{"allow":true,"stream_id":"a","events":true}"#,
+            "events in the backend's answer: expected an object",
+        ),
+        (
+            200,
+            r#"{"allow":true,"stream_id":"a","events":{"per_second":0}}"#,
+            "events.per_second in the backend's answer: expected a whole number from 1 to 1000",
+        ),
+        (
+            200,
+            r#"{"allow":true,"stream_id":"a","events":{"bytes_per_second":1023}}"#,
+            "events.bytes_per_second in the backend's answer: expected a whole number from 1024 to 65536",
         ),
         (
             200,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Allow, Answer, Body, DENIED, Publish, Unfit, Verdict, denied};
+use super::{Allow, Answer, Body, DENIED, Events, Publish, Unfit, Verdict, denied};
 use crate::limits;
 
 pub(super) fn ask(publish: &Publish) -> Body {
@@ -95,6 +95,39 @@ impl Fields {
         reason.chars().take(limits::VERDICT_REASON_CHARS).collect()
     }
 
+    fn events(&mut self) -> Result<Events, Unfit> {
+        let within = |value: &Value, least: u32, most: u32| {
+            let number = u32::try_from(value.as_u64()?).ok()?;
+            (least..=most).contains(&number).then_some(number)
+        };
+        let offset = limits::EVENT_OFFSET_MS_MAX;
+        let budget = self.read("events", "an object", |it| it.as_object().cloned())?;
+        let mut budget = Fields(
+            budget
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, it)| (format!("events.{name}"), it))
+                .collect(),
+        );
+        Ok(Events {
+            amf: self.read("amf_events", "true or false", Value::as_bool)?,
+            offset_ms: self.read("event_offset_ms", OFFSET, |it| {
+                let ms = i32::try_from(it.as_i64()?).ok()?;
+                (-offset..=offset).contains(&ms).then_some(ms)
+            })?,
+            per_second: budget.read("events.per_second", PER_SECOND, |it| {
+                within(it, 1, limits::EVENTS_PER_SECOND_MAX)
+            })?,
+            bytes_per_second: budget.read("events.bytes_per_second", BYTES_PER_SECOND, |it| {
+                within(
+                    it,
+                    limits::EVENT_BYTES_PER_SECOND_MIN,
+                    limits::EVENT_BYTES_PER_SECOND_MAX,
+                )
+            })?,
+        })
+    }
+
     fn allow(&mut self) -> Result<Allow, Unfit> {
         for field in NOT_BUILT {
             if self
@@ -121,13 +154,22 @@ impl Fields {
             epoch: self.read("epoch", "a time in Unix seconds", Value::as_u64)?,
             lifetime_seconds: self.number("lifetime_seconds")?,
             revalidate_seconds: self.number("revalidate_seconds")?,
+            events: self.events()?,
             metadata: metadata.unwrap_or_default(),
         })
     }
 }
 
+/// What `events` may hold; the numbers are [`limits::EVENTS_PER_SECOND_MAX`], [`limits::EVENT_BYTES_PER_SECOND_MIN`] and
+/// [`limits::EVENT_BYTES_PER_SECOND_MAX`].
+const PER_SECOND: &str = "a whole number from 1 to 1000";
+const BYTES_PER_SECOND: &str = "a whole number from 1024 to 65536";
+
+/// What `event_offset_ms` must be; the number is [`limits::EVENT_OFFSET_MS_MAX`].
+const OFFSET: &str = "milliseconds, -30000 to 30000";
+
 /// What `metadata` must be; the number is [`limits::VERDICT_METADATA_BYTES`].
 const METADATA: &str = "an object of at most 4096 bytes";
 
 /// Fields of the contract whose time has not come.
-const NOT_BUILT: [&str; 4] = ["record", "event_offset_ms", "amf_events", "events"];
+const NOT_BUILT: [&str; 1] = ["record"];

@@ -7,6 +7,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
+use super::range::Range;
 use crate::media::{MediaTime, Part, Segment, Timescale};
 
 /// `EXT-X-VERSION` of the whole playlist: `EXT-X-MAP` without `I-FRAMES-ONLY` (section 8).
@@ -62,6 +63,8 @@ pub struct Playlist<'a> {
     pub segments: &'a [Arc<Segment>],
     /// The segment still growing, with at least one part.
     pub open: Option<&'a Segment>,
+    /// What lasts in the shop, in the order in which it began; the same in every rendition.
+    pub ranges: &'a [Range],
     /// Number of the part that the preload hint names; `None` once ended.
     pub hint: Option<u64>,
     /// The other renditions.
@@ -127,7 +130,8 @@ impl Playlist<'_> {
     fn estimated_len(&self, listed: usize, with_parts: &[Arc<Segment>]) -> usize {
         let parts: usize = with_parts.iter().map(|segment| segment.parts.len()).sum();
         let open = self.open.map_or(0, |open| open.parts.len());
-        512 + listed * 112 + (parts + open) * 72 + self.reports.len() * 96
+        let ranges = self.ranges.iter().map(Range::line_bytes_max).sum::<usize>();
+        512 + listed * 112 + (parts + open) * 72 + ranges + self.reports.len() * 96
     }
 
     fn header(&self, text: &mut Text, skipped: usize) {
@@ -160,6 +164,10 @@ impl Playlist<'_> {
             text.str("#EXT-X-SKIP:SKIPPED-SEGMENTS=")
                 .number(skipped as u64)
                 .line("");
+        }
+        // Behind the skip and never part of it: a delta update hides none.
+        for range in self.ranges {
+            writeln!(text.0, "{range}").expect(INFALLIBLE);
         }
     }
 

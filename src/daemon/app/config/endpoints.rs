@@ -13,7 +13,7 @@ use vitrine_runtime::{
 use super::hooks::Secrets;
 
 /// The types of events that endpoints can be told.
-const TYPES: [&str; 11] = [
+const TYPES: [&str; 12] = [
     "stream.started",
     "stream.live",
     "stream.interrupted",
@@ -23,12 +23,13 @@ const TYPES: [&str; 11] = [
     "stream.recovered",
     "stream.ended",
     "stream.taken_down",
+    "events.placed",
     "thumbnail.updated",
     "publish.rejected",
 ];
 
-/// Those of the contract that no event has yet.
-const LATER: [&str; 2] = ["recording.ready", "events.placed"];
+/// That of the contract which no event has yet.
+const LATER: [&str; 1] = ["recording.ready"];
 
 /// `[[hooks.endpoints]]`
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Endpoint> {

@@ -106,7 +106,9 @@ impl Task {
         let (held, _) = self.held.as_ref().ok_or(Refused::NotPublishing)?;
         self.yields = change.takeover.or(self.yields);
         held.terms.send_modify(|terms| change.apply(terms));
-        let terms = held.terms.borrow().clone();
+        let (session, terms) = (held.session, held.terms.borrow().clone());
+        let events = terms.events;
+        self.push(Input::Allow { session, events }, None).await;
         self.shared.chronicle().annotate(terms.metadata.clone());
         Ok(terms)
     }

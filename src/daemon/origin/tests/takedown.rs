@@ -7,6 +7,8 @@ fn urls(epoch: u64) -> Vec<String> {
     let mut urls = vec![
         "/live/demo/index.m3u8".to_owned(),
         "/live/demo/thumbnail.jpg".to_owned(),
+        "/live/demo/timeline.json".to_owned(),
+        format!("/live/demo/{epoch}/timeline.json"),
     ];
     for rendition in ["high", "mid", "low", "audio"] {
         let names = ["index.m3u8", "index.m3u8?_HLS_msn=1&_HLS_part=0"].map(str::to_owned);
@@ -94,5 +96,5 @@ async fn the_next_broadcast_is_served_at_the_stable_address_and_the_old_one_stay
     assert!(served.text().contains("8/high/index.m3u8") && !served.text().contains("7/"));
     let part = get(&stage, "/live/demo/8/high/p0.m4s").await;
     assert_eq!(part.status(), 200);
-    all_gone(&stage, &urls(7)[2..]).await;
+    all_gone(&stage, &urls(7)[3..]).await;
 }

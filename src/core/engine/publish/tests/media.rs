@@ -121,10 +121,40 @@ fn s16_metadata_wrapped_or_bare_late_repeated_or_strange() {
     }
     let mut client = Client::live();
     client.take();
-    for name in ["onTextData", "onCuePoint", "onFI", "@clearDataFrame"] {
+    for name in ["onStatus", "onFI", "@clearDataFrame"] {
         client.send(kind::DATA, 1, 0, &data(&[name.into(), usual.clone()]));
     }
     assert!(client.take().is_empty() && client.error.is_none());
+}
+
+#[test]
+fn events_come_with_the_timestamp_of_their_message_however_they_are_wrapped() {
+    let cue = || data(&["onCuePoint".into(), object([("name", "show.ended".into())])]);
+    let set = data(&[
+        "@setDataFrame".into(),
+        "onTextData".into(),
+        object([("text", r#"{"id":"e","type":"show.ended"}"#.into())]),
+    ]);
+    let mut client = Client::asked();
+    client.send(kind::DATA, 1, 900, &cue());
+    client.verdict(Verdict::Accept);
+    client.take();
+    let amf3 = [&[0], &cue()[..]].concat();
+    client
+        .send(kind::DATA, 1, 1000, &cue())
+        .send(kind::DATA, 1, 1000, &set)
+        .send(kind::DATA_AMF3, 1, 1040, &amf3);
+    let events = client.outputs().into_iter().map(|output| match output {
+        Output::Event(sent) => (sent.timestamp, sent.read("ses_1").unwrap().id),
+        other => panic!("{other:?}"),
+    });
+    let wanted = [(1000, "ses_1_1000_0"), (1000, "e"), (1040, "ses_1_1040_2")];
+    let wanted = wanted.map(|(timestamp, id)| (timestamp, id.to_owned()));
+    assert_eq!(
+        events.collect::<Vec<_>>(),
+        wanted,
+        "none before the verdict"
+    );
 }
 
 #[test]

@@ -4,11 +4,14 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::{
-    End, ladder,
+    End, ladder, ranges,
     rig::Rig,
     source::{Source, aac, avc_high},
 };
-use crate::media::{Config, Rendition};
+use crate::{
+    media::{Config, Rendition},
+    wire::m3u8::media::Form,
+};
 
 pub(super) const RATES: [(&str, (u32, u32)); 13] = [
     ("10", (10, 1)),
@@ -143,5 +146,29 @@ fn the_playlists_of_an_outage_that_a_slate_bridges_are_as_expected() {
     }
     let mut wrong = Vec::new();
     check("slate.m3u8", &text, &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}: UPDATE_GOLDEN=1 accepts them");
+}
+
+#[test]
+fn the_playlists_and_boxes_of_a_show_are_as_expected() {
+    let (rig, _) = ranges::on_air();
+    let (mut text, mut tree) = (String::new(), String::new());
+    for (rendition, snapshot) in &rig.shown().snapshots {
+        for (name, form) in [("whole", Form::Full), ("delta", Form::Delta)] {
+            let list = snapshot.playlist(form);
+            write!(text, "== {rendition}/index.m3u8, {name}\n{list}").expect("memory");
+        }
+        let listed = snapshot.listed.iter().flat_map(|segment| &segment.parts);
+        for part in listed {
+            let data = part.data.as_deref().unwrap_or_default();
+            if data.windows(4).any(|four| four == b"emsg") {
+                writeln!(tree, "== {rendition}/p{}.m4s", part.number).expect("memory");
+                boxes(data, 0, &mut tree);
+            }
+        }
+    }
+    let mut wrong = Vec::new();
+    check("show.m3u8", &text, &mut wrong);
+    check("show.boxes", &tree, &mut wrong);
     assert!(wrong.is_empty(), "{wrong:?}: UPDATE_GOLDEN=1 accepts them");
 }

@@ -278,7 +278,7 @@ proptest! {
             stream.expire(now);
             drain(&mut stream);
         }
-        stream.push(now, Input::Open { session: 1, epoch: 1, named: false, ladder: None });
+        stream.push(now, Input::Open { session: 1, epoch: 1, named: false, ladder: None, events: crate::engine::cues::Allowance::default() });
         for (ms, item) in Source::usual().items(0, 1_500) {
             let now = Now { mono: now.mono + Duration::from_millis(ms), ..now };
             stream.push(now, Input::Media { session: 1, item });

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{End, Input, Notice, Output, Settings, Stream, encoders::Encoders, source::Source};
 use crate::{
     engine::{
+        cues::{Confirmation, Placement, Refusal},
         ladder::{Encoded, Ladder},
         player::Player,
         saved::{self, Saved},
@@ -18,6 +19,7 @@ use crate::{
     },
     media::{Now, Rendition, WallTime},
     wire::{
+        event::Event,
         flv::Item,
         m3u8::{media::Form, multivariant::Multivariant},
     },
@@ -56,6 +58,7 @@ pub(super) struct Rig {
     boot_ms: u64,
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
+    pub(super) confirmed: Vec<Confirmation>,
     pub(super) closed: bool,
     /// How far the wall clock was set ahead, or back.
     pub(super) clock_ms: i64,
@@ -79,6 +82,7 @@ impl Rig {
             boot_ms: 0,
             epochs: BTreeMap::new(),
             notices: Vec::new(),
+            confirmed: Vec::new(),
             closed: false,
             clock_ms: 0,
             watching: true,
@@ -102,6 +106,7 @@ impl Rig {
             epoch,
             named,
             ladder: self.ladder,
+            events: crate::engine::cues::Allowance::default(),
         });
     }
 
@@ -221,6 +226,13 @@ impl Rig {
         }
     }
 
+    /// A backend posts `event`.
+    pub(super) fn place(&mut self, event: Event) -> Result<Placement, Refusal> {
+        let placed = self.stream.place(self.now(), event);
+        self.drain();
+        placed
+    }
+
     fn drain(&mut self) {
         let mut encoded = VecDeque::new();
         loop {
@@ -236,6 +248,7 @@ impl Rig {
     fn carry_out(&mut self, encoded: &mut VecDeque<Encoded>) {
         while let Some(output) = self.stream.poll() {
             match output {
+                Output::Placed(confirmation) => self.confirmed.push(confirmation),
                 Output::Feed(feeds) => {
                     encoded.extend(feeds.into_iter().flat_map(|feed| self.encoders.take(feed)));
                 }

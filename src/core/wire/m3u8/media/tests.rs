@@ -32,6 +32,16 @@ fn segment(msn: u64) -> Segment {
 }
 
 fn write(segments: Vec<Segment>, open: Option<&Segment>, ended: bool, form: Form) -> String {
+    write_with(segments, open, ended, &[], form)
+}
+
+fn write_with(
+    segments: Vec<Segment>,
+    open: Option<&Segment>,
+    ended: bool,
+    ranges: &[Range],
+    form: Form,
+) -> String {
     let segments: Vec<_> = segments.into_iter().map(Arc::new).collect();
     let last = open.or(segments.last().map(|last| &**last));
     let next = last
@@ -48,6 +58,7 @@ fn write(segments: Vec<Segment>, open: Option<&Segment>, ended: bool, form: Form
         discontinuity_sequence: 0,
         segments: &segments,
         open,
+        ranges,
         hint: (!ended).then_some(next),
         reports: &[report],
         ended,
@@ -105,6 +116,62 @@ s3.m4s
 #EXT-X-RENDITION-REPORT:URI="../audio/index.m3u8",LAST-MSN=4,LAST-PART=1
 "#;
     assert_eq!(text, want);
+}
+
+fn range(id: &str, duration_ms: Option<u32>, end: Option<WallTime>) -> Range {
+    Range {
+        id: id.to_owned(),
+        kind: "listing.pinned",
+        start: WallTime(1_767_268_803_000),
+        duration_ms,
+        end,
+        value: format!(r#"{{"id":"{id}"}}"#),
+    }
+}
+
+/// Equal texts from the ranges on: what a delta update leaves out is segments alone.
+#[test]
+fn ranges_stand_above_the_segments_whole_or_not() {
+    let list = || (0..9).map(segment).collect::<Vec<_>>();
+    let closed = Some(WallTime(1_767_268_803_500));
+    let ranges = [
+        range("evt_1", None, None),
+        range("evt_2", Some(30_040), None),
+        range("evt_3", None, closed),
+    ];
+    let lines = r##"#EXT-X-DATERANGE:ID="evt_1",CLASS="vitrine.listing.pinned",START-DATE="2026-01-01T12:00:03.000Z",X-VITRINE="eyJpZCI6ImV2dF8xIn0"
+#EXT-X-DATERANGE:ID="evt_2",CLASS="vitrine.listing.pinned",START-DATE="2026-01-01T12:00:03.000Z",DURATION=30.040,X-VITRINE="eyJpZCI6ImV2dF8yIn0"
+#EXT-X-DATERANGE:ID="evt_3",CLASS="vitrine.listing.pinned",START-DATE="2026-01-01T12:00:03.000Z",END-DATE="2026-01-01T12:00:03.500Z",X-VITRINE="eyJpZCI6ImV2dF8zIn0"
+"##;
+    for (form, before) in [
+        (Form::Full, "#EXT-X-DISCONTINUITY-SEQUENCE:0\n"),
+        (Form::Delta, "#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n"),
+    ] {
+        let with = write_with(list(), None, false, &ranges, form);
+        let without = write(list(), None, false, form);
+        assert_eq!(
+            with,
+            without.replace(before, &format!("{before}{lines}")),
+            "{form:?}"
+        );
+    }
+}
+
+#[test]
+fn the_longest_line_of_a_range_is_foreseen() {
+    let end = Some(WallTime(1_767_268_803_500));
+    for range in [
+        range("e", None, end),
+        range(&"x".repeat(64), Some(86_400_000), None),
+    ] {
+        let long = Range {
+            value: "x".repeat(1025),
+            kind: "listing.unpinned",
+            ..range
+        };
+        let (line, max) = (long.to_string().len() + 1, long.line_bytes_max());
+        assert!((line..line + 80).contains(&max), "{line} of {max}");
+    }
 }
 
 #[test]
@@ -257,6 +324,7 @@ fn one_allocation_is_enough() {
         discontinuity_sequence: 0,
         segments: &list,
         open: Some(&open),
+        ranges: &[],
         hint: Some(82),
         reports: &[],
         ended: false,
