@@ -366,6 +366,8 @@ pub const OUTBOX_RECORDS_MAX: usize = 16_384;
 pub const OUTBOX_BODY_BYTES_MAX: usize = 20 * 1024;
 /// From a write that failed to the next try: what a full disk needs is a person.
 pub const OUTBOX_WRITE_RETRY: Duration = Duration::from_secs(1);
+/// How long an operator's wish waits for the disk; then it is taken back. Commands wait longer for their answer.
+pub const OUTBOX_WISH: Duration = Duration::from_secs(10);
 /// Tries of the last write of a process that ends.
 pub const OUTBOX_LAST_WRITES_MAX: u32 = 3;
 /// From each failed attempt to the next one (contracts, section 3); after the last of them a delivery is a dead letter.
@@ -419,9 +421,12 @@ pub const OUTBOX_PRUNE_EVENTS_MAX: i64 = 1000;
 pub const OUTBOX_GAUGE: Duration = Duration::from_secs(5);
 /// For how long volatile events that are counted are gathered into one.
 pub const OUTBOX_SUMMARY: Duration = Duration::from_secs(10);
-/// Things about which volatile events may wait, in all and for each endpoint: every stream's thumbnail, and as many
-/// addresses with a reason. Beyond, they are dropped, and counted.
-pub const OUTBOX_VOLATILE_MAX: usize = 2 * STREAMS_MAX;
+/// Things of which the latest waits to be told to an endpoint: every stream's thumbnail. Beyond, they are dropped, and
+/// counted.
+pub const OUTBOX_LATEST_MAX: usize = STREAMS_MAX;
+/// Things that are counted at once, and as many summaries that wait for each endpoint: addresses that were refused, each
+/// with a reason. Beyond, they are dropped, and counted.
+pub const OUTBOX_SUMMARIES_MAX: usize = 256;
 /// Endpoints of one daemon: each costs a task, and connections.
 pub const OUTBOX_ENDPOINTS_MAX: usize = 256;
 /// Deliveries on one page of a listing.

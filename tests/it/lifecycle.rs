@@ -265,7 +265,7 @@ async fn a_life_goes_on_over_a_restart_and_a_crash_ends_it_once() {
     stop(daemon).await;
 
     let damaged = Told::of(&receiver, "damaged");
-    assert_eq!(calm(&damaged.story()), ["started", "live", "ended crash"]);
+    assert_eq!(calm(&damaged.story()), ["started", "live", "ended lost"]);
     let told = Told::of(&receiver, "goes-on");
     let story = told.story();
     let wanted = ["started", "live", "ended crash", "started", "live"];
@@ -281,6 +281,42 @@ async fn a_life_goes_on_over_a_restart_and_a_crash_ends_it_once() {
         ended["session_id"],
         told.data("stream.started")["session_id"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_that_no_process_goes_on_with_ends_as_it_went_and_not_as_a_crash() {
+    let receiver = Receiver::willing().await;
+    let config = Config::new()
+        .key("late", "late")
+        .key("unsaved", "unsaved")
+        .publish("grace = \"2s\"")
+        .top("shutdown_timeout = \"2s\"")
+        .hook_endpoint(&receiver.url("/hooks"), SECRET);
+    let daemon = Daemon::start(&config);
+    let _late = publish(daemon.address("rtmp"), "late").await;
+    until(&receiver, "late", "stream.live", 1).await;
+    let exit = stop(daemon).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let folder = exit.data().join("streams");
+    let daemon = restart(exit, config.clone()).await;
+    until(&receiver, "late", "stream.ended", 1).await;
+    // Nothing can be written there any more.
+    fs::remove_dir(&folder).expect("empty");
+    fs::write(&folder, "in the way").expect("written");
+    let _unsaved = publish(daemon.address("rtmp"), "unsaved").await;
+    until(&receiver, "unsaved", "stream.live", 1).await;
+    let exit = stop(daemon).await;
+    let daemon = restart(exit, config).await;
+    until(&receiver, "unsaved", "stream.ended", 1).await;
+    stop(daemon).await;
+    for stream in ["late", "unsaved"] {
+        let told = Told::of(&receiver, stream);
+        let story = told.story();
+        assert_eq!(calm(&story), ["started", "live", "ended lost"], "{story:?}");
+        let ended = told.data("stream.ended");
+        assert!(ended["bytes"].as_u64() > Some(0), "{ended}");
+        assert!(ended["duration_ms"].is_u64(), "{ended}");
+    }
 }
 
 /// Every URL that the playlists of a stream name, its own and the stable ones among them.

@@ -235,6 +235,11 @@ impl Life {
 }
 
 impl Progress {
+    /// Renditions that have no pictures, as it was told.
+    pub fn lost(&self) -> &BTreeSet<Rendition> {
+        &self.lost
+    }
+
     fn interrupt(&mut self) -> Option<Fact> {
         let new = self.live && !std::mem::replace(&mut self.interrupted, self.live);
         new.then_some(Fact::Interrupted)

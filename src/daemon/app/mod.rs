@@ -49,8 +49,8 @@ use crate::{
         admission::{Admission, Grant, Ladders, Permit, StaticKeys},
     },
     live::{
-        Encoding, Herald, Registry, Stores, StreamId,
-        states::{self, Left, StateStore},
+        Encoding, Herald, Registry, Stores, StreamId, ledger,
+        states::{self, Left, StateStore, Story, Taken},
     },
     origin::{Origin, guard::Guard},
 };
@@ -79,6 +79,9 @@ pub enum Error {
     /// Ended by a second signal, with connections cut.
     #[error("ended at once by a second signal")]
     Hurried,
+    /// What is refused or taken down is not known.
+    #[error("data_dir: {0}")]
+    Ledger(#[from] ledger::Error),
     /// A listener ended by a fault of ours.
     #[error("a listener failed")]
     Listener,
@@ -117,7 +120,7 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
     let registry = Registry::new(
         streams(&config),
         encoding(&config),
-        Stores::in_folder(&config.data_dir),
+        Stores::in_folder(&config.data_dir)?,
         Herald::new(
             outbox.clone(),
             &config.node,
@@ -145,8 +148,8 @@ pub async fn run(config: Arc<Config>, config_path: Option<PathBuf>) -> Result<()
 
     let listeners = Listeners::bind(&config)?;
     let states = StateStore::in_folder(config.data_dir.join("streams"));
-    resume(&states, &registry).await;
-    registry.bury(outbox.unfinished());
+    let ended = resume(&states, &registry).await;
+    registry.bury(ended, outbox.unfinished());
     if config.rtmp.proxy_protocol && config.rtmp.trusted_proxies.is_empty() {
         warn!(
             "rtmp.proxy_protocol believes whoever connects: name the balancers in rtmp.trusted_proxies"
@@ -270,32 +273,43 @@ fn open_outbox(config: &Config) -> Result<Outbox, deliver::OpenError> {
     Outbox::open(&config.data_dir.join("outbox.db"), settings)
 }
 
-/// Goes on with the streams that the process before has saved. What cannot go on is a line in the log.
-async fn resume(store: &StateStore, registry: &Registry) {
+/// Goes on with the streams that the process before has saved. What cannot go on is a line in the log, and answered with
+/// what has been told of it.
+async fn resume(store: &StateStore, registry: &Registry) -> Vec<(StreamId, Story)> {
     let store = store.clone();
     let taken = spawn_blocking(move || store.take()).await;
-    for (stream, left) in taken.unwrap_or_default() {
-        let epoch = left.saved.epoch();
+    let Taken {
+        streams,
+        mut stories,
+    } = taken.unwrap_or_default();
+    for (stream, left) in streams {
+        let (epoch, story) = (left.saved.epoch(), left.story.clone());
         if registry.takedowns().cover(stream.as_str(), Some(epoch)) {
             warn!(%stream, epoch, "saved stream not resumed: it was taken down");
-            continue;
-        }
-        match registry.resume(&stream, left).await {
-            Ok(()) => {
-                metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
-                info!(%stream, epoch, "resumed: waiting for its publisher");
+        } else {
+            match registry.resume(&stream, left).await {
+                Ok(()) => {
+                    metrics::counter!("vitrine_resumes_total", "outcome" => "resumed").increment(1);
+                    info!(%stream, epoch, "resumed: waiting for its publisher");
+                    continue;
+                }
+                Err(error) => states::refused(&stream, &error),
             }
-            Err(error) => states::refused(&stream, &error),
         }
+        stories.extend(story.map(|story| (stream, story)));
     }
+    stories
 }
 
 /// Writes the streams that can go on, for the next process to find.
-fn save(states: &StateStore, streams: Vec<(StreamId, Left)>) {
+fn save(states: &StateStore, registry: &Registry, streams: Vec<(StreamId, Left)>) {
     for (stream, left) in streams {
         match states.save(&stream, &left) {
             Ok(()) => info!(%stream, epoch = left.saved.epoch(), "saved"),
-            Err(error) => warn!(%stream, %error, "stream not saved: it ends here"),
+            Err(error) => {
+                warn!(%stream, %error, "stream not saved: it ends here");
+                registry.give_up(&stream);
+            }
         }
     }
 }
@@ -321,8 +335,8 @@ async fn drain(
     let rest = async {
         let streams = registry.drain().await;
         // The doors stay open meanwhile: players take an answer better than a closed port.
-        let states = states.clone();
-        let saved = spawn_blocking(move || save(&states, streams)).await;
+        let (states, registry) = (states.clone(), registry.clone());
+        let saved = spawn_blocking(move || save(&states, &registry, streams)).await;
         if let Err(error) = saved {
             error!(%error, "streams not saved");
         }

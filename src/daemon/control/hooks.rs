@@ -185,7 +185,7 @@ pub(super) struct Replayed {
         (status = 202, description = "Due now", body = Replayed),
         (status = 400, description = "The body is no JSON object"),
         (status = 413, description = "The body is too large"),
-        (status = 422, description = "A wrong or unknown field, or no such endpoint"),
+        (status = 422, description = "A wrong or unknown field, no such endpoint, or more than may wait for one (100,000)"),
         (status = 503, description = "The disk does not answer"),
     )
 )]
@@ -218,10 +218,11 @@ fn told(error: deliver::Error) -> Error {
     match error {
         deliver::Error::Cursor => fault("cursor", error.to_string()),
         deliver::Error::NoEndpoint(_) => fault("endpoint", error.to_string()),
+        deliver::Error::TooMany { .. } => fault("since", error.to_string()),
         deliver::Error::Unknown(id) => Error::NoSuchDelivery {
             id: id.chars().take(limits::CONTROL_NAME_CHARS_MAX).collect(),
         },
-        deliver::Error::Disk(error) => {
+        deliver::Error::Disk(_) | deliver::Error::Unanswered => {
             tracing::error!(%error, "outbox does not answer the control API");
             Error::Unavailable("the outbox cannot be read or written: the log tells why")
         }

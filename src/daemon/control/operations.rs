@@ -241,7 +241,7 @@ pub(super) struct Patch {
     event_offset_ms: Option<i32>,
     /// What events the stream may carry.
     events: Option<BudgetPatch>,
-    /// What is told with every event of the stream, in place of what was; null: nothing.
+    /// What is told with every event of the stream, in place of what was, at most 4,096 bytes of JSON; null: nothing.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
 }
@@ -396,6 +396,15 @@ fn read_change(fields: &mut Fields) -> Change {
         true => Some(Map::new()),
         false => fields.object("metadata"),
     };
+    // It is in every event, and an event is thin.
+    let bytes = { metadata.as_ref() }.map_or(0, |it| Value::from(it.clone()).to_string().len());
+    let most = limits::VERDICT_METADATA_BYTES;
+    if bytes > most {
+        fields.refuse(
+            "metadata",
+            format_args!("{bytes} bytes, expected at most {most}"),
+        );
+    }
     Change {
         takeover: fields.flag("takeover"),
         max_kbps: max_kbps.and_then(|kbps| kbps.try_into().ok()),

@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use tracing::{Event, Metadata, Subscriber, span};
 use vitrine_core::{
     engine::{ladder::Failure, plan::Obstacle, stream::Source},
+    limits,
     media::Rendition,
 };
 use vitrine_runtime::{
@@ -496,5 +497,32 @@ async fn why_nothing_is_encoded_is_told_in_words_that_name_the_setting() {
         assert_eq!(told["transcoding"], name);
         let detail = told["transcoding_detail"].as_str().expect("words");
         assert!(detail.contains(words), "{detail}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_that_no_verdict_may_have_is_refused_by_name() {
+    let stage = Stage::new();
+    // Within it, it is the stream that has no answer: it has no task.
+    let least = r#"{"k":""}"#.len();
+    for (bytes, status) in [
+        (limits::VERDICT_METADATA_BYTES, 503),
+        (limits::VERDICT_METADATA_BYTES + 1, 422),
+    ] {
+        let text = "x".repeat(bytes - least);
+        let body = serde_json::json!({"metadata": {"k": text}}).to_string();
+        let request = Request::patch("/v1/streams/demo").body(Body::from(body));
+        let (outbox, metrics) = (Outbox::none(), telemetry::metrics());
+        let router = router(stage.registry.clone(), outbox, metrics, Tokens::default());
+        let response = router.oneshot(request.expect("valid")).await;
+        let response = response.expect("infallible");
+        assert_eq!(response.status(), status, "{bytes}");
+        let body = response.into_body().collect().await.expect("no I/O");
+        let problem: Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
+        assert_eq!(
+            problem["errors"][0]["field"] == "metadata",
+            status == 422,
+            "{problem}"
+        );
     }
 }

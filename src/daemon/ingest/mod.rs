@@ -38,6 +38,7 @@ use vitrine_runtime::{
     bearer::Digest,
     clock,
     deliver::{Merge, Outbox, Volatile},
+    network,
     throttle::OncePerSecond,
 };
 
@@ -209,14 +210,14 @@ impl Ingest {
         })
     }
 
-    /// Counts a refused publish and tells of it, once for many of an address.
+    /// Counts a refused publish and tells of it, once for many of an address: of IPv6, of all that one host may use.
     fn note_refusal(&self, refusal: &Refusal, peer: SocketAddr) {
         let reason = refusal.label();
         let address = peer.ip().to_canonical();
         let said = refusal.to_string();
         self.outbox.tell(Volatile {
             kind: "publish.rejected",
-            about: format!("publish.rejected {address} {said}"),
+            about: format!("{} {said}", network::site(address)),
             at: clock::wall(),
             data: Map::from_iter([
                 ("remote_addr".to_owned(), address.to_string().into()),

@@ -19,7 +19,10 @@ use ulid::Ulid;
 use vitrine_core::{limits, media::WallTime};
 use vitrine_runtime::{bearer::Digest, clock};
 
-use super::{StreamId, ledger::Ledger};
+use super::{
+    StreamId,
+    ledger::{self, Ledger},
+};
 
 /// One key that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,10 +80,13 @@ impl fmt::Debug for Inner {
 
 impl Bans {
     /// Those of the process before, kept in the file at `path`; without one, none. Blocks.
-    pub(super) fn at(path: Option<PathBuf>) -> Self {
+    ///
+    /// # Errors
+    /// [`ledger::Error`].
+    pub(super) fn at(path: Option<PathBuf>) -> Result<Self, ledger::Error> {
         let ledger = Ledger::at(path);
-        let table = Mutex::new(ledger.read());
-        Self(Arc::new(Inner { table, ledger }))
+        let table = Mutex::new(ledger.read()?);
+        Ok(Self(Arc::new(Inner { table, ledger })))
     }
 
     /// Bans a key that published `stream`, for so long or until somebody lifts it, and waits for the disk. A longer ban of
@@ -200,7 +206,7 @@ mod tests {
     async fn a_ban_holds_until_its_time_or_until_it_is_lifted_and_outlives_the_process() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = Some(folder.path().join("bans.json"));
-        let bans = Bans::at(path.clone());
+        let bans = Bans::at(path.clone()).expect("read");
         let over = bans
             .ban(&key(0), &stream(), Some(Duration::ZERO), "spam")
             .await;
@@ -208,22 +214,22 @@ mod tests {
         let lasting = bans.ban(&key(2), &stream(), None, "stolen goods").await;
         assert_eq!(bans.find(&key(0)), None);
         assert_eq!(bans.lift(&over.id).await, None, "it is over");
-        let again = Bans::at(path.clone());
+        let again = Bans::at(path.clone()).expect("read");
         assert_eq!(again.list(), [minute.clone(), lasting.clone()]);
         assert_eq!(again.find(&key(1)), Some(minute));
         assert_eq!(again.find(&key(3)), None);
         assert_eq!(again.lift(&lasting.id).await, Some(lasting));
         assert_eq!(again.find(&key(2)), None);
-        assert_eq!(Bans::at(path).list().len(), 1);
+        assert_eq!(Bans::at(path).expect("read").list().len(), 1);
     }
 
     #[tokio::test]
     async fn a_short_ban_never_shortens_a_long_one() {
-        let bans = Bans::at(None);
+        let bans = Bans::at(None).expect("read");
         let long = bans.ban(&key(1), &stream(), None, "taken down").await;
         let short = bans.ban(&key(1), &stream(), Some(MINUTE), "ended").await;
         assert_eq!(short, long);
-        let longer = Bans::at(None);
+        let longer = Bans::at(None).expect("read");
         longer.ban(&key(1), &stream(), Some(MINUTE), "ended").await;
         let last = longer.ban(&key(1), &stream(), None, "taken down").await;
         assert_eq!(longer.list(), [last]);

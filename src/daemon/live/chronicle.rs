@@ -2,7 +2,7 @@
 //! with all that is known of the publish.
 //!
 //! The task of the stream tells what happens, in order; if it panics, the registry tells the end in its place, and after
-//! a crash of the process the next one does. `engine::lifecycle` sees to it that each thing is said once. Nothing is
+//! a crash of the process the next one does, as it does of what cannot go on. `engine::lifecycle` sees to it that each thing is said once. Nothing is
 //! waited for here: the outbox has a queue of its own. Keys are in no event; their digest is kept for bans alone.
 
 mod placed;
@@ -27,6 +27,7 @@ use vitrine_runtime::{
 use super::{
     Claim, StreamId,
     publisher::{Departure, Fence},
+    takedowns::Takedown,
 };
 
 type Data = Map<String, Value>;
@@ -203,6 +204,21 @@ pub struct Story {
     /// As far as another process has told it.
     progress: Progress,
     parting: Parting,
+    /// When another process left it.
+    #[serde(default = "clock::wall")]
+    rested_at: WallTime,
+}
+
+impl Story {
+    /// The epoch it was about.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    /// Renditions that have no pictures, or no sound, as it was told.
+    pub(super) fn lost(&self) -> &BTreeSet<Rendition> {
+        self.progress.lost()
+    }
 }
 
 /// A key in a file that only its owner may read.
@@ -262,6 +278,21 @@ impl Chronicle {
         });
     }
 
+    /// Tells the end of what another process left in good order, and nobody goes on with: it was over when that process was,
+    /// as its last publish went, or is because of this takedown.
+    pub(super) fn conclude(&mut self, story: Story, takedown: Option<Takedown>) {
+        let at = takedown.as_ref().map_or(story.rested_at, |down| down.at);
+        self.lifecycle = Lifecycle::resume(story.progress.clone());
+        self.story = Some(story);
+        let cause = takedown.map(|down| {
+            let epochs: Vec<_> = down.epochs.into_iter().collect();
+            let purge_prefix = format!("/live/{}/", self.stream);
+            self.taken_down(at, &epochs, &purge_prefix, &down.reason);
+            (Cause::TakenDown, Some(down.reason))
+        });
+        self.over(at, cause, 0);
+    }
+
     /// What another process needs to go on; `None` when there is no life. `metered`: all bytes received so far.
     pub(super) fn rest(&self, metered: u64) -> Option<Story> {
         let progress = self.lifecycle.progress()?.clone();
@@ -269,6 +300,7 @@ impl Chronicle {
         Some(Story {
             bytes: self.bytes(&story, metered),
             progress,
+            rested_at: clock::wall(),
             ..story
         })
     }
@@ -317,6 +349,7 @@ impl Chronicle {
             bytes: former.as_ref().map_or(0, |former| former.bytes),
             progress: Progress::default(),
             parting: Departure::Lost.into(),
+            rested_at: now,
         });
         self.push(now, Input::Accepted { session }, |data| {
             if let Some(former) = former {

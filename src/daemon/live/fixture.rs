@@ -30,7 +30,7 @@ use super::{
     publication::Publication,
     published::Shared,
     publisher::Message,
-    states::Left,
+    states::{Left, Story},
     status::{State, Untranscoded},
 };
 
@@ -92,6 +92,18 @@ pub(crate) fn saved_at(now: Now) -> Left {
         story: None,
         timeline: None,
     }
+}
+
+/// What was told of a life that its publisher has ended.
+pub(crate) fn story() -> Story {
+    let story = serde_json::json!({
+        "session_id": "ses_1", "app": "live", "protocol": "rtmp", "remote_addr": "192.0.2.1:5000", "encoder": "test",
+        "metadata": {}, "key": vitrine_runtime::bearer::Digest::of(b"key").hex(), "epoch": 1_767_268_800,
+        "started_at": 1_767_268_700_000_i64, "bytes": 4711,
+        "progress": {"live": true, "interrupted": true, "lost": []},
+        "parting": {"cause": "stopped", "reason": null}, "rested_at": 1_767_268_803_000_i64,
+    });
+    serde_json::from_value(story).expect("a story")
 }
 
 /// [`saved_at`] noon.

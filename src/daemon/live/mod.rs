@@ -17,7 +17,7 @@
 //! | [`events`] | events of the shop on their way to a live stream, and its clock |
 //! | [`timeline`] | the events of an epoch, as players get them |
 //! | `text` | bodies of answers, named after their content |
-//! | `ledger`, [`stores`] | a small table in a file; all of them |
+//! | [`ledger`], [`stores`] | a small table in a file; all of them |
 //! | [`epochs`] | the last epoch of every stream, on disk |
 //! | [`states`] | streams between two processes, on disk |
 //! | [`status`] | what the control API tells about a stream |
@@ -40,7 +40,7 @@ pub mod events;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod id;
-mod ledger;
+pub mod ledger;
 mod meters;
 pub mod operations;
 mod orders;

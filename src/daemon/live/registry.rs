@@ -24,13 +24,13 @@ use vitrine_core::{
 use vitrine_runtime::clock::Clock;
 
 use super::{
-    Busy, Claim, Encoding, Herald, Live, Publisher, Stores, StreamId,
+    Busy, Claim, Encoding, Fence, Herald, Live, Publisher, Stores, StreamId,
     bans::Bans,
     chronicle::Chronicle,
     meters,
     published::Shared,
     publisher::Message,
-    states::Left,
+    states::{Left, Story},
     takedowns::Takedowns,
     task::{Ends, Task},
 };
@@ -161,15 +161,52 @@ impl Registry {
         Ok(())
     }
 
-    /// Tells the end of each of these lives that is not gone on with: they were `unfinished` when the process before
-    /// crashed, each with what was told of it last.
-    pub fn bury(&self, unfinished: Vec<(String, Map<String, Value>)>) {
+    /// Tells the end of each life that is not gone on with: of those that the process before has left in good order, as
+    /// their `stories` say; of those that were `unfinished` besides, each with what was told of it last, that it crashed.
+    pub fn bury(
+        &self,
+        stories: Vec<(StreamId, Story)>,
+        mut unfinished: Vec<(String, Map<String, Value>)>,
+    ) {
+        let goes_on = |stream: &str| {
+            let live = self.lookup(stream);
+            live.is_some_and(|live| live.0.chronicle().is_alive())
+        };
+        for (stream, story) in stories {
+            unfinished.retain(|(name, _)| name != stream.as_str());
+            if !goes_on(stream.as_str()) {
+                self.conclude(&stream, story);
+            }
+        }
         for (stream, last) in unfinished {
-            let live = self.lookup(&stream);
-            let goes_on = live.is_some_and(|live| live.0.chronicle().is_alive());
-            if !goes_on {
+            if !goes_on(&stream) {
                 self.0.herald.crashed(&stream, last);
             }
+        }
+    }
+
+    /// A takedown that came too late for the process before is carried out with it.
+    fn conclude(&self, stream: &StreamId, story: Story) {
+        let Stores {
+            bans, takedowns, ..
+        } = &self.0.stores;
+        let takedown = { story.epoch() }.and_then(|epoch| takedowns.find(stream, epoch));
+        let taken_down = takedown.is_some();
+        let mut chronicle = Chronicle::new(self.0.herald.clone(), stream.clone());
+        chronicle.conclude(story, takedown);
+        if let Some(key) = chronicle.key().filter(|_| taken_down) {
+            bans.impose(&key, stream, None, &Fence::TakenDown.to_string());
+            let bans = bans.clone();
+            tokio::spawn(async move { bans.keep().await });
+        }
+    }
+
+    /// Tells the end of a stream that [`Self::drain`] has answered, and that cannot be kept for another process.
+    pub fn give_up(&self, stream: &StreamId) {
+        if let Some(live) = self.lookup(stream.as_str()) {
+            let metered = live.status().input.total();
+            let now = self.0.clock.now().wall;
+            live.0.chronicle().over(now, None, metered);
         }
     }
 
@@ -254,10 +291,6 @@ impl Registry {
                 Err(error) => {
                     tracing::error!(stream = %live.id(), %error, "stream task failed");
                     metrics::counter!("vitrine_stream_panics_total").increment(1);
-                    let metered = live.status().input.total();
-                    let now = registry.0.clock.now().wall;
-                    let cause = Some((Cause::Crash, None));
-                    live.0.chronicle().over(now, cause, metered);
                     registry.remove(&live);
                 }
             }
@@ -275,8 +308,21 @@ impl Registry {
         self.0.streams.insert(live.id().clone(), live);
     }
 
-    /// Removes this very stream, not a successor of the same name.
+    /// Puts a stream into the map whose task has gone, and nobody has cleaned up after it yet.
+    #[cfg(test)]
+    pub(super) fn orphan(&self, stream: &StreamId) -> Live {
+        let (_, live) = self.task(stream);
+        self.insert(live.clone());
+        live
+    }
+
+    /// Removes this very stream, whose task has ended, not a successor of the same name. A life that the task could not end
+    /// any more is over before the next one of that name can begin.
     fn remove(&self, gone: &Live) {
+        let metered = gone.status().input.total();
+        let now = self.0.clock.now().wall;
+        let cause = Some((Cause::Crash, None));
+        gone.0.chronicle().over(now, cause, metered);
         self.0.streams.remove_if(gone.id(), |_, live| live.is(gone));
     }
 }

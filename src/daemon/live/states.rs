@@ -8,6 +8,7 @@
 //! life, `<stream>.life`, and the events of its epoch, `<stream>.timeline`, without which the stream goes on all the same.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -21,7 +22,8 @@ use vitrine_core::{
     limits,
 };
 
-use super::{StreamId, chronicle::Story};
+use super::StreamId;
+pub use super::chronicle::Story;
 
 /// What a stream leaves to the next process.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,15 @@ pub struct Left {
     pub story: Option<Story>,
     /// The events of its epoch; they are listed no more without it.
     pub timeline: Option<String>,
+}
+
+/// What a process finds of the one before.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Streams that may go on.
+    pub streams: Vec<(StreamId, Left)>,
+    /// What has been told of others, which cannot.
+    pub stories: Vec<(StreamId, Story)>,
 }
 
 /// Why a stream cannot be kept or had.
@@ -90,7 +101,8 @@ impl StateStore {
             .and_then(|()| self.sync());
         if written.is_err() {
             // What cannot be removed either is removed by the next start.
-            for path in [&fresh, &life, &timeline] {
+            let stream = self.folder.join(stream.as_str());
+            for path in [&fresh, &stream, &life, &timeline] {
                 let _ = fs::remove_file(path);
             }
         }
@@ -98,60 +110,72 @@ impl StateStore {
     }
 
     /// Takes every stream that was saved out of the folder; what is none is removed, with a line in the log.
-    pub fn take(&self) -> Vec<(StreamId, Left)> {
+    pub fn take(&self) -> Taken {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Taken::default(),
             Err(error) => {
                 warn!(folder = %self.folder.display(), %error, "saved streams cannot be read");
-                return Vec::new();
+                return Taken::default();
             }
         };
         let mut paths: Vec<_> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
         paths.sort();
-        let mut streams = Vec::new();
+        let mut taken = Taken::default();
         for path in paths {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let id = name.and_then(|name| name.parse::<StreamId>().ok());
+            let id = |name: Option<&OsStr>| name?.to_str()?.parse::<StreamId>().ok();
             let [life, timeline] = BESIDE.map(|kind| path.with_extension(kind));
-            if path == life || path == timeline {
-                // Read with its stream, whose name comes first, if that is there at all.
-                let _ = fs::remove_file(&path);
-                continue;
-            }
-            let read = read(&path);
             let story = fs::read(&life).ok();
             let story = story.and_then(|told| serde_json::from_slice(&told).ok());
-            let timeline = fs::read_to_string(&timeline).ok();
+            let placed = fs::read_to_string(&timeline).ok();
+            // With their stream, whose name comes first.
+            for beside in [&life, &timeline] {
+                let _ = fs::remove_file(beside);
+            }
+            if path == life {
+                // Its stream was not written: the process was cut.
+                taken.stories.extend(id(path.file_stem()).zip(story));
+                continue;
+            }
+            if path == timeline {
+                continue;
+            }
+            let id = id(path.file_name());
+            let read = read(&path);
             if let Err(error) = fs::remove_file(&path) {
                 // Its stream would come back a second time.
                 warn!(path = %path.display(), %error, "saved stream cannot be removed: not resumed");
+                taken.stories.extend(id.zip(story));
                 continue;
             }
             match (id, read) {
-                (Some(id), Ok(saved)) => streams.push((
-                    id,
-                    Left {
+                (Some(id), Ok(saved)) => {
+                    let timeline = placed;
+                    let left = Left {
                         saved,
                         story,
                         timeline,
-                    },
-                )),
-                (Some(stream), Err(error)) => refused(&stream, &error),
+                    };
+                    taken.streams.push((id, left));
+                }
+                (Some(stream), Err(error)) => {
+                    refused(&stream, &error);
+                    taken.stories.extend(story.map(|story| (stream, story)));
+                }
                 // Left by a process that was cut while it wrote.
                 (None, _) => {
                     warn!(path = %path.display(), "unfinished file of a saved stream removed")
                 }
             }
         }
-        if !streams.is_empty()
+        if !taken.streams.is_empty()
             && let Err(error) = self.sync()
         {
             warn!(folder = %self.folder.display(), %error, "folder of saved streams cannot be synced");
         }
-        streams
+        taken
     }
 
     /// Makes what was renamed or removed in the folder outlive the machine.
@@ -218,7 +242,7 @@ mod tests {
     #[test]
     fn a_stream_is_kept_for_its_owner_alone_and_taken_once() {
         let (_folder, store) = store();
-        assert!(store.take().is_empty(), "no folder is no fault");
+        assert!(store.take().streams.is_empty(), "no folder is no fault");
         let saved = fixture::saved();
         store.save(&id(), &saved).expect("a disk");
         assert_eq!(files(&store), 1, "nothing beside it");
@@ -232,9 +256,9 @@ mod tests {
             let mode = fs::metadata(&path).expect("written").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
-        assert_eq!(store.take(), [(id(), saved)]);
+        assert_eq!(store.take().streams, [(id(), saved)]);
         assert_eq!(files(&store), 0);
-        assert!(store.take().is_empty());
+        assert!(store.take().streams.is_empty());
     }
 
     #[test]
@@ -249,12 +273,43 @@ mod tests {
         newer[8] += 1;
         for damaged in [&whole[..whole.len() - 1], &flipped, &newer, b"", b"garbage"] {
             fs::write(&path, damaged).expect("written");
-            assert!(store.take().is_empty());
+            assert!(store.take().streams.is_empty());
             assert_eq!(files(&store), 0, "it is not read again");
         }
         fs::write(store.folder.join("shop42.new"), &whole).expect("written");
-        assert!(store.take().is_empty(), "a file that was not finished");
+        assert!(
+            store.take().streams.is_empty(),
+            "a file that was not finished"
+        );
         assert_eq!(files(&store), 0);
+    }
+
+    #[test]
+    fn what_was_told_of_a_stream_that_cannot_go_on_is_found_once() {
+        let (_folder, store) = store();
+        let left = Left {
+            story: Some(fixture::story()),
+            ..fixture::saved()
+        };
+        let path = store.folder.join("shop42");
+        let spoil: [fn(&Path); 2] = [
+            |path| fs::write(path, "garbage").expect("written"),
+            |path| fs::rename(path, path.with_extension("new")).expect("renamed"),
+        ];
+        for spoil in spoil {
+            store.save(&id(), &left).expect("a disk");
+            spoil(&path);
+            let taken = store.take();
+            assert!(taken.streams.is_empty());
+            assert_eq!(taken.stories, [(id(), fixture::story())]);
+            assert_eq!(files(&store), 0);
+        }
+        store.save(&id(), &left).expect("a disk");
+        let taken = store.take();
+        assert_eq!(
+            (taken.streams, taken.stories.len()),
+            (vec![(id(), left)], 0)
+        );
     }
 
     #[test]
@@ -263,6 +318,6 @@ mod tests {
         fs::write(folder.path().join("streams"), "in the way").expect("written");
         let saved = store.save(&id(), &fixture::saved());
         assert!(matches!(saved, Err(Error::Disk(_))), "{saved:?}");
-        assert!(store.take().is_empty());
+        assert!(store.take().streams.is_empty());
     }
 }

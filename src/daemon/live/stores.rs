@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{bans::Bans, epochs::EpochStore, takedowns::Takedowns};
+use super::{bans::Bans, epochs::EpochStore, ledger, takedowns::Takedowns};
 
 /// All of it. A cheap handle.
 #[derive(Clone, Debug)]
@@ -16,20 +16,23 @@ pub struct Stores {
 
 impl Stores {
     /// In `folder`, with what the process before has left there. Blocks.
-    pub fn in_folder(folder: &Path) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`ledger::Error`].
+    pub fn in_folder(folder: &Path) -> Result<Self, ledger::Error> {
+        Ok(Self {
             epochs: EpochStore::in_folder(folder.join("epochs")),
-            bans: Bans::at(Some(folder.join("bans.json"))),
-            takedowns: Takedowns::at(Some(folder.join("takedowns.json"))),
-        }
+            bans: Bans::at(Some(folder.join("bans.json")))?,
+            takedowns: Takedowns::at(Some(folder.join("takedowns.json")))?,
+        })
     }
 
     /// Nowhere: for tests.
     pub fn forgetful() -> Self {
         Self {
             epochs: EpochStore::forgetful(),
-            bans: Bans::at(None),
-            takedowns: Takedowns::at(None),
+            bans: Bans::at(None).expect("nothing to read"),
+            takedowns: Takedowns::at(None).expect("nothing to read"),
         }
     }
 }

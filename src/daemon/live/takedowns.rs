@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use vitrine_core::{limits, media::WallTime};
 use vitrine_runtime::clock;
 
-use super::{StreamId, ledger::Ledger};
+use super::{
+    StreamId,
+    ledger::{self, Ledger},
+};
 
 /// The takedowns of this process and those before. A cheap handle.
 #[derive(Clone, Debug)]
@@ -32,21 +35,24 @@ type Table = BTreeMap<String, Takedown>;
 
 /// What was taken down of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Takedown {
-    epochs: BTreeSet<u64>,
+pub(super) struct Takedown {
+    pub(super) epochs: BTreeSet<u64>,
     /// Whether nothing has been published since: then its stable addresses are gone as well.
     hidden: bool,
     /// Of the latest.
-    reason: String,
-    at: WallTime,
+    pub(super) reason: String,
+    pub(super) at: WallTime,
 }
 
 impl Takedowns {
     /// Those that are kept in the file at `path`; without one, none. Blocks.
-    pub(super) fn at(path: Option<PathBuf>) -> Self {
+    ///
+    /// # Errors
+    /// [`ledger::Error`].
+    pub(super) fn at(path: Option<PathBuf>) -> Result<Self, ledger::Error> {
         let ledger = Ledger::at(path);
-        let streams = ArcSwap::from_pointee(ledger.read());
-        Self(Arc::new(Inner { streams, ledger }))
+        let streams = ArcSwap::from_pointee(ledger.read()?);
+        Ok(Self(Arc::new(Inner { streams, ledger })))
     }
 
     /// Whether nothing of this epoch is served; without one, nothing at the stable addresses of the stream.
@@ -56,6 +62,13 @@ impl Takedowns {
             Some(epoch) => takedown.epochs.contains(&epoch),
             None => takedown.hidden,
         })
+    }
+
+    /// What was taken down of a stream, if this epoch was.
+    pub(super) fn find(&self, stream: &StreamId, epoch: u64) -> Option<Takedown> {
+        let streams = self.0.streams.load();
+        let takedown = streams.get(stream.as_str())?;
+        Some(takedown.clone()).filter(|it| it.epochs.contains(&epoch))
     }
 
     /// From now on nothing of these epochs is served, nor anything at the stable addresses. [`Self::keep`] follows.
@@ -130,12 +143,12 @@ mod tests {
     {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = Some(folder.path().join("takedowns.json"));
-        let takedowns = Takedowns::at(path.clone());
+        let takedowns = Takedowns::at(path.clone()).expect("read");
         assert!(!takedowns.cover("shop42", None));
         takedowns.add(&stream(), [7, 8], "stolen goods");
         takedowns.add(&stream(), [9], "again");
         takedowns.keep().await;
-        for takedowns in [&takedowns, &Takedowns::at(path.clone())] {
+        for takedowns in [&takedowns, &Takedowns::at(path.clone()).expect("read")] {
             for epoch in [None, Some(7), Some(8), Some(9)] {
                 assert!(takedowns.cover("shop42", epoch), "{epoch:?}");
             }
@@ -144,7 +157,7 @@ mod tests {
         }
         takedowns.reopen(&stream());
         takedowns.keep().await;
-        for takedowns in [&takedowns, &Takedowns::at(path)] {
+        for takedowns in [&takedowns, &Takedowns::at(path).expect("read")] {
             assert!(!takedowns.cover("shop42", None));
             assert!(takedowns.cover("shop42", Some(7)));
         }

@@ -137,6 +137,7 @@ impl Task {
         self.stream = Stream::restore(self.settings.clone(), left.saved, now)?;
         self.leaves = None;
         if let Some(story) = left.story {
+            self.lost = story.lost().clone();
             self.shared.chronicle().resume(now.wall, story);
         }
         self.carry_out(None).await;
@@ -340,6 +341,7 @@ impl Task {
         self.fence(Fence::Takeover);
         if self.leaves.take().is_some() {
             self.stream = Stream::new(self.settings.clone());
+            self.lost.clear();
         }
         let ladder = self.encoders.admit(claim.ladder);
         if let Err(full @ Untranscoded::Full) = &ladder {
@@ -512,7 +514,9 @@ impl Task {
                     let new = (self.publication).snapshot(epoch, rendition, snapshot.clone());
                     if new > 0 {
                         parts = true;
-                        if self.lost.contains(&rendition) && notes::has_media(&snapshot) {
+                        // Nor is what it made back: it may have been lost after.
+                        if !counted && self.lost.contains(&rendition) && notes::has_media(&snapshot)
+                        {
                             back.insert(rendition);
                         }
                         if !counted {

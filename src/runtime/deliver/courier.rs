@@ -7,7 +7,7 @@
 //! Where deliveries come from and what becomes of them is a [`Ledger`]'s to know: it may be any database.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     future::{Future, pending},
     sync::{
         Arc,
@@ -190,6 +190,8 @@ pub async fn run<L: Ledger>(route: Route, ledger: Arc<L>, shutdown: Cancellation
         more: true,
         overdue: Some(WallTime(0)),
         flights: HashMap::new(),
+        passed: HashSet::new(),
+        landed: BTreeSet::new(),
         tasks: JoinSet::new(),
         failing: false,
         faulty_until: None,
@@ -217,6 +219,10 @@ struct Courier<L> {
     /// When to ask for what is due.
     overdue: Option<WallTime>,
     flights: HashMap<task::Id, Flight>,
+    /// Events under way that the ledger had without an attempt: that may be how they were, or how they are again.
+    passed: HashSet<i64>,
+    /// Those of them that are under way no longer: to be looked at once more.
+    landed: BTreeSet<i64>,
     tasks: JoinSet<Option<Landing>>,
     /// Whether the latest attempt failed: told once.
     failing: bool,
@@ -251,6 +257,7 @@ impl<L: Ledger> Courier<L> {
         if !bell.has_stopped() {
             if !rest {
                 self.faulty_until = None;
+                self.look_again().await;
                 self.look_ahead().await;
                 self.start_further().await;
             }
@@ -292,12 +299,32 @@ impl<L: Ledger> Courier<L> {
                 self.more = parcels.len() == room;
                 self.seen = parcels.last().map_or(self.seen, |last| last.event);
                 let flying: HashSet<_> = self.flights.values().filter_map(Flight::event).collect();
-                let new = parcels.into_iter();
-                let new = new.filter(|parcel| !flying.contains(&parcel.event));
-                self.waiting
-                    .extend(new.map(|parcel| (parcel.event, parcel)));
+                for parcel in parcels {
+                    if flying.contains(&parcel.event) {
+                        self.passed.insert(parcel.event);
+                    } else {
+                        self.waiting.insert(parcel.event, parcel);
+                    }
+                }
             }
             Err(error) => self.rest(&error),
+        }
+    }
+
+    /// Takes into the window what was asked for again just when an attempt of it was written.
+    async fn look_again(&mut self) {
+        let Context { route, ledger, .. } = &*self.context;
+        while let Some(event) = self.landed.pop_first() {
+            match ledger.fresh(route.number, event - 1, 1).await {
+                Ok(parcels) => {
+                    let same = parcels.into_iter().filter(|parcel| parcel.event == event);
+                    self.waiting.extend(same.map(|parcel| (event, parcel)));
+                }
+                Err(error) => {
+                    self.landed.insert(event);
+                    return self.rest(&error);
+                }
+            }
         }
     }
 
@@ -400,7 +427,9 @@ impl<L: Ledger> Courier<L> {
                 (panic.id(), None)
             }
         };
-        self.flights.remove(&id);
+        let event = self.flights.remove(&id).and_then(|it| it.event());
+        let passed = event.filter(|event| self.passed.remove(event));
+        self.landed.extend(passed);
         let Some(landing) = landing else { return };
         self.overdue = [self.overdue, landing.due].into_iter().flatten().min();
         match (&landing.failed, self.failing) {
@@ -512,3 +541,6 @@ impl<L: Ledger> Context<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

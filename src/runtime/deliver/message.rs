@@ -7,6 +7,9 @@ use vitrine_core::media::WallTime;
 
 use super::Event;
 
+/// Of the data, what an event that would be too long is told without: others have put it in, as long as they liked.
+pub(super) const SPARE: &str = "metadata";
+
 /// The id of a new event.
 pub(super) fn new_id() -> String {
     format!("evt_{}", Ulid::new())

@@ -51,7 +51,7 @@ pub(super) fn register() {
     );
     count(
         "vitrine_hooks_dead_letters_total",
-        "Lifecycle events given up after the last attempt, by endpoint",
+        "Lifecycle events given up, after the last attempt or because too many waited, by endpoint",
     );
     describe_gauge!(
         "vitrine_hooks_pending",
@@ -93,6 +93,12 @@ pub(super) fn write_failed() {
 
 pub(super) fn volatile_dropped() {
     counter!("vitrine_hooks_volatile_dropped_total").increment(1);
+}
+
+/// Dead letters to the endpoint called `name`, without an attempt.
+pub(super) fn given_up(name: &str, deliveries: u64) {
+    counter!("vitrine_hooks_dead_letters_total", "endpoint" => name.to_owned())
+        .increment(deliveries);
 }
 
 /// What waits for the endpoint called `name`.

@@ -27,9 +27,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, oneshot},
     task::{JoinSet, spawn_blocking},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use vitrine_core::{limits, media::WallTime};
@@ -194,7 +194,10 @@ impl Outbox {
         if let Some(desk) = &self.0
             && self.wants(event.kind)
         {
-            desk.gathering.tell(event);
+            match event.merge {
+                Merge::Latest => desk.hand_out(&[event]),
+                Merge::Count => desk.gathering.tell(event),
+            }
         }
     }
 
@@ -311,18 +314,18 @@ impl Outbox {
     /// Delivers `delivery` (its id) again, now, whatever became of it; its schedule begins anew.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Disk`].
+    /// [`Error::Unknown`], [`Error::Disk`], [`Error::Unanswered`].
     pub async fn retry(&self, delivery: &str) -> Result<Delivery, Error> {
         let unknown = || Error::Unknown(delivery.to_owned());
         let desk = self.0.as_ref().ok_or_else(unknown)?;
         let (event, endpoint) = parse_delivery_id(delivery).ok_or_else(unknown)?;
         let wanted = event.clone();
-        let retried = desk.writer.ask(|done| Wish::Retry {
+        let retried = desk.wish(|done| Wish::Retry {
             event: wanted,
             endpoint,
             done,
         });
-        let known = retried.await.ok_or(rusqlite::Error::UnwindingPanic)??;
+        let known = retried.await??;
         if !known {
             return Err(unknown());
         }
@@ -332,10 +335,10 @@ impl Outbox {
     }
 
     /// Delivers again every event since `since` that is still kept, to all endpoints that want it or to one (by its name
-    /// or URL); returns how many deliveries these are.
+    /// or URL); returns how many deliveries these are. All or none: what waits beyond the bound would be given up.
     ///
     /// # Errors
-    /// [`Error::NoEndpoint`], [`Error::Disk`].
+    /// [`Error::NoEndpoint`], [`Error::TooMany`], [`Error::Disk`], [`Error::Unanswered`].
     pub async fn replay(&self, since: WallTime, endpoint: Option<&str>) -> Result<u64, Error> {
         let desk = self.0.as_ref();
         let routes = desk.map_or(&[][..], |desk| &desk.routes);
@@ -348,12 +351,12 @@ impl Outbox {
             }
         };
         let Some(desk) = desk else { return Ok(0) };
-        let replayed = desk.writer.ask(|done| Wish::Replay {
+        let replayed = desk.wish(|done| Wish::Replay {
             since,
             endpoints,
             done,
         });
-        Ok(replayed.await.ok_or(rusqlite::Error::UnwindingPanic)??)
+        replayed.await?
     }
 }
 
@@ -373,6 +376,12 @@ async fn carry(route: Route, desk: Arc<Desk>, shutdown: CancellationToken) {
 }
 
 impl Desk {
+    /// Asks the thread that writes for something, and waits as long as somebody does who has asked for it.
+    async fn wish<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, Error> {
+        let answer = timeout(limits::OUTBOX_WISH, self.writer.ask(wish)).await;
+        answer.ok().flatten().ok_or(Error::Unanswered)
+    }
+
     /// Reads on a thread where that may take its time.
     async fn read<T: Send + 'static>(
         &self,
@@ -555,6 +564,18 @@ pub enum Error {
     /// No endpoint of that name or URL is configured.
     #[error("no endpoint {0:?} is configured")]
     NoEndpoint(String),
+    /// With what waits already, it would be more than may wait for one endpoint.
+    #[error(
+        "{waiting} deliveries would wait for one endpoint, and at most {} may: name a later time, or wait",
+        limits::OUTBOX_WAITING_MAX
+    )]
+    TooMany {
+        /// How many would.
+        waiting: i64,
+    },
+    /// Not in time, or not before the end of the process: it is not done, unless it was being done just then.
+    #[error("the outbox has not been written to within {} s", limits::OUTBOX_WISH.as_secs())]
+    Unanswered,
     /// There is no such delivery, or it is not kept any more.
     #[error("no delivery {0:?} is kept")]
     Unknown(String),

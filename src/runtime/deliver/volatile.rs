@@ -1,11 +1,11 @@
-//! Events of which only the latest matters: gathered here, told once, never written.
+//! Events of which only the latest matters: told once, never written.
 //!
-//! Two rooms, both bounded: what is being gathered (all of ten seconds are one summary), and per endpoint what waits for
-//! its courier, where a later event takes the place of an earlier one about the same thing.
+//! Two rooms, both bounded: what is counted is gathered for ten seconds and told as one summary; per endpoint there waits
+//! for its courier what a later event about the same thing takes the place of. What is counted comes from strangers: it has
+//! a small room of its own in both, and goes after everything else.
 
 use std::{
     collections::{HashMap, VecDeque},
-    mem,
     sync::{Mutex, PoisonError},
 };
 
@@ -19,11 +19,18 @@ use vitrine_core::limits;
 
 use super::{Merge, Volatile, message, meters};
 
-/// What is being gathered.
+/// What is being counted.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
-    rooms: Mutex<HashMap<Key, Gathered>>,
+    room: Mutex<Room>,
     notify: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    gathered: HashMap<Key, Gathered>,
+    /// When each is ripe; all take as long, so the oldest is the first.
+    order: VecDeque<(Instant, Key)>,
 }
 
 /// Type, and what it is about.
@@ -33,35 +40,28 @@ type Key = (&'static str, String);
 struct Gathered {
     latest: Volatile,
     count: u64,
-    until: Instant,
 }
 
 impl Gathering {
-    /// Takes `event` in.
+    /// Takes `event` in, to be counted.
     pub(super) fn tell(&self, event: Volatile) {
-        let now = Instant::now();
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = rooms.len() >= limits::OUTBOX_VOLATILE_MAX;
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (event.kind, event.about.clone());
-        if let Some(gathered) = rooms.get_mut(&key) {
+        if let Some(gathered) = room.gathered.get_mut(&key) {
             gathered.count += 1;
             gathered.latest = event;
             return;
         }
-        if full {
+        if room.gathered.len() >= limits::OUTBOX_SUMMARIES_MAX {
             return meters::volatile_dropped();
         }
-        let until = match event.merge {
-            Merge::Latest => now,
-            Merge::Count => now + limits::OUTBOX_SUMMARY,
-        };
-        let gathered = Gathered {
-            latest: event,
-            count: 1,
-            until,
-        };
-        rooms.insert(key, gathered);
-        self.notify.notify_one();
+        let ripe = Instant::now() + limits::OUTBOX_SUMMARY;
+        room.order.push_back((ripe, key.clone()));
+        let (latest, count) = (event, 1);
+        room.gathered.insert(key, Gathered { latest, count });
+        if room.order.len() == 1 {
+            self.notify.notify_one();
+        }
     }
 
     /// What is ripe, once something is.
@@ -73,35 +73,44 @@ impl Gathering {
             }
             match next {
                 None => self.notify.notified().await,
-                Some(next) => tokio::select! {
-                    () = self.notify.notified() => {}
-                    () = sleep_until(next) => {}
-                },
+                Some(next) => sleep_until(next).await,
             }
         }
     }
 
     fn take(&self, now: Instant) -> (Vec<Volatile>, Option<Instant>) {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let (ripe, rest) = mem::take(&mut *rooms)
-            .into_iter()
-            .partition::<HashMap<_, _>, _>(|(_, gathered)| gathered.until <= now);
-        let next = rest.values().map(|gathered| gathered.until).min();
-        *rooms = rest;
-        let ripe = ripe.into_values().map(|gathered| {
-            let mut event = gathered.latest;
-            if event.merge == Merge::Count {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let Room { gathered, order } = &mut *room;
+        let mut ripe = Vec::new();
+        while order.front().is_some_and(|(ripe, _)| *ripe <= now)
+            && let Some((_, key)) = order.pop_front()
+        {
+            ripe.extend(gathered.remove(&key).map(|gathered| {
+                let mut event = gathered.latest;
                 event.data.insert("count".to_owned(), gathered.count.into());
-            }
-            event
-        });
-        (ripe.collect(), next)
+                event
+            }));
+        }
+        (ripe, order.front().map(|(ripe, _)| *ripe))
     }
 }
 
-/// What waits for the courier of one endpoint: id and body.
+/// What waits for the courier of one endpoint.
 #[derive(Debug, Default)]
-pub struct Slots(Mutex<VecDeque<(Key, Message)>>);
+pub struct Slots(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    latest: Queue,
+    counted: Queue,
+}
+
+/// Things in the order in which they were first told, each with its latest message.
+#[derive(Debug, Default)]
+struct Queue {
+    messages: HashMap<Key, Message>,
+    order: VecDeque<Key>,
+}
 
 /// Id and body.
 type Message = (String, Bytes);
@@ -109,21 +118,34 @@ type Message = (String, Bytes);
 impl Slots {
     /// Puts an event in, in the place of an earlier one about the same.
     pub(super) fn put(&self, event: &Volatile, message: Message) {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |(key, _): &&mut (Key, Message)| key.0 == event.kind && key.1 == event.about;
-        if let Some((_, earlier)) = slots.iter_mut().find(same) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (queue, most) = match event.merge {
+            Merge::Latest => (&mut waiting.latest, limits::OUTBOX_LATEST_MAX),
+            Merge::Count => (&mut waiting.counted, limits::OUTBOX_SUMMARIES_MAX),
+        };
+        let key = (event.kind, event.about.clone());
+        if let Some(earlier) = queue.messages.get_mut(&key) {
             *earlier = message;
-        } else if slots.len() < limits::OUTBOX_VOLATILE_MAX {
-            slots.push_back(((event.kind, event.about.clone()), message));
+        } else if queue.order.len() < most {
+            queue.order.push_back(key.clone());
+            queue.messages.insert(key, message);
         } else {
             meters::volatile_dropped();
         }
     }
 
-    /// The one that has waited longest.
+    /// The one that has waited longest; those that are counted after all others.
     pub(super) fn take(&self) -> Option<Message> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.pop_front().map(|(_, message)| message)
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = waiting.latest.pop();
+        latest.or_else(|| waiting.counted.pop())
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Message> {
+        let key = self.order.pop_front()?;
+        self.messages.remove(&key)
     }
 }
 
@@ -179,14 +201,12 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_thumbnail_is_told_at_once_and_takes_the_place_of_one_that_waits() {
-        let (gathering, slots) = (Gathering::default(), Slots::default());
+    #[test]
+    fn a_thumbnail_takes_the_place_of_one_that_waits() {
+        let slots = Slots::default();
         for at in [1, 2] {
-            gathering.tell(event("thumbnail.updated", "shop", at, Merge::Latest));
-            for event in gathering.ripe().await {
-                slots.put(&event, of(&event));
-            }
+            let event = event("thumbnail.updated", "shop", at, Merge::Latest);
+            slots.put(&event, of(&event));
         }
         let (id, body) = slots.take().expect("one waits");
         assert!(id.starts_with("evt_"));
@@ -197,23 +217,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_from_everywhere_takes_a_bounded_room() {
+    async fn a_flood_from_everywhere_takes_a_small_room_and_keeps_no_thumbnail_from_being_told() {
         let (gathering, slots) = (Gathering::default(), Slots::default());
-        for address in 0..limits::OUTBOX_VOLATILE_MAX + 10 {
-            gathering.tell(event(
-                "publish.rejected",
-                &address.to_string(),
-                0,
-                Merge::Count,
-            ));
+        for address in 0..limits::OUTBOX_LATEST_MAX {
+            let address = address.to_string();
+            gathering.tell(event("publish.rejected", &address, 0, Merge::Count));
         }
         let ripe = gathering.ripe().await;
-        assert_eq!(ripe.len(), limits::OUTBOX_VOLATILE_MAX);
+        assert_eq!(ripe.len(), limits::OUTBOX_SUMMARIES_MAX);
         for event in &ripe {
             slots.put(event, of(event));
         }
-        slots.put(&event("x", "one too many", 0, Merge::Latest), of(&ripe[0]));
-        let waiting = std::iter::from_fn(|| slots.take()).count();
-        assert_eq!(waiting, limits::OUTBOX_VOLATILE_MAX);
+        let one_too_many = event("publish.rejected", "another", 0, Merge::Count);
+        slots.put(&one_too_many, of(&one_too_many));
+        for stream in 0..=limits::OUTBOX_LATEST_MAX {
+            let stream = stream.to_string();
+            let event = event("thumbnail.updated", &stream, 0, Merge::Latest);
+            slots.put(&event, of(&event));
+        }
+        let waiting: Vec<_> = std::iter::from_fn(|| slots.take()).collect();
+        let (latest, counted) = waiting.split_at(limits::OUTBOX_LATEST_MAX);
+        assert_eq!(counted.len(), limits::OUTBOX_SUMMARIES_MAX);
+        let of_kind = |kind: &[u8], (_, body): &Message| body[9..].starts_with(kind);
+        assert!(latest.iter().all(|it| of_kind(b"thumbnail.updated", it)));
+        assert!(counted.iter().all(|it| of_kind(b"publish.rejected", it)));
     }
 }

@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Instant,
@@ -17,11 +18,11 @@ use tokio::sync::oneshot;
 use vitrine_core::{limits, media::WallTime};
 
 use super::{
-    Endpoint, Event,
+    Endpoint, Error, Event,
     clock::Steady,
     courier::{Route, Settlement},
-    meters,
-    store::Store,
+    message, meters,
+    store::{Pruned, Store},
 };
 use crate::throttle::OncePerSecond;
 
@@ -71,22 +72,48 @@ pub(super) enum Wish {
         /// Numbers of the endpoints.
         endpoints: Vec<i64>,
         /// Told of the outcome.
-        done: oneshot::Sender<rusqlite::Result<u64>>,
+        done: oneshot::Sender<Result<u64, Error>>,
     },
+    #[cfg(test)]
+    Panic(oneshot::Sender<()>),
+}
+
+impl Wish {
+    /// Whether nobody waits for it any more: it is not granted behind the back of who was told that it failed.
+    fn is_taken_back(&self) -> bool {
+        match self {
+            Self::Flush(done) => done.is_closed(),
+            Self::Retry { done, .. } => done.is_closed(),
+            Self::Replay { done, .. } => done.is_closed(),
+            #[cfg(test)]
+            Self::Panic(done) => done.is_closed(),
+        }
+    }
 }
 
 impl Writer {
     /// Starts the thread, which rings the bells of `routes` when there is something new.
     pub(super) fn start(store: Store, routes: Vec<Route>, clock: Steady) -> io::Result<Self> {
         let inbox = Arc::<Inbox>::default();
-        let scribe = Scribe {
+        let mut scribe = Scribe {
             inbox: inbox.clone(),
             store,
             routes,
             clock,
+            writing: 0,
         };
         let thread = thread::Builder::new().name("outbox".to_owned());
-        let thread = thread.spawn(move || scribe.run())?;
+        // What was being written is lost, not what comes later; whoever waited for it is answered.
+        let thread = thread.spawn(move || {
+            while catch_unwind(AssertUnwindSafe(|| scribe.run())).is_err() {
+                let events = mem::take(&mut scribe.writing);
+                meters::lost(events);
+                tracing::error!(
+                    events,
+                    "the outbox' thread failed by a fault of ours: begun anew"
+                );
+            }
+        })?;
         Ok(Self {
             inbox,
             thread: Mutex::new(Some(thread)),
@@ -120,20 +147,25 @@ impl Writer {
 
     /// Has a settlement written, and returns when it is, or never will be.
     pub(super) async fn settle(&self, settlement: Settlement) {
-        let (done, settled) = oneshot::channel();
-        {
-            let mut pile = self.inbox.lock();
-            if pile.closing {
+        loop {
+            let (done, settled) = oneshot::channel();
+            {
+                let mut pile = self.inbox.lock();
+                if pile.closing {
+                    return;
+                }
+                pile.settlements.push((settlement.clone(), done));
+            }
+            self.inbox.something.notify_one();
+            if settled.await.is_ok() {
                 return;
             }
-            pile.settlements.push((settlement, done));
+            // The process ends, or the thread has failed and begins anew.
+            tokio::time::sleep(limits::OUTBOX_WRITE_RETRY).await;
         }
-        self.inbox.something.notify_one();
-        // Without an answer the process ends.
-        let _ = settled.await;
     }
 
-    /// Asks for something; `None` when the thread ends before there is an answer.
+    /// Asks for something; `None` when the thread ends before there is an answer. Who stops waiting takes its wish back.
     pub(super) async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Option<T> {
         let (done, answer) = oneshot::channel();
         {
@@ -141,6 +173,7 @@ impl Writer {
             if pile.closing {
                 return None;
             }
+            pile.wishes.retain(|wish| !wish.is_taken_back());
             pile.wishes.push(wish(done));
         }
         self.inbox.something.notify_one();
@@ -212,13 +245,16 @@ struct Scribe {
     store: Store,
     routes: Vec<Route>,
     clock: Steady,
+    /// Events being written.
+    writing: u64,
 }
 
 impl Scribe {
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut prune = Instant::now() + limits::OUTBOX_PRUNE;
         loop {
             let (pile, last) = self.inbox.take(prune);
+            self.writing = pile.events.len() as u64;
             if !pile.is_empty() && !self.write(pile) {
                 return;
             }
@@ -270,7 +306,9 @@ impl Scribe {
         if !pile.events.is_empty() {
             self.routes.iter().for_each(|route| route.bell.ring());
         }
-        for wish in pile.wishes {
+        self.writing = 0;
+        let wanted = pile.wishes.into_iter();
+        for wish in wanted.filter(|wish| !wish.is_taken_back()) {
             self.grant(wish);
         }
         true
@@ -289,6 +327,14 @@ impl Scribe {
         batch.skip(&pile.lost, now)?;
         batch.commit()?;
         meters::recorded(written.events);
+        for stream in written.trimmed {
+            tracing::error!(
+                stream,
+                "event told without its {}: longer than {} bytes with it",
+                message::SPARE,
+                limits::OUTBOX_BODY_BYTES_MAX
+            );
+        }
         for stream in written.oversized {
             meters::lost(1);
             tracing::error!(
@@ -301,8 +347,10 @@ impl Scribe {
     }
 
     fn grant(&mut self, wish: Wish) {
-        // Who asks may have gone.
+        // Who asks may have gone just now.
         match wish {
+            #[cfg(test)]
+            Wish::Panic(done) => panic!("asked to, by {done:?}"),
             Wish::Flush(done) => drop(done.send(())),
             Wish::Retry {
                 event,
@@ -333,7 +381,7 @@ impl Scribe {
         Ok(known)
     }
 
-    fn replay(&mut self, since: WallTime, numbers: &[i64]) -> rusqlite::Result<u64> {
+    fn replay(&mut self, since: WallTime, numbers: &[i64]) -> Result<u64, Error> {
         let now = self.clock.now();
         let endpoints = self.endpoints();
         let batch = self.store.begin()?;
@@ -359,14 +407,30 @@ impl Scribe {
         let active: Vec<_> = self.routes.iter().map(|route| route.number).collect();
         let now = self.clock.now();
         let pruned = self.store.begin().and_then(|batch| {
-            let more = batch.prune(&active, now)?;
+            let pruned = batch.prune(&active, now)?;
             batch.commit()?;
-            Ok(more)
+            Ok(pruned)
         });
-        pruned.unwrap_or_else(|error| {
+        let pruned = pruned.unwrap_or_else(|error| {
             tracing::error!(%error, "what is kept no longer cannot be removed from the outbox");
-            false
-        })
+            Pruned::default()
+        });
+        for (number, deliveries) in pruned.given_up {
+            let route = self.routes.iter().find(|route| route.number == number);
+            // One that is not configured has no name any more.
+            let endpoint = route.map_or("", |route| &route.name);
+            if route.is_some() {
+                meters::given_up(endpoint, deliveries);
+            }
+            tracing::error!(
+                endpoint,
+                number,
+                deliveries,
+                "given up, dead letters: more than {} waited",
+                limits::OUTBOX_WAITING_MAX
+            );
+        }
+        pruned.more
     }
 
     fn endpoints(&self) -> Vec<(i64, Arc<Endpoint>)> {
@@ -430,5 +494,66 @@ mod tests {
         };
         assert_eq!(latest("SELECT count(*) FROM event"), most + 2);
         assert_eq!(latest("SELECT max(hook_seq) FROM event"), most + 12);
+    }
+
+    #[tokio::test]
+    async fn a_wish_whose_asker_has_gone_is_not_granted_and_keeps_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let clock = Steady::start();
+        let endpoint = Endpoint {
+            url: "http://127.0.0.1:1/".parse().unwrap(),
+            secrets: Vec::new(),
+            types: crate::deliver::Types::new(vec!["*".to_owned()]),
+        };
+        let (store, left) = Store::open(&path, &[endpoint], clock.now(), clock.now()).unwrap();
+        let number = left.numbers[0];
+        let writer = Writer::start(store, Vec::new(), clock).unwrap();
+        writer.record(event(1));
+        writer.ask(Wish::Flush).await.unwrap();
+        let other = Connection::open(&path).unwrap();
+        let dead = "INSERT INTO delivery VALUES (1, ?1, 'dead', 1, 0, 0, NULL, NULL)";
+        other.execute(dead, [number]).unwrap();
+        let id: String = { other.query_row("SELECT id FROM event", [], |row| row.get(0)) }.unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.record(event(2));
+        while !writer.inbox.lock().events.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..9 {
+            let retry = writer.ask(|done| Wish::Retry {
+                event: id.clone(),
+                endpoint: number,
+                done,
+            });
+            let waited = tokio::time::timeout(std::time::Duration::ZERO, retry).await;
+            assert!(waited.is_err(), "the disk does not answer");
+        }
+        assert_eq!(writer.inbox.lock().wishes.len(), 1, "the others are gone");
+        other.execute_batch("ROLLBACK").unwrap();
+        writer.close();
+        let state = "SELECT state FROM delivery";
+        let state: String = { other.query_row(state, [], |row| row.get(0)) }.unwrap();
+        assert_eq!(state, "dead");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_fails_keeps_nobody_waiting_and_writes_what_comes_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let clock = Steady::start();
+        let (store, _) = Store::open(&path, &[], clock.now(), clock.now()).unwrap();
+        let writer = Writer::start(store, Vec::new(), clock).unwrap();
+        writer.record(event(1));
+        assert_eq!(writer.ask(Wish::Panic).await, None);
+        writer.record(event(2));
+        let soon = std::time::Duration::from_secs(20);
+        let flushed = tokio::time::timeout(soon, writer.ask(Wish::Flush)).await;
+        assert_eq!(flushed.expect("it goes on"), Some(()));
+        writer.close();
+        let other = Connection::open(&path).unwrap();
+        let events: i64 =
+            { other.query_row("SELECT count(*) FROM event", [], |row| row.get(0)) }.unwrap();
+        assert_eq!(events, 2);
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 use vitrine_core::{
-    engine::stream::End,
-    media::{self, Rendition},
+    engine::{saved, stream::End},
+    media::{self, Rendition, WallTime},
     wire::flv,
 };
 use vitrine_runtime::{
@@ -21,9 +21,9 @@ use vitrine_runtime::{
 
 use super::{AWAY, HOME, claim, fixture, playlists, speak};
 use crate::live::{
-    Busy, Claim, Fence, Herald, Live, Publisher, Registry, Stores,
+    Busy, Claim, Fence, Herald, Live, Publisher, Registry, Stores, StreamId,
     operations::{Change, Refused},
-    states::StateStore,
+    states::{Left, StateStore},
     status::State,
 };
 
@@ -79,7 +79,7 @@ impl Rig {
 async fn a_ban_reaches_the_disk_though_nobody_waits_for_it() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let (stores, herald) = (
-        Stores::in_folder(folder.path()),
+        Stores::in_folder(folder.path()).expect("read"),
         Herald::of(|_| {}, "n1", None),
     );
     let registry = Registry::new(fixture::settings(), None, stores, herald, Clock::start());
@@ -398,6 +398,17 @@ async fn a_task_that_fails_ends_its_stream_for_backends_and_the_publisher() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_life_of_a_task_that_failed_is_over_before_the_next_one_begins() {
+    let rig = Rig::new();
+    let (claim, now) = (claim(HOME, true), Clock::start().now().wall);
+    let live = rig.registry.orphan(&claim.stream);
+    live.0.chronicle().accepted(now, 1, &claim, 1, 0);
+    let _publisher = rig.registry.claim(claim).await.expect("accepted");
+    let wanted = ["stream.started", "stream.ended: crash", "stream.started"];
+    assert_eq!(rig.story(), wanted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
     let first = Rig::new();
     let _publisher = first.publish(claim(HOME, true), 200).await;
@@ -410,7 +421,7 @@ async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let states = StateStore::in_folder(folder.path());
     states.save(&stream, &left).expect("a disk");
-    assert_eq!(states.take(), [(stream.clone(), left.clone())]);
+    assert_eq!(states.take().streams, [(stream.clone(), left.clone())]);
     let rest = std::fs::read_dir(folder.path()).expect("a folder");
     assert_eq!(rest.count(), 0);
 
@@ -436,6 +447,30 @@ async fn a_restart_is_told_as_an_interruption_by_the_process_that_goes_on() {
     ];
     assert_eq!(second.story(), wanted);
     assert_eq!(second.data("stream.ended")["bytes"], 400 * 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_left_without_media_has_recovered_when_media_is_back() {
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, mut left) = first.registry.drain().await.remove(0);
+    // As if its encoder had failed.
+    let mut story = serde_json::to_value(&left.story).expect("JSON");
+    story["progress"]["lost"] = json!(["audio"]);
+    left.story = serde_json::from_value(story).expect("a story");
+    let second = Rig::new();
+    { second.registry.resume(&stream, left).await }.expect("within grace");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(second.story(), ["stream.interrupted: lost"]);
+    let _publisher = second.publish(claim(HOME, true), 200).await;
+    let mut story = second.story();
+    story.sort();
+    let wanted = [
+        "stream.interrupted: lost",
+        "stream.recovered",
+        "stream.resumed",
+    ];
+    assert_eq!(story, wanted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -476,7 +511,7 @@ async fn a_life_that_cannot_go_on_is_ended_by_whoever_knows() {
     let last = json!({"node": "n1", "stream_id": "x", "session_id": "ses_1", "cause": "silent", "hook_seq": 7});
     let last = last.as_object().expect("an object").clone();
     let unfinished = ["demo", "gone", "mute"].map(|stream| (stream.to_owned(), last.clone()));
-    next.registry.bury(unfinished.into());
+    next.registry.bury(Vec::new(), unfinished.into());
     let wanted = [
         "stream.interrupted: lost",
         "stream.ended: crash",
@@ -486,4 +521,70 @@ async fn a_life_that_cannot_go_on_is_ended_by_whoever_knows() {
     let told = next.told.lock().expect("no panic")[1].clone();
     assert_eq!((told.subject.as_str(), told.life), ("gone", Life::Ends));
     assert_eq!(told.data.len(), 4, "{:?}", told.data);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_whose_grace_ran_out_between_two_processes_ended_as_its_publisher_did() {
+    let rig = Rig::new();
+    let stream: StreamId = "demo".parse().expect("valid");
+    let left = Left {
+        story: Some(fixture::story()),
+        ..fixture::saved()
+    };
+    let refused = rig.registry.resume(&stream, left).await;
+    assert!(matches!(refused, Err(saved::Error::Expired { .. })));
+    let unfinished = vec![("demo".to_owned(), Map::new())];
+    let stories = vec![(stream, fixture::story())];
+    rig.registry.bury(stories, unfinished);
+    assert_eq!(rig.story(), ["stream.ended: stopped"]);
+    let ended = rig.data("stream.ended");
+    assert_eq!(ended["started_at"], "2026-01-01T11:58:20.000Z");
+    assert_eq!(
+        (&ended["duration_ms"], &ended["bytes"]),
+        (&json!(103_000), &json!(4711))
+    );
+    let told = rig.told.lock().expect("no panic")[0].clone();
+    assert_eq!(told.at, WallTime(1_767_268_803_000));
+    assert_eq!(told.life, Life::Ends);
+    assert!(rig.registry.bans().list().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_down_while_its_process_ended_is_told_by_the_next() {
+    let first = Rig::new();
+    let _publisher = first.publish(claim(HOME, true), 200).await;
+    let (stream, left) = first.registry.drain().await.remove(0);
+    let live = first.live();
+    let late = live.take_down("ops", "stolen goods".to_owned()).await;
+    assert_eq!(late, Err(Refused::Unavailable));
+    assert_eq!(first.story(), ["stream.started", "stream.live"]);
+
+    let second = Rig::new();
+    let epoch = left.saved.epoch();
+    { second.registry.takedowns() }.add(&stream, [epoch], "stolen goods");
+    let story = left.story.expect("it lives");
+    second.registry.bury(vec![(stream, story)], Vec::new());
+    let wanted = ["stream.taken_down", "stream.ended: taken_down"];
+    assert_eq!(second.story(), wanted);
+    let told = second.data("stream.taken_down");
+    assert_eq!(told["epochs"], json!([epoch]));
+    assert_eq!(told["purge_url"], "https://live.shop.example/live/demo/");
+    let ended = second.data("stream.ended");
+    assert_eq!(ended["reason"], "stolen goods");
+    assert_eq!(ended["bytes"], 200 * 200);
+    let back = second.registry.claim(claim(HOME, true)).await;
+    assert_eq!(back.err(), Some(Busy::Banned));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_kept_for_another_process_ends_with_this_one() {
+    let rig = Rig::new();
+    let publisher = rig.publish(claim(HOME, true), 200).await;
+    publisher.close(End::Stopped).await;
+    sleep(Duration::from_secs(1)).await;
+    let (stream, _) = rig.registry.drain().await.remove(0);
+    rig.registry.give_up(&stream);
+    let story = rig.story();
+    assert_eq!(story.last().expect("told"), "stream.ended: stopped");
+    assert_eq!(rig.data("stream.ended")["bytes"], 200 * 200);
 }

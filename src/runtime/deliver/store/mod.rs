@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use vitrine_core::{limits, media::WallTime};
 
 use super::{
-    Endpoint, Event, Life,
+    Endpoint, Error, Event, Life,
     courier::{Settlement, Then},
     message,
 };
@@ -115,8 +115,19 @@ pub(super) struct Left {
 pub(super) struct Written {
     /// Events.
     pub(super) events: u64,
-    /// Events longer than a body may be: told nobody.
+    /// Subjects of events longer than a body may be: told without what they can be told without.
+    pub(super) trimmed: Vec<String>,
+    /// Subjects of those that are longer even so: told nobody.
     pub(super) oversized: Vec<String>,
+}
+
+/// What a round of forgetting has come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pruned {
+    /// Whether there may be more to forget.
+    pub(super) more: bool,
+    /// Endpoints, by number, for which too much waited, and the dead letters made of it.
+    pub(super) given_up: Vec<(i64, u64)>,
 }
 
 impl Store {
@@ -194,7 +205,14 @@ impl Batch<'_> {
                 .query_row(params![event.subject, 1, now.0], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
-            let (body, data) = message::numbered(event, seq);
+            let (mut body, mut data) = message::numbered(event, seq);
+            if body.len() > limits::OUTBOX_BODY_BYTES_MAX && event.data.contains_key(message::SPARE)
+            {
+                let mut event = event.clone();
+                event.data.remove(message::SPARE);
+                (body, data) = message::numbered(&event, seq);
+                written.trimmed.push(event.subject);
+            }
             match event.life {
                 Life::Begins => live.execute(params![event.subject, data])?,
                 Life::Goes if alive => live.execute(params![event.subject, data])?,
@@ -275,12 +293,15 @@ impl Batch<'_> {
     }
 
     /// Makes fresh the deliveries to an endpoint of all events since `since` that it wants; how many.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`]: more than may wait; not to be committed. [`Error::Disk`].
     pub(super) fn replay(
         &self,
         since: WallTime,
         (number, endpoint): Wanting<'_>,
         now: WallTime,
-    ) -> rusqlite::Result<u64> {
+    ) -> Result<u64, Error> {
         let mut kinds = self
             .transaction
             .prepare("SELECT DISTINCT kind FROM event WHERE at >= ?1")?;
@@ -297,12 +318,17 @@ impl Batch<'_> {
              ON CONFLICT DO UPDATE SET state = 'fresh', attempts = 0, due_at = ?3, settled_at = NULL",
             params![since.0, number, now.0, wanted],
         )?;
-        Ok(changed as u64)
+        let waiting = { self.waiting()?.into_iter() }.find(|(endpoint, _)| *endpoint == number);
+        match waiting {
+            Some((_, waiting)) if waiting > limits::OUTBOX_WAITING_MAX => {
+                Err(Error::TooMany { waiting })
+            }
+            _ => Ok(changed as u64),
+        }
     }
 
-    /// Forgets some of what is kept no longer; whether there may be more. `active` are the numbers of the endpoints that
-    /// are configured.
-    pub(super) fn prune(&self, active: &[i64], now: WallTime) -> rusqlite::Result<bool> {
+    /// Forgets some of what is kept no longer. `active` are the numbers of the endpoints that are configured.
+    pub(super) fn prune(&self, active: &[i64], now: WallTime) -> rusqlite::Result<Pruned> {
         let before = |age: Duration| now.0.saturating_sub_unsigned(age.as_millis() as u64);
         let active = Value::from_iter(active.iter().copied()).to_string();
         let most = limits::OUTBOX_PRUNE_EVENTS_MAX;
@@ -325,18 +351,21 @@ impl Batch<'_> {
                 most
             ],
         )?;
-        self.give_up(now)?;
+        let given_up = self.give_up(now)?;
         // A number is never given twice to what can still be seen.
         self.transaction.execute(
             "DELETE FROM subject WHERE data IS NULL AND changed_at < ?1
              AND NOT EXISTS (SELECT 1 FROM event WHERE event.subject = name)",
             params![before(limits::OUTBOX_SUBJECT_KEPT)],
         )?;
-        Ok(forgotten as i64 >= most)
+        Ok(Pruned {
+            more: forgotten as i64 >= most,
+            given_up,
+        })
     }
 
-    /// Makes dead letters of what waits for an endpoint beyond the bound, the oldest first.
-    fn give_up(&self, now: WallTime) -> rusqlite::Result<()> {
+    /// How many deliveries wait for each endpoint that any waits for.
+    fn waiting(&self) -> rusqlite::Result<Vec<(i64, i64)>> {
         let mut waiting = self.transaction.prepare_cached(
             "SELECT endpoint, sum(waiting) FROM (
                 SELECT endpoint, count(*) AS waiting FROM delivery WHERE state = 'fresh' GROUP BY endpoint
@@ -344,10 +373,14 @@ impl Batch<'_> {
                 SELECT endpoint, count(*) FROM delivery WHERE state = 'again' GROUP BY endpoint)
              GROUP BY endpoint",
         )?;
-        let waiting: Vec<(i64, i64)> =
-            { waiting.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? }
-                .collect::<Result<_, _>>()?;
-        for (endpoint, count) in waiting {
+        let waiting = waiting.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        waiting.collect()
+    }
+
+    /// Makes dead letters of what waits for an endpoint beyond the bound, the oldest first; how many of each.
+    fn give_up(&self, now: WallTime) -> rusqlite::Result<Vec<(i64, u64)>> {
+        let mut given_up = Vec::new();
+        for (endpoint, count) in self.waiting()? {
             let beyond = count - limits::OUTBOX_WAITING_MAX;
             if beyond > 0 {
                 let error = format!("given up: more than {} waited", limits::OUTBOX_WAITING_MAX);
@@ -358,10 +391,10 @@ impl Batch<'_> {
                         ORDER BY event LIMIT ?2)",
                     params![endpoint, beyond, now.0, error],
                 )?;
-                tracing::error!(endpoint, deliveries = beyond, "{error}");
+                given_up.push((endpoint, beyond.unsigned_abs()));
             }
         }
-        Ok(())
+        Ok(given_up)
     }
 
     /// Makes it durable.

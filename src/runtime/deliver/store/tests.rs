@@ -97,7 +97,7 @@ impl Rig {
 
     fn prune(&mut self, active: &[i64], now: i64) {
         let now = WallTime(now);
-        while self.write(|batch, _| batch.prune(active, now).unwrap()) {}
+        while self.write(|batch, _| batch.prune(active, now).unwrap().more) {}
     }
 }
 
@@ -143,6 +143,25 @@ fn events_that_were_lost_leave_a_gap() {
     rig.record(&[event("s", NOW), event("new", NOW), long, event("s", NOW)]);
     let wanted = [("s", 1), ("s", 4), ("new", 2), ("s", 6)];
     assert_eq!(rig.kept(), wanted.map(|(name, seq)| (name.to_owned(), seq)));
+}
+
+#[test]
+fn an_event_that_its_metadata_makes_too_long_is_told_without_it() {
+    let mut rig = Rig::open(&["http://a/"]);
+    let mut long = event("s", NOW);
+    let text = "x".repeat(limits::OUTBOX_BODY_BYTES_MAX);
+    let metadata = Map::from_iter([("text".to_owned(), text.into())]);
+    long.data.insert("metadata".to_owned(), metadata.into());
+    long.data.insert("epoch".to_owned(), 7.into());
+    long.life = Life::Begins;
+    rig.record(&[long]);
+    let fresh = rig.reader().fresh(rig.endpoints[0].0, 0, 9).unwrap();
+    let body: Value = serde_json::from_slice(&fresh[0].body).unwrap();
+    assert_eq!(body["data"], serde_json::json!({"epoch": 7, "hook_seq": 1}));
+    drop(rig.store);
+    let path = rig.folder.path().join("outbox.db");
+    let (_, left) = Store::open(&path, &[], NOW, NOW).unwrap();
+    assert_eq!(Value::from(left.unfinished[0].1.clone()), body["data"]);
 }
 
 #[test]
@@ -233,7 +252,30 @@ fn more_than_may_wait_for_an_endpoint_become_dead_letters_the_oldest_first() {
     let most = usize::try_from(limits::OUTBOX_WAITING_MAX).unwrap();
     let events: Vec<_> = (0..most + 2).map(|_| event("s", NOW)).collect();
     rig.record(&events);
+    // Nothing of what somebody wants again is given up for it: it is all or nothing.
+    rig.settle(1, Then::Delivered);
+    rig.settle(2, Then::Delivered);
+    let batch = rig.store.begin().unwrap();
+    let (number, endpoint) = &rig.endpoints[0];
+    let replayed = batch.replay(NOW, (*number, endpoint), NOW);
+    let waiting = limits::OUTBOX_WAITING_MAX + 2;
+    assert!(
+        matches!(replayed, Err(Error::TooMany { waiting: told }) if told == waiting),
+        "{replayed:?}"
+    );
+    drop(batch);
     rig.prune(&active, NOW.0);
+    let counts = rig.reader().counts(active[0]).unwrap();
+    assert_eq!((counts.waiting, counts.dead), (most as u64, 0));
+    rig.write(|batch, _| {
+        for event in [1, 2] {
+            let again = "UPDATE delivery SET state = 'fresh' WHERE event = ?1";
+            batch.transaction.execute(again, [event]).unwrap();
+        }
+    });
+
+    let pruned = rig.write(|batch, _| batch.prune(&active, NOW).unwrap());
+    assert_eq!(pruned.given_up, [(active[0], 2)], "counted");
     let dead = Selection {
         state: Some(State::Dead),
         active: active.to_vec(),
