@@ -225,12 +225,12 @@ pub struct Events {
     /// `amf_events`: whether those that its encoder sends are placed.
     pub amf: Option<bool>,
     /// `event_offset_ms`: added to where an event without a timestamp of its own is placed; within
-    /// [`limits::EVENT_OFFSET_MS_MAX`] either way.
+    /// [`crate::limits::EVENT_OFFSET_MS_MAX`] either way.
     pub offset_ms: Option<i32>,
-    /// Events a second, 1 to [`limits::EVENTS_PER_SECOND_MAX`].
+    /// Events a second, 1 to [`crate::limits::EVENTS_PER_SECOND_MAX`].
     pub per_second: Option<u32>,
-    /// Bytes of their JSON texts a second, [`limits::EVENT_BYTES_PER_SECOND_MIN`] to
-    /// [`limits::EVENT_BYTES_PER_SECOND_MAX`].
+    /// Bytes of their JSON texts a second, [`crate::limits::EVENT_BYTES_PER_SECOND_MIN`] to
+    /// [`crate::limits::EVENT_BYTES_PER_SECOND_MAX`].
     pub bytes_per_second: Option<u32>,
 }
 
