@@ -210,15 +210,86 @@ mod tests {
         assert!(copies > 20, "seeds place events: {copies}");
     }
 
-    /// Dice that write an interesting story now and then.
+    /// Writes operations as `arbitrary` reads them: a variant is where a number stands among all numbers.
+    struct Story(Vec<u8>);
+
+    impl Story {
+        fn operation(&mut self, variant: u64, fields: &[u8]) {
+            self.0.push(1);
+            self.variant(variant, 6);
+            self.0.extend_from_slice(fields);
+        }
+
+        fn engine(&mut self, variant: u64, fields: &[u8]) {
+            self.0.push(1);
+            self.variant(0, 6);
+            self.variant(variant, 10);
+            self.0.extend_from_slice(fields);
+        }
+
+        fn variant(&mut self, variant: u64, of: u64) {
+            let number = ((variant << 32) / of + 1) as u32;
+            self.0.extend_from_slice(&number.to_le_bytes());
+        }
+
+        /// A publisher connects; with a ladder, or without.
+        fn open(&mut self, ladder: bool) {
+            self.engine(0, &[if ladder { 0 } else { 2 }]);
+            self.engine(3, &[0]);
+            self.engine(3, &[2]);
+            for _ in 0..3 {
+                self.second();
+            }
+        }
+
+        /// A second of media, in a quarter of one, and what encoders make of it.
+        fn second(&mut self) {
+            self.engine(6, &[250, 1, 1]);
+            self.engine(8, &[255]);
+        }
+    }
+
+    /// A shop that opens, posts, is interrupted, and goes on, as dice will have it.
     fn dice(mut seed: u64) -> Vec<u8> {
+        let ladder = seed.is_multiple_of(2);
         let mut roll = || {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            seed
+            seed.to_le_bytes()
         };
-        (0..200).flat_map(|_| roll().to_le_bytes()).collect()
+        let mut story = Story(Vec::new());
+        story.open(ladder);
+        for _ in 0..20 {
+            let [what, id, kind, when, text, close, ..] = roll();
+            let mut posted = vec![id % 16, kind, when & 1];
+            if when & 1 == 1 {
+                posted.extend_from_slice(&(i32::from(when) * 8 - 500).to_le_bytes());
+            }
+            posted.extend_from_slice(&[0, 40, text & 1]);
+            if text & 1 == 1 {
+                posted.extend_from_slice(&[text, 4]);
+            }
+            posted.push(close & 1);
+            if close & 1 == 1 {
+                posted.push(close % 16);
+            }
+            posted.push(text / 8);
+            match what % 8 {
+                0..3 => story.operation(1, &posted),
+                3 => {
+                    let timestamp = 2_000_u32.to_le_bytes();
+                    story.operation(2, &[&timestamp[..], &posted].concat());
+                }
+                4..6 => story.second(),
+                6 => story.operation(3, &[text]),
+                _ => {
+                    story.operation(5, &[]);
+                    story.open(ladder);
+                }
+            }
+        }
+        story.0
     }
 
     #[test]

@@ -3,10 +3,9 @@
 //! An [`Event`] is bound to a media time and becomes a [`Placed`] whose bytes every rendition carries; the answer to whoever
 //! posted it is binding, and the [`Confirmation`] tells where it landed in each rendition.
 //!
-//! [`Cues`] belongs to the stream: who may place how much ([`budget`]), what was answered ([`memory`]), what lasts
-//! ([`ranges`]), what is repeated ([`repeat`]). What has a place and waits for its part belongs to the epoch whose times those
-//! are ([`queue`]), as does the clock that wall times are mapped by ([`arrival`]). A stream without events costs an empty
-//! look at each sealed part.
+//! `Cues` belongs to the stream: who may place how much (`budget`), what was answered (`memory`), what lasts (`ranges`), what
+//! is repeated (`repeat`). What has a place and waits for its part belongs to the epoch whose times those are (`queue`), as
+//! does the clock that wall times are mapped by (`arrival`). A stream without events costs an empty look at each sealed part.
 
 pub(super) mod arrival;
 mod budget;
