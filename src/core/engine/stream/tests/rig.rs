@@ -1,7 +1,7 @@
 //! A virtual clock around a [`Stream`]: inputs at their times, timers in between, every output seen by a model player.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -62,6 +62,8 @@ pub(super) struct Rig {
     pub(super) epochs: BTreeMap<u64, Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) confirmed: Vec<Confirmation>,
+    /// Ids of events that were answered a place.
+    pub(super) accepted: BTreeSet<String>,
     pub(super) closed: bool,
     /// How far the wall clock was set ahead, or back.
     pub(super) clock_ms: i64,
@@ -88,6 +90,7 @@ impl Rig {
             epochs: BTreeMap::new(),
             notices: Vec::new(),
             confirmed: Vec::new(),
+            accepted: BTreeSet::new(),
             closed: false,
             clock_ms: 0,
             watching: true,
@@ -189,7 +192,11 @@ impl Rig {
         self.encoders = Encoders::new(self.encoders.behind);
         self.stream = match file {
             Some(file) => Stream::restore(settings(), Saved::decode(&file)?, self.now())?,
-            None => Stream::new(settings()),
+            None => {
+                // What nobody has seen is over.
+                self.accepted.clear();
+                Stream::new(settings())
+            }
         };
         let before = self.playlists();
         self.drain();
@@ -243,7 +250,9 @@ impl Rig {
 
     /// A backend posts `event`.
     pub(super) fn place(&mut self, event: Event) -> Result<Placement, Refusal> {
+        let id = event.id.clone();
         let placed = self.stream.place(self.now(), event);
+        self.accepted.extend(placed.is_ok().then_some(id));
         self.drain();
         placed
     }

@@ -261,3 +261,30 @@ fn a_restart_between_retries_places_nothing_twice_and_loses_nothing() {
         assert_eq!(rig.place(event(closing)).expect("live").closed, Some(true));
     }
 }
+
+#[test]
+fn a_restart_in_a_gap_keeps_what_waits_for_media() {
+    let (mut rig, source) = usual(10);
+    let placed = rig.place(price_in(&rig, "gap", 3_000)).expect("live");
+    rig.close(End::Lost);
+    rig.pass(7_000);
+    assert_eq!(copies(&rig, Rendition::High), []);
+    rig.restart(1_000).expect("within grace");
+    rig.broadcast(&source, 3);
+    let [copy] = copies(&rig, Rendition::High) else {
+        panic!("one copy")
+    };
+    assert_eq!(copy.t, placed.place.media_time_ms);
+    assert!(
+        copy.free_from_ms <= copy.t && copy.begins_ms > 17_000,
+        "{copy:?}"
+    );
+    let [confirmation] = &rig.confirmed[..] else {
+        panic!("{:?}", rig.confirmed)
+    };
+    assert_eq!(
+        confirmation.copies,
+        [(Rendition::High, copy.msn, copy.part)]
+    );
+    assert_eq!(confirmation.missing, []);
+}

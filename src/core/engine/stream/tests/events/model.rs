@@ -59,6 +59,9 @@ fn check(rig: &Rig) {
         let known = told.insert(event.event.id.clone(), confirmation);
         assert!(known.is_none(), "told twice: {confirmation:?}");
     }
+    for id in &rig.accepted {
+        assert!(told.contains_key(id), "{id} was lost");
+    }
     let mut found = 0;
     for (epoch, rendition, copies) in rig.witness.all() {
         assert!(
