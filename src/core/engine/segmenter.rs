@@ -15,11 +15,13 @@
 //! at its first frame boundary at or after theirs. Without pictures sound alone is cut by the grid that missing
 //! pictures have.
 
+mod rest;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{cues::Cue, plan::Plan, saved};
+use super::{cues::Cue, plan::Plan};
 use crate::{
     limits,
     media::{Config, Kind, MediaTime, Sample, Timescale},
@@ -250,63 +252,6 @@ impl Segmenter {
             }
             self.lead.media = true;
         }
-    }
-
-    /// Where it stands after [`Self::flush`], without what the next session brings anew; `None` before the first segment.
-    pub(super) fn save(&self) -> Option<saved::Cuts> {
-        Some(saved::Cuts {
-            segment_start: self.lead.segment_start?,
-            part_start: self.lead.part_start,
-            next: self.lead_end(),
-            sound_next: self.sound.next,
-            media: self.lead.media,
-            broke_independence: self.broke_independence,
-        })
-    }
-
-    /// A segmenter that stands where [`Self::save`] left one; the open part of the sound began at `sound_start`.
-    ///
-    /// # Errors
-    /// What in it cannot be.
-    pub(super) fn restore(
-        plan: Plan,
-        saved: &saved::Cuts,
-        sound_start: Option<i64>,
-    ) -> Result<Self, saved::Error> {
-        let fresh = Self::new(plan);
-        let lead = saved::number(saved.part_start)?;
-        let near = |time: MediaTime| {
-            let skew = MediaTime::from_ms(limits::STATE_SKEW_MS).ticks_at(Timescale::VIDEO);
-            (time.ticks_at(Timescale::VIDEO) - lead).abs() <= skew
-        };
-        let sound_next = saved::number(saved.sound_next)?;
-        let together = near(Timescale::VIDEO.at(saved::number(saved.next)?))
-            && sound_start.is_none_or(|start| {
-                near(fresh.sound.scale.at(start)) && near(fresh.sound.scale.at(sound_next))
-            });
-        saved::hold(together, "tracks that stand far apart")?;
-        saved::hold(
-            (0..=lead).contains(&saved.segment_start)
-                && sound_start.is_none_or(|start| start <= sound_next),
-            "a part before its segment",
-        )?;
-        Ok(Self {
-            broke_independence: saved.broke_independence,
-            lead: Lead {
-                segment_start: Some(saved.segment_start),
-                part_start: lead,
-                next: saved.next,
-                media: saved.media,
-                missing: true,
-                ..Lead::default()
-            },
-            sound: Sound {
-                part_start: sound_start,
-                next: sound_next,
-                ..fresh.sound
-            },
-            ..fresh
-        })
     }
 
     /// Where the open part of the pictures began.

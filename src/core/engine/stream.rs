@@ -8,6 +8,7 @@
 //! Invariants: items of any session but the latest are ignored; media sequence numbers, media time and program date-time
 //! never go back in an epoch; a snapshot never has less than one before it.
 
+mod cues;
 mod events;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 use super::{
-    cues::{Allowance, Confirmation, Cues},
+    cues::{Allowance, Confirmation},
     epoch::Epoch,
     ladder::{Encoded, Ladder},
     plan::Plan,
@@ -33,6 +34,8 @@ use crate::{
         flv::{Frame, Item},
     },
 };
+
+use cues::Cues;
 
 pub use super::output::{Notice, Output, Source, Stopgap};
 

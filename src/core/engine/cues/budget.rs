@@ -8,7 +8,7 @@ use crate::limits;
 
 /// The buckets of a stream.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(in crate::engine) struct Budget {
     events: Bucket,
     bytes: Bucket,
     batches: Bucket,
@@ -16,7 +16,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Full buckets, by `allowance`.
-    pub(super) fn new(allowance: Allowance) -> Self {
+    pub(in crate::engine) fn new(allowance: Allowance) -> Self {
         let batch = limits::CHAT_BATCH_VALUE_BYTES_MAX as u64;
         let bytes = u64::from(allowance.bytes_per_second);
         let events = u64::from(allowance.per_second);
@@ -29,7 +29,7 @@ impl Budget {
     }
 
     /// Other rates from now on; what is left stays, as far as it fits.
-    pub(super) fn set(&mut self, now: Duration, allowance: Allowance) {
+    pub(in crate::engine) fn set(&mut self, now: Duration, allowance: Allowance) {
         let fresh = Self::new(allowance);
         let Self {
             events,
@@ -44,7 +44,12 @@ impl Budget {
     ///
     /// # Errors
     /// [`Refusal::TooMany`] with the wait until it may.
-    pub(super) fn check(&mut self, now: Duration, bytes: u64, batch: bool) -> Result<(), Refusal> {
+    pub(in crate::engine) fn check(
+        &mut self,
+        now: Duration,
+        bytes: u64,
+        batch: bool,
+    ) -> Result<(), Refusal> {
         let wanted = [
             (&mut self.events, 1, "events a second"),
             (&mut self.bytes, bytes, "bytes of events a second"),
@@ -62,7 +67,7 @@ impl Budget {
     }
 
     /// Takes what [`Self::check`] allowed.
-    pub(super) fn take(&mut self, bytes: u64, batch: bool) {
+    pub(in crate::engine) fn take(&mut self, bytes: u64, batch: bool) {
         self.events.take(1);
         self.bytes.take(bytes);
         self.batches.take(u64::from(batch));

@@ -7,7 +7,7 @@ use crate::limits;
 
 /// The newest answers, by id.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(in crate::engine) struct Memory {
     answers: BTreeMap<String, Placement>,
     /// Oldest first.
     order: VecDeque<String>,
@@ -15,12 +15,17 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What was answered to that id.
-    pub(super) fn answer(&self, id: &str) -> Option<&Placement> {
+    pub(in crate::engine) fn answer(&self, id: &str) -> Option<&Placement> {
         self.answers.get(id)
     }
 
     /// Keeps an answer; the oldest gives way to it, but for those that are `needed`, which are few.
-    pub(super) fn keep(&mut self, id: &str, placement: Placement, needed: impl Fn(&str) -> bool) {
+    pub(in crate::engine) fn keep(
+        &mut self,
+        id: &str,
+        placement: Placement,
+        needed: impl Fn(&str) -> bool,
+    ) {
         if self.answers.insert(id.to_owned(), placement).is_none() {
             self.order.push_back(id.to_owned());
         }
@@ -35,7 +40,7 @@ impl Memory {
     }
 
     /// All of them, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Placement)> {
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (&String, &Placement)> {
         { self.order.iter() }.filter_map(|id| self.answers.get_key_value(id))
     }
 }

@@ -19,22 +19,22 @@ pub(in crate::engine) type Landing = (u32, Option<(u64, u64)>);
 /// The events of an epoch.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Queue {
-    pub(super) next: u32,
+    pub(in crate::engine) next: u32,
     /// By time in milliseconds, and number.
-    pub(super) waiting: BTreeMap<(i64, u32), Arc<Placed>>,
+    pub(in crate::engine) waiting: BTreeMap<(i64, u32), Arc<Placed>>,
     /// Sealed into a part, by number.
-    pub(super) sealed: BTreeMap<u32, Sealed>,
+    pub(in crate::engine) sealed: BTreeMap<u32, Sealed>,
     /// Of the texts of both.
-    pub(super) bytes: usize,
+    pub(in crate::engine) bytes: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Sealed {
-    pub(super) event: Arc<Placed>,
-    pub(super) copies: Vec<(Rendition, u64, u64)>,
-    pub(super) missing: Vec<Rendition>,
+pub(in crate::engine) struct Sealed {
+    pub(in crate::engine) event: Arc<Placed>,
+    pub(in crate::engine) copies: Vec<(Rendition, u64, u64)>,
+    pub(in crate::engine) missing: Vec<Rendition>,
     /// Renditions that have it before them.
-    pub(super) owed: Vec<Rendition>,
+    pub(in crate::engine) owed: Vec<Rendition>,
 }
 
 impl Queue {
@@ -47,7 +47,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Refusal::TooMany`].
-    pub(super) fn check(&self, bytes: usize) -> Result<(), Refusal> {
+    pub(in crate::engine) fn check(&self, bytes: usize) -> Result<(), Refusal> {
         let count = self.waiting.len() + self.sealed.len();
         let fits = count < limits::EVENTS_WAITING_MAX
             && self.bytes + bytes <= limits::EVENTS_WAITING_BYTES_MAX;

@@ -21,7 +21,7 @@ impl Ranges {
     }
 
     /// Whether the range `id` is listed: it must not be placed again.
-    pub(super) fn has(&self, id: &str) -> bool {
+    pub(in crate::engine) fn has(&self, id: &str) -> bool {
         self.listed.iter().any(|range| range.id == id)
     }
 
@@ -29,7 +29,7 @@ impl Ranges {
     ///
     /// # Errors
     /// [`Refusal::RangesFull`], [`Refusal::RangesTooLarge`].
-    pub(super) fn check(&self, range: &Range) -> Result<(), Refusal> {
+    pub(in crate::engine) fn check(&self, range: &Range) -> Result<(), Refusal> {
         let (open, max) = (self.listed.len(), limits::RANGES_MAX);
         if open >= max {
             return Err(Refusal::RangesFull { open, max });
@@ -43,7 +43,7 @@ impl Ranges {
     }
 
     /// Lists `range`, after those that began no later.
-    pub(super) fn add(&mut self, range: Range) {
+    pub(in crate::engine) fn add(&mut self, range: Range) {
         let mut listed = self.listed.to_vec();
         let at = listed.partition_point(|known| known.start <= range.start);
         listed.insert(at, range);
@@ -51,7 +51,7 @@ impl Ranges {
     }
 
     /// Ends the open range `id` at `end`, or where it begins if that is later. Whether there was one.
-    pub(super) fn close(&mut self, id: &str, end: WallTime) -> bool {
+    pub(in crate::engine) fn close(&mut self, id: &str, end: WallTime) -> bool {
         let is_open = |range: &Range| range.id == id && range.ends().is_none();
         let Some(at) = self.listed.iter().position(is_open) else {
             return false;

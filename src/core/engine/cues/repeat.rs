@@ -14,17 +14,17 @@ const TYPE: &str = "state.repeat";
 
 /// A state, and when it is told next.
 #[derive(Debug)]
-pub(super) struct Repeat {
-    pub(super) state: Map<String, Value>,
+pub(in crate::engine) struct Repeat {
+    pub(in crate::engine) state: Map<String, Value>,
     /// Number of the last event that it takes into account.
-    pub(super) seq: Option<u64>,
+    pub(in crate::engine) seq: Option<u64>,
     /// Monotonic.
-    pub(super) due: Duration,
+    pub(in crate::engine) due: Duration,
 }
 
 impl Repeat {
     /// The event that tells it, the one that gets `number` in `epoch`.
-    pub(super) fn event(&self, epoch: u64, number: u32) -> Event {
+    pub(in crate::engine) fn event(&self, epoch: u64, number: u32) -> Event {
         Event {
             id: format!("repeat_{epoch}_{number}"),
             kind: Kind::parse(TYPE).expect("a type of events"),
@@ -39,6 +39,6 @@ impl Repeat {
 }
 
 /// Whether this is such an event.
-pub(super) fn is_repeat(event: &Event) -> bool {
+pub(in crate::engine) fn is_repeat(event: &Event) -> bool {
     event.kind.name == TYPE
 }

@@ -1,127 +1,17 @@
-//! Events at rest: what one process leaves to the next, so that a restart places nothing twice and loses nothing.
+//! Placed events at rest: what one process leaves to the next, so that a restart loses nothing.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
-
 use super::{
-    Cue, Cues, Placement,
-    memory::Memory,
+    Cue,
     queue::{Queue, Sealed},
-    ranges::Ranges,
-    repeat::Repeat,
 };
 use crate::{
     engine::saved,
     limits,
-    media::{Now, Rendition, WallTime},
-    wire::{
-        event::{Event, Place, Placed},
-        m3u8::range::Range,
-    },
+    media::{Rendition, WallTime},
+    wire::event::{Event, Place, Placed},
 };
-
-impl Cues {
-    /// All but what every publish brings anew.
-    pub(in crate::engine) fn save(&self) -> saved::Cues {
-        let answer = |(id, placement): (&String, &Placement)| saved::Answer {
-            id: id.clone(),
-            epoch: placement.place.epoch,
-            media_time_ms: placement.place.media_time_ms,
-            program_date_time_ms: placement.place.program_date_time.0,
-            shifted_ms: placement.shifted_ms,
-            part: placement.part,
-            closed: placement.closed,
-        };
-        let range = |range: &Range| saved::Range {
-            start_ms: range.start.0,
-            end_ms: range.end.map(|end| end.0),
-            value: range.value.clone(),
-        };
-        let state = |repeat: &Repeat| (Value::from(repeat.state.clone()).to_string(), repeat.seq);
-        saved::Cues {
-            answers: self.memory.iter().map(answer).collect(),
-            ranges: self.ranges.listed().iter().map(range).collect(),
-            repeat: { self.repeat.as_ref() }
-                .map(state)
-                .filter(|(text, _)| fits_stream(text)),
-        }
-    }
-
-    /// What [`Self::save`] left.
-    ///
-    /// # Errors
-    /// What in it cannot be.
-    pub(in crate::engine) fn restore(saved: saved::Cues, now: Now) -> Result<Self, saved::Error> {
-        let mut cues = Self::default();
-        saved::hold(
-            saved.answers.len() <= limits::EVENTS_REMEMBERED_MAX,
-            "more events than are remembered",
-        )?;
-        cues.memory = restored_memory(saved.answers)?;
-        for range in saved.ranges {
-            add_range(&mut cues.ranges, range)?;
-        }
-        if let Some((state, seq)) = saved.repeat {
-            saved::hold(fits_stream(&state), "a state larger than any")?;
-            let Ok(Value::Object(state)) = serde_json::from_str(&state) else {
-                return Err(saved::contradiction("a state that is none"));
-            };
-            cues.repeat(now, state, seq);
-        }
-        Ok(cues)
-    }
-}
-
-/// Whether a state can be told in an event.
-fn fits_stream(state: &str) -> bool {
-    state.len() <= limits::EVENT_VALUE_BYTES_MAX
-}
-
-fn restored_memory(answers: Vec<saved::Answer>) -> Result<Memory, saved::Error> {
-    let mut memory = Memory::default();
-    for answer in answers {
-        let fits = answer.id.len() <= limits::EVENT_ID_BYTES_MAX;
-        saved::hold(fits, "an event's id longer than any")?;
-        let known = memory.answer(&answer.id).is_some();
-        saved::hold(!known, "two answers to one event")?;
-        let placement = Placement {
-            place: place(
-                answer.epoch,
-                answer.media_time_ms,
-                answer.program_date_time_ms,
-            )?,
-            shifted_ms: answer.shifted_ms,
-            part: answer.part,
-            closed: answer.closed,
-        };
-        memory.keep(&answer.id, placement, |_| false);
-    }
-    Ok(memory)
-}
-
-fn add_range(ranges: &mut Ranges, saved: saved::Range) -> Result<(), saved::Error> {
-    let event = event(&saved.value)?;
-    let start = WallTime(saved::number(saved.start_ms)?);
-    let end = saved.end_ms.map(saved::number).transpose()?.map(WallTime);
-    saved::hold(event.is_range(), "a range that does not last")?;
-    let open = event.duration_ms.is_none() && end.is_none_or(|end| start <= end);
-    saved::hold(end.is_none() || open, "a range that ends twice")?;
-    let range = Range {
-        id: event.id,
-        kind: event.kind.name,
-        start,
-        duration_ms: event.duration_ms,
-        end,
-        value: saved.value,
-    };
-    let fits = ranges.check(&range).is_ok();
-    saved::hold(fits, "more ranges than are listed")?;
-    let known = ranges.has(&range.id);
-    saved::hold(!known, "a range twice")?;
-    ranges.add(range);
-    Ok(())
-}
 
 impl Queue {
     /// The events that have their place.
@@ -214,11 +104,15 @@ fn restored(saved: saved::Sealed, event: Arc<Placed>) -> Result<Sealed, saved::E
 }
 
 /// The event that is told by `value`, its text in the stream.
-fn event(value: &str) -> Result<Event, saved::Error> {
+pub(in crate::engine) fn event(value: &str) -> Result<Event, saved::Error> {
     Event::parse(value.as_bytes()).map_err(|_| saved::contradiction("an event cannot be read"))
 }
 
-fn place(epoch: u64, media_time_ms: i64, date_time_ms: i64) -> Result<Place, saved::Error> {
+pub(in crate::engine) fn place(
+    epoch: u64,
+    media_time_ms: i64,
+    date_time_ms: i64,
+) -> Result<Place, saved::Error> {
     Ok(Place {
         epoch,
         media_time_ms: saved::number(media_time_ms)?,

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
-use super::{Notice, Output, Phase, Stopgap, Stream};
+use super::{Notice, Output, Phase, Stopgap, Stream, cues::Wanted};
 use crate::{
     engine::{
-        cues::{Allowance, Clock, Placement, Refusal, Wanted},
+        cues::{Allowance, Clock, Placement, Refusal},
         epoch::Epoch,
         timeline::Timeline,
     },
