@@ -54,9 +54,6 @@ const PAGES = {
     shaka.polyfill.installAll();
     const player = new shaka.Player();
     player.configure("mediaSource.dispatchAllEmsgBoxes", true);
-    player.getNetworkingEngine().registerRequestFilter((_, request) => {
-      request.uris = request.uris.map((uri) => uri.replace(/[?&]_HLS_skip=[^&]*/, ""));
-    });
     player.addEventListener("error", ({ detail }) => console.error("shaka", detail.code, detail.message));
     await player.attach(video);
     events.attach(player);

@@ -20,7 +20,7 @@ pub(super) struct Part {
 pub(super) struct Segment {
     pub(super) msn: u64,
     pub(super) discontinuity: bool,
-    /// The map in force, whether written here or before; `None` behind a skip until the next one.
+    /// The map in force, whether written here or before.
     pub(super) map: Option<String>,
     pub(super) date_time_ms: Option<i64>,
     pub(super) parts: Vec<Part>,

@@ -1,9 +1,9 @@
 //! The low-latency media playlist (draft-pantos-hls-rfc8216bis, 4.4.3 to 4.4.5), written by hand, for no crate has
 //! its tags.
 //!
-//! One pass of appends into one `String`; the same value gives the same bytes. Invariant: from the first line after
-//! `EXT-X-SKIP` on, a delta update and the whole playlist are the same text, so merging it back is exact. Which
-//! segments are listed is [`crate::engine::window`]'s to know; nothing is parsed here.
+//! One pass of appends into one `String`; the same value gives the same bytes. Invariant: but for the map of its first
+//! segment, a delta update has from the line after `EXT-X-SKIP` on what the whole playlist has, so merging it back is exact.
+//! Which segments are listed is [`crate::engine::window`]'s to know; nothing is parsed here.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -86,7 +86,8 @@ impl Playlist<'_> {
 
         let mut text = Text::with_capacity(self.estimated_len(listed.len(), &listed[with_parts..]));
         self.header(&mut text, skipped);
-        let mut before = skipped.checked_sub(1).map(|last| &*self.segments[last]);
+        // The map in force behind a skip is said again: Shaka Player 5.2 forgets it, and then finds no events in parts.
+        let mut before = None;
         for (index, segment) in listed.iter().enumerate() {
             self.segment_head(&mut text, before, segment, index >= with_parts);
             if segment.gap() {
@@ -96,7 +97,7 @@ impl Playlist<'_> {
                 .seconds(self.timescale.at(segment.duration))
                 .line(",");
             text.str("s").number(segment.msn).line(".m4s");
-            before = Some(segment);
+            before = Some(&**segment);
         }
         if let Some(open) = self.open {
             self.segment_head(&mut text, before, open, true);
@@ -171,8 +172,8 @@ impl Playlist<'_> {
         }
     }
 
-    /// What precedes the URI of `segment`, its tags before its parts (4.4.4.9). `before` is the segment in front of
-    /// it, skipped or not: a map holds until the next one, skipped or not.
+    /// What precedes the URI of `segment`, its tags before its parts (4.4.4.9). `before` is the segment in front of it, whose
+    /// map holds until the next one.
     fn segment_head(
         &self,
         text: &mut Text,
