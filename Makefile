@@ -95,8 +95,9 @@ test-build:
 
 test-lint: lint
 
+# More threads than cores: they wait more than they work.
 test-rust: # unit tests, then the real binary driven by ffmpeg, GStreamer and our own publisher
-	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::)
+	cargo test --workspace --exclude vitrine-fuzz --locked -- --skip browser:: $(encoded:%=--skip ladder::%::) --test-threads=4
 
 # What has encoders at work is run by itself, so that nothing else takes their CPU; it sees to it that few work at once.
 encoded = bitrates carried changes leaks shapes slate sound timed
