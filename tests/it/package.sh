@@ -25,7 +25,7 @@ inside() { "${clean[@]}" "$@"; }
 fail() { printf 'package: %s\n' "$*" >&2; exit 1; }
 fetch() { # host:port path
     exec 4<>"/dev/tcp/${1%:*}/${1##*:}"
-    printf 'GET %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' "$2" >&4
+    printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&4
     cat <&4
     exec 4>&-
 }
