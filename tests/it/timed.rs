@@ -113,6 +113,15 @@ impl Scene {
 
     /// Ends the stream, and finds that all tell the same of it.
     pub(crate) async fn end(self, recording: JoinHandle<Recordings>) -> (Renditions, Recordings) {
+        // Once a picture stands behind the last: where there is none, there is no part to carry it.
+        let times = self
+            .answers
+            .values()
+            .map(|answer| answer["media_time_ms"].as_i64());
+        let last = times.max().flatten();
+        let carried = async { while Some(self.media_time_ms().await) <= last {} };
+        // What was placed in a former epoch may stand later than this one will ever come.
+        let _ = tokio::time::timeout(Duration::from_secs(2), carried).await;
         self.order_end().await;
         let recordings = recording.await.expect("a rule was broken: see above");
         let renditions = self.agree(&recordings).await;
